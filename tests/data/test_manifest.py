@@ -1,0 +1,168 @@
+import json
+import unicodedata
+
+import pytest
+
+from ctxvision.data import Manifest, Query, check_pictures
+from ctxvision.errors import InputError
+
+HEADER = "image,split,label,coarse,queries\n"
+ROWS = HEADER + (
+    "a.png,web,,,cat\nb.png,train,cat,animal,\nc.png,train,dog,animal,\nd.png,test:new,cat,animal,\n"
+)
+
+
+@pytest.fixture
+def load(tmp_path):
+    def write(csv: str | bytes, label_column: str = "label", labels: str | None = None) -> Manifest:
+        content = csv.encode() if isinstance(csv, str) else csv
+        (tmp_path / "images.csv").write_bytes(content)
+        if labels is not None:
+            (tmp_path / "labels.json").write_text(labels)
+        return Manifest.load(tmp_path, label_column)
+
+    return write
+
+
+def test_splits_paths_and_labels(load, tmp_path):
+    manifest = load(ROWS)
+    assert manifest.splits == ["web", "train", "test:new"]
+    train = manifest.split("train")
+    assert train.paths == [str(tmp_path / "b.png"), str(tmp_path / "c.png")]
+    assert train.labels == [("cat",), ("dog",)]
+    assert train.queries == [(), ()]
+    assert manifest.split("web").labels == [()]
+    assert len(manifest.split("val")) == 0
+    assert manifest.require_split("test:new").labels == [("cat",)]
+    assert manifest.label_terms == {}
+    manifest.check_for_training()
+
+
+def test_relative_folder_gives_absolute_paths(load, tmp_path, monkeypatch):
+    load(ROWS)
+    monkeypatch.chdir(tmp_path)
+    assert Manifest.load(".").split("web").paths == [str(tmp_path / "a.png")]
+
+
+def test_another_label_column_and_several_labels(load):
+    assert load(ROWS, "coarse").split("train").labels == [("animal",), ("animal",)]
+    several = load(HEADER + "a.png,train,cat| dog |cat|,,\n")
+    assert several.split("train").labels == [("cat", "dog")]
+
+
+def test_queries_are_normalised_and_never_repeated(load):
+    decomposed = unicodedata.normalize("NFD", "Café")
+    manifest = load(HEADER + f"a.png,web,,,  Red   CAR ||red car|{decomposed}|café| \n")
+    assert manifest.split("web").queries == [(Query("red car", "en"), Query("café", "en"))]
+
+
+def test_languages_are_aligned_with_queries(load):
+    head = "image,split,label,queries,languages\n"
+    manifest = load(head + "a.png,web,,cat||gato|Cat|chat,en|de|es|es|\nb.png,web,,dog|hound,\n")
+    first, second = manifest.split("web").queries
+    assert first == (Query("cat", "en"), Query("gato", "es"), Query("chat", "en"))
+    assert second == (Query("dog", "en"), Query("hound", "en"))
+    with pytest.raises(InputError, match="line 2 must name a language per query .* got 1 languages for 2"):
+        load(head + "a.png,web,,cat|gato,es\n")
+
+
+def test_quoted_fields_with_commas_and_newlines_and_a_byte_order_mark(load, tmp_path):
+    manifest = load(b"\xef\xbb\xbf" + b'image,split,label,queries\r\n"a, b.png",web,,"red,\ncar|dog"\r\n')
+    assert manifest.split("web").paths == [str(tmp_path / "a, b.png")]
+    assert [query.text for query in manifest.split("web").queries[0]] == ["red, car", "dog"]
+
+
+def test_label_terms(load):
+    described = {"cat": {"synset_terms": ["cat", "house cat"], "gloss": "a pet"}, "dog": {}}
+    assert load(ROWS, labels=json.dumps(described)).label_terms == {"cat": ["cat", "house cat"], "dog": []}
+
+
+@pytest.mark.parametrize("labels", ['{"cat": ', "[1]", '{"cat": {"synset_terms": "cat"}}', '{"cat": 3}'])
+def test_damaged_label_terms(load, labels):
+    with pytest.raises(InputError, match="labels.json must be a JSON object .*synset_terms.*mend it"):
+        load(ROWS, labels=labels)
+
+
+def test_folder_or_file_missing(tmp_path):
+    with pytest.raises(InputError, match="data must name a folder .* got .*nowhere, which is no folder"):
+        Manifest.load(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="must be a folder with an images.csv, .*images.csv is not there"):
+        Manifest.load(tmp_path)
+
+
+HEAD4 = "image,split,label,queries\n"
+
+
+@pytest.mark.parametrize("csv, sentence", [
+    (HEADER.encode() + b"a.png,web,,,caf\xe9\n", "must be UTF-8, byte 0xe9 in line 2 is not"),
+    ("image,label,queries\na.png,,\n", "needs a column 'split', it has image, label, queries"),
+    ("image,split,label\na.png,web,\n", "needs a column 'queries', it has image, split, label"),
+    ("", "needs a column 'image', it has none"),
+    (HEAD4, "must have a row per picture, it has none below the header"),
+    (HEAD4 + "a.png,web,,red, car\n", "line 2 must have 4 fields, it has more"),
+    (HEAD4 + 'a.png,web,,"cat\n', "must be a csv file, line 2 is not"),
+    (HEAD4 + "a.png,web,,cat\n ,web,,cat\n", "line 3 must name a picture, column 'image' is empty"),
+    (HEAD4 + "a.png\n", "line 2 must name a split, column 'split' is empty"),
+    (HEAD4 + "a.png,dev,,cat\n", "line 2 must be one of web, pretrain, .* or test:NAME, got 'dev'"),
+    (HEAD4 + "a.png,test:,,cat\n", "must be one of .* got 'test:'"),
+    (HEAD4 + "/etc/a.png,web,,cat\n", "a relative path inside the data folder, got '/etc/a.png'"),
+    (HEAD4 + "b/../../a.png,web,,cat\n", "a relative path inside the data folder, got 'b/../../a.png'"),
+])  # fmt: skip
+def test_bad_files(load, csv, sentence):
+    with pytest.raises(InputError, match=sentence):
+        load(csv)
+
+
+def test_dots_that_stay_inside_are_fine(load, tmp_path):
+    assert load(HEAD4 + "x/../a.png,web,,cat\n").split("web").paths == [str(tmp_path / "a.png")]
+
+
+def test_label_column_missing(load):
+    with pytest.raises(InputError, match="label column must be one of label, coarse in .*, got 'colour'"):
+        load(ROWS, "colour")
+
+
+def test_split_missing(load):
+    with pytest.raises(InputError, match="needs rows with split 'val', it has web, train, test:new"):
+        load(ROWS).require_split("val")
+
+
+@pytest.mark.parametrize("csv, sentence", [
+    (HEAD4 + "b.png,train,cat,\nc.png,train,dog,\n", "needs rows with split 'web', it has train"),
+    (HEAD4 + "a.png,web,,cat\n", "needs rows with split 'train', it has web"),
+    (HEAD4 + "a.png,web,, |\nb.png,train,cat,\nc.png,train,dog,\n", "the web rows .* must have queries"),
+    (HEAD4 + "a.png,web,,cat\nb.png,train,,\n", "train rows .* must have labels, column 'label' is empty"),
+    (HEAD4 + "a.png,web,,cat\nb.png,train,cat,\n", "at least 2 labels, got only 'cat' in column 'label'"),
+    (ROWS + "e.png,train,,,\n", "every picture of split 'train' must have one label, e.png has none"),
+    (ROWS + "e.png,train,cat|dog,,\n", "one label, e.png has cat.dog: mend the row or train with"),
+    (ROWS + "e.png,test,emu,,\nf.png,test,yak,,\n", "split 'test' must also be in .* 'train', got emu, yak"),
+    (ROWS + "e.png,val,emu,,\n", "label of split 'val' must also be in split 'train', got emu"),
+])  # fmt: skip
+def test_not_fit_for_training(load, csv, sentence):
+    with pytest.raises(InputError, match=sentence):
+        load(csv).check_for_training()
+
+
+def test_multi_label_allows_several_labels_and_none(load):
+    load(ROWS + "e.png,train,,,\nf.png,train,cat|dog,,\n").check_for_training(multi_label=True)
+
+
+@pytest.fixture
+def big_split(load):
+    return load(HEAD4 + "".join(f"{i}.png,train,cat,q{i}\n" for i in range(200))).split("train")
+
+
+def test_few_undecodable_pictures_are_left_out_with_a_warning(big_split, recwarn):
+    assert check_pictures(big_split, []) is big_split
+    assert not recwarn
+    with pytest.warns(UserWarning, match=r"2 of 200 .* 'train' .* are left out: .*0.png, .*5.png\."):
+        left = check_pictures(big_split, [5, 0])
+    assert len(left) == len(left.labels) == len(left.queries) == 198
+    assert left.paths[4].endswith("6.png")
+    assert left.queries[4] == (Query("q6", "en"),)
+
+
+def test_many_undecodable_pictures_are_refused(big_split):
+    sentence = "4 of 200 .* 'train' cannot be .* at most 1% .*0.png, .*1.png, .*2.png and 1 more"
+    with pytest.raises(InputError, match=sentence):
+        check_pictures(big_split, [0, 1, 2, 3])
