@@ -1,0 +1,40 @@
+# make demo    the whole pipeline on the demo's pictures, into runs/demo
+# make test    all tests, with coverage
+# make check   formatting, lint and types
+# make bench   every benchmark of tools/benchmarks
+# make help    these lines
+#
+# Each target makes .venv where it is missing; PYTHON=/path/to/python chooses the Python it is made with.
+
+# ensurepip: without it, as on a bare Debian, a venv comes without pip.
+IN_RANGE := import sys, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))
+# The first that runs: a version manager's shim can be on the PATH and still start nothing.
+PYTHON ?= $(shell for name in python3.12 python3.11 python3.10 python3; do \
+	if $$name -c '$(IN_RANGE)' >/dev/null 2>&1; then echo $$name; break; fi; done)
+
+.PHONY: help demo test check bench
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+demo: .venv/.installed
+	.venv/bin/ctxvision demo --out runs/demo
+
+test: .venv/.installed
+	.venv/bin/python -m pytest --cov=ctxvision --cov-report=term --cov-fail-under=90
+
+check: .venv/.installed
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy ctxvision
+
+bench: .venv/.installed
+	@set -e; for script in tools/benchmarks/*.py; do echo "$$script"; .venv/bin/python "$$script"; done
+
+.venv/.installed: setup.cfg constraints.txt
+	@"$(PYTHON)" -c '$(IN_RANGE)' >/dev/null 2>&1 || \
+		{ echo "ctxvision needs Python 3.10, 3.11 or 3.12 with venv and pip, got '$(PYTHON)': name one with make PYTHON=/path/to/python" >&2; exit 1; }
+	"$(PYTHON)" -m venv .venv
+	.venv/bin/python -m pip install -q -c constraints.txt -e '.[demo,test,check]'
+	@touch $@

@@ -1,0 +1,49 @@
+"""A data set of coloured shapes, small enough to train on in a test."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+COLOURS = {"red": (220, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 220), "yellow": (220, 220, 40)}
+SETTINGS = {
+    "image_size": 16,
+    "phrase_steps": 150,
+    "visual_steps": 60,
+    "text_steps": 60,
+    "head_steps": 60,
+    "batch_size": 16,
+    "text_batch_size": 16,
+    "min_class_count": 2,
+    "min_phrase_count": 2,
+    "fractions": [0.5, 1.0],
+    "seeds": 2,
+}
+
+
+def write_tiny_data(folder: Path, web: int = 96, labelled: int = 48, test: int = 24) -> Path:
+    """Writes pictures of four colours; people search for each by a phrase that
+    names it, one that does not, and one in Spanish."""
+    rng = np.random.default_rng(0)
+    (folder / "images").mkdir(parents=True)
+    things = {"red": "ripe tomato", "green": "fresh lawn", "blue": "deep sea", "yellow": "sweet lemon"}
+    spanish = {"red": "rojo", "green": "verde", "blue": "azul", "yellow": "amarillo"}
+    rows = []
+    for split, number in (("web", web), ("train", labelled), ("test:easy", test), ("test:hard", test)):
+        for i in range(number):
+            colour = list(COLOURS)[i % 4]
+            noise = 60 if split == "test:hard" else 25
+            pixels = np.clip(np.array(COLOURS[colour]) + rng.normal(0, noise, (20, 20, 3)), 0, 255)
+            name = f"images/{split.replace(':', '-')}-{i}.png"
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name)
+            queries = [f"{colour} square", things[colour], spanish[colour]] if split != "train" else []
+            languages = ["en", "en", "es"] if queries else []
+            label = "" if split == "web" else f"{colour} label"
+            rows.append([name, split, label, "|".join(queries), "|".join(languages)])
+    with open(folder / "images.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["image", "split", "label", "queries", "languages"], *rows])
+    terms = {f"{colour} label": {"synset_terms": [colour]} for colour in COLOURS}
+    (folder / "labels.json").write_text(json.dumps(terms), encoding="utf-8")
+    return folder
