@@ -49,6 +49,7 @@ def association_batches(
     queries, ngrams = tf.constant(queries), tf.constant(ngram_ids, tf.int32)
     base = tf.constant(np.random.SeedSequence(seed).generate_state(2).astype(np.int64))
 
+    @tf.autograph.experimental.do_not_convert  # no Python control flow inside
     def batch(step: tf.Tensor) -> dict[str, tf.Tensor]:
         drawn = tf.random.stateless_uniform(
             [3, batch_size], tf.random.experimental.stateless_fold_in(base, step), 0, 2**62, tf.int64
