@@ -1,0 +1,136 @@
+"""Phrases to a space in which queries that belong together lie near."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_text as tf_text
+import tf_keras as keras
+
+
+@keras.saving.register_keras_serializable("ctxvision")
+class DualEncoderText(keras.layers.Layer):
+    """Embeds phrases by their hashed unigrams and bigrams with attention pooling (section 3.3).
+
+    A phrase is lower-cased, brought to Unicode's NFC and split at white space. Each of its n-grams g has a learned
+    vector v(g); the phrase is the average of them under the weights softmax(v(g) · a) with one learned vector a,
+    L2-normalised. `SiameseText` trains the layer on pairs of queries that share a picture.
+
+    The embeddings of a whole vocabulary can be folded in: the layer then also maps row numbers to embeddings, by a
+    gather and without any string op.
+
+    Args:
+        dim: width of the embedding, 200 in the method.
+        hash_buckets: rows of the n-gram table; n-grams whose hashes collide share a row.
+        max_ngrams: n-grams read of each phrase, unigrams first (16: phrases of up to 8 words in full).
+        folded_rows: N, rows kept for `fold`, which sets it; a copy made from the config then has room for them.
+
+    Call arguments:
+        inputs: string [...], phrases of any language; or integer [...], row numbers of the folded embeddings,
+            where a number below 0 is no phrase.
+
+    Returns:
+        float32 [..., dim], L2-normalised; zeros for `""`, for white space and for no phrase.
+
+    Raises:
+        ValueError: an argument out of its range, inputs that are neither strings nor integers, or row numbers
+            before `fold`.
+
+    Example:
+        >>> DualEncoderText()(tf.constant([["golden fish", "goldfish", ""]])).shape
+        TensorShape([1, 3, 200])
+    """
+
+    def __init__(
+        self,
+        dim: int = 200,
+        hash_buckets: int = 2**15,
+        max_ngrams: int = 16,
+        folded_rows: int = 0,
+        **kwargs: Any,
+    ):
+        # Float32 whatever the policy: a softmax and a normalisation.
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        for name, value in (("dim", dim), ("hash_buckets", hash_buckets), ("max_ngrams", max_ngrams)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}: leave it out for the default.")
+        self.dim = dim
+        self.hash_buckets = hash_buckets
+        self.max_ngrams = max_ngrams
+        self.folded_rows = folded_rows
+        # Row 0 is padding's; its weight is 0, so that it never learns.
+        self.ngram_table = self.add_weight(
+            name="ngram_table",
+            shape=(hash_buckets + 1, dim),
+            initializer=keras.initializers.RandomNormal(stddev=0.1, seed=0),
+        )
+        self.attention = self.add_weight(name="attention", shape=(dim,), initializer="zeros")
+        self.folded: tf.Variable | None = None
+        if folded_rows:
+            self.fold(np.zeros((folded_rows, dim), np.float32))
+
+    def ngram_ids(self, phrases: tf.Tensor) -> tf.Tensor:
+        """Hashed unigrams, then bigrams, of string [...]: int32 [..., max_ngrams] in 1..hash_buckets, 0 is padding."""
+        phrases = tf.convert_to_tensor(phrases, tf.string)
+        flat = tf.strings.lower(tf.reshape(phrases, [-1]), encoding="utf-8")
+        words = tf_text.WhitespaceTokenizer().tokenize(tf_text.normalize_utf8(flat, "NFC"))
+        bigrams = tf_text.ngrams(words, 2, reduction_type=tf_text.Reduction.STRING_JOIN)
+        ngrams = tf.concat([words, bigrams], axis=1)[:, : self.max_ngrams]
+        ids = tf.strings.to_hash_bucket_fast(ngrams, self.hash_buckets) + 1
+        ids = tf.cast(ids.to_tensor(0, shape=[None, self.max_ngrams]), tf.int32)
+        return tf.reshape(ids, tf.concat([tf.shape(phrases), [self.max_ngrams]], axis=0))
+
+    def encode(self, ids: tf.Tensor) -> tf.Tensor:
+        """Embeddings float32 [..., dim], L2-normalised, of `ngram_ids` [..., M]; zeros where all is padding."""
+        present = ids > 0
+        vectors = tf.gather(self.ngram_table, ids)
+        scores = tf.where(present, tf.linalg.matvec(vectors, self.attention), -1e9)
+        weights = tf.nn.softmax(scores) * tf.cast(present, tf.float32)
+        return tf.math.l2_normalize(tf.einsum("...m,...md->...d", weights, vectors), axis=-1)
+
+    def fold(self, text_embeddings: np.ndarray) -> None:
+        """Keeps the embeddings float32 [N, dim] of a vocabulary, so that the layer takes row numbers as well.
+
+        Folding again with the same N replaces them in place; with another N, functions that were traced before
+        keep the old rows.
+
+        Raises:
+            ValueError: `text_embeddings` is not [N, dim].
+        """
+        shape = np.shape(text_embeddings)
+        if len(shape) != 2 or shape[0] < 1 or shape[1] != self.dim:
+            raise ValueError(
+                f"text_embeddings must have shape [N, {self.dim}] with N at least 1, got {shape}: embed the phrases "
+                f"with this layer."
+            )
+        if self.folded is not None and self.folded_rows == shape[0]:
+            self.folded.assign(text_embeddings)
+            return
+        self.folded_rows = int(shape[0])
+        self.folded = tf.Variable(text_embeddings, trainable=False, dtype=tf.float32, name="folded")
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        inputs = tf.convert_to_tensor(inputs)
+        if inputs.dtype == tf.string:
+            return self.encode(self.ngram_ids(inputs))
+        if not inputs.dtype.is_integer:
+            raise ValueError(
+                f"inputs must be phrases (string) or row numbers (integer), got dtype {inputs.dtype.name}: pass "
+                f"either."
+            )
+        if self.folded is None:
+            raise ValueError(
+                "inputs are row numbers, but no text embeddings are folded in: call fold(text_embeddings) first, "
+                "or pass phrases as strings."
+            )
+        rows = tf.gather(self.folded, tf.maximum(inputs, 0))
+        return rows * tf.cast(inputs >= 0, tf.float32)[..., tf.newaxis]
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "dim": self.dim,
+            "hash_buckets": self.hash_buckets,
+            "max_ngrams": self.max_ngrams,
+            "folded_rows": self.folded_rows,
+        }

@@ -1,0 +1,80 @@
+"""Pixels to the 64-d space of search phrases."""
+
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from ctxvision.layers.backbone import Backbone, build_backbone, resize_for
+
+
+@keras.saving.register_keras_serializable("ctxvision")
+class PhraseGenerator(keras.layers.Layer):
+    """Embeds pictures where the phrases that people would search for them lie near (section 3.2).
+
+    A ConvNet, then a linear bottleneck, then batch normalisation without scale and centre (without it all
+    cosines end up near 1 and nothing is learnt), then L2 normalisation. `QueryClassifier` trains it; the mean
+    embedding of a query's pictures is that query's prototype (Eq. 2).
+
+    Args:
+        backbone: a name, Keras model or SavedModel folder; see `build_backbone`.
+        embedding_dim: width of the bottleneck, 64 in the method.
+        image_size: side in pixels of the backbone's square input; the backbone's own by default.
+
+    Call arguments:
+        pixels: [B, H, W, 3], uint8 or float in 0..255, RGB, any height and width (resized inside).
+
+    Returns:
+        float32 [B, embedding_dim], each row L2-normalised.
+
+    Raises:
+        ValueError: `embedding_dim` below 1, an unknown backbone, or pixels of another shape or dtype.
+
+    Example:
+        >>> PhraseGenerator(backbone="resnet_mini")(tf.zeros([2, 72, 72, 3], tf.uint8)).shape
+        TensorShape([2, 64])
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone = "resnet101",
+        embedding_dim: int = 64,
+        image_size: int | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if embedding_dim < 1:
+            raise ValueError(f"embedding_dim must be at least 1, got {embedding_dim}: the method uses 64.")
+        self.backbone = backbone
+        self.embedding_dim = embedding_dim
+        self.image_size = image_size
+        self.tower = build_backbone(backbone, image_size)
+        # Float32 whatever the policy: cosines of 64 dimensions do not survive bfloat16.
+        self.bottleneck = keras.layers.Dense(
+            embedding_dim, use_bias=False, dtype="float32", name="bottleneck"
+        )
+        self.whiten = keras.layers.BatchNormalization(
+            scale=False, center=False, momentum=0.95, dtype="float32", name="whiten"
+        )
+
+    def call(self, pixels: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        features = self.tower(resize_for(self.tower, pixels), training=training)
+        embedding = self.whiten(self.bottleneck(tf.cast(features, tf.float32)), training=training)
+        return tf.math.l2_normalize(embedding, axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        backbone = self.backbone
+        if isinstance(backbone, keras.Model):
+            backbone = keras.saving.serialize_keras_object(backbone)
+        return {
+            **super().get_config(),
+            "backbone": backbone,
+            "embedding_dim": self.embedding_dim,
+            "image_size": self.image_size,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "PhraseGenerator":
+        if isinstance(config["backbone"], dict):
+            config = {**config, "backbone": keras.saving.deserialize_keras_object(config["backbone"])}
+        return cls(**config)

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from ctxvision.layers import PhraseGenerator, VisualEncoder, build_backbone
+from tests.layer_checks import check_layer
+
+
+def test_resnet_mini_is_small():
+    model = build_backbone("resnet_mini")
+    assert model.input_shape == (None, 48, 48, 3) and model.output_shape == (None, 192)
+    assert 600_000 < model.count_params() < 800_000
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "MobileNetV2", "mobilenet-v2"])
+def test_an_application_by_any_spelling(name):
+    assert build_backbone(name, 32).output_shape == (None, 1280)
+
+
+def test_an_application_sees_pixels_as_its_authors_scaled_them():
+    model = build_backbone("mobilenet_v2", 32)
+    pixels = np.full((1, 32, 32, 3), 255.0, np.float32)
+    np.testing.assert_allclose(model.layers[1](pixels), np.ones_like(pixels))
+
+
+def test_a_keras_models_feature_map_is_averaged():
+    pixels = keras.Input((4, 4, 3))
+    features = build_backbone(keras.Model(pixels, keras.layers.Rescaling(2.0)(pixels)))
+    values = np.arange(48, dtype=np.float32).reshape(1, 4, 4, 3)
+    np.testing.assert_allclose(features(values), 2.0 * values.mean(axis=(1, 2)))
+
+
+def test_a_saved_model_folder(tmp_path):
+    class Tower(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], name="pixels")])
+        def embed(self, pixels):
+            return {"features": tf.reduce_max(pixels, axis=[1, 2])}
+
+    tower = Tower()
+    tf.saved_model.save(tower, str(tmp_path), signatures={"serving_default": tower.embed})
+    layer = VisualEncoder(str(tmp_path), image_size=8)
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype(np.float32)
+    np.testing.assert_allclose(layer(pixels), pixels.max(axis=(1, 2)), rtol=1e-6)
+    assert layer.trainable_variables == []
+
+
+def test_unknown_backbone():
+    with pytest.raises(ValueError, match="backbone must be 'resnet_mini', .* got 'resnet_huge'"):
+        build_backbone("resnet_huge")
+
+
+def test_an_output_that_is_no_feature():
+    pixels = keras.Input((4, 4, 3))
+    with pytest.raises(
+        ValueError, match=r"backbone must have one output of shape \[B, D\] or \[B, H, W, D\]"
+    ):
+        build_backbone(keras.Model(pixels, [pixels, pixels]))
+
+
+@pytest.mark.parametrize("layer_type", [PhraseGenerator, VisualEncoder])
+def test_layer_contract(layer_type):
+    check_layer(
+        layer_type("resnet_mini", image_size=16), tf.random.stateless_uniform([2, 20, 24, 3], [0, 1], 0, 255)
+    )
+
+
+@pytest.mark.parametrize("layer_type", [PhraseGenerator, VisualEncoder])
+def test_uint8_and_float_pixels_of_any_size(layer_type):
+    layer = layer_type("resnet_mini", image_size=16)
+    pixels = tf.cast(tf.random.stateless_uniform([2, 30, 20, 3], [0, 1], 0, 255), tf.uint8)
+    np.testing.assert_allclose(layer(pixels), layer(tf.cast(pixels, tf.float32)), atol=1e-6)
+
+
+@pytest.mark.parametrize("layer_type", [PhraseGenerator, VisualEncoder])
+def test_wrong_pixels(layer_type):
+    layer = layer_type("resnet_mini", image_size=16)
+    with pytest.raises(ValueError, match=r"pixels must have shape \[B, H, W, 3\], got \(16, 16, 3\)"):
+        layer(tf.zeros([16, 16, 3]))
+    with pytest.raises(ValueError, match="pixels must be uint8 or float in 0..255, got dtype int64"):
+        layer(tf.zeros([1, 16, 16, 3], tf.int64))
+
+
+def test_phrase_generator_gives_unit_rows_and_spreads_them():
+    layer = PhraseGenerator("resnet_mini", image_size=16)
+    pixels = tf.random.stateless_uniform([64, 16, 16, 3], [0, 1], 0, 255)
+    for _ in range(60):
+        layer(pixels, training=True)
+    embeddings = layer(pixels).numpy()
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1.0, atol=1e-5)
+    cosines = (embeddings @ embeddings.T)[np.triu_indices(64, 1)]
+    assert abs(cosines.mean()) < 0.1
+
+
+def test_embedding_dim_below_one():
+    with pytest.raises(ValueError, match="embedding_dim must be at least 1, got 0"):
+        PhraseGenerator("resnet_mini", embedding_dim=0)
+
+
+def test_a_keras_model_survives_the_config():
+    pixels = keras.Input((8, 8, 3))
+    layer = PhraseGenerator(keras.Model(pixels, keras.layers.Conv2D(4, 3)(pixels)), embedding_dim=3)
+    again = PhraseGenerator.from_config(layer.get_config())
+    assert again(tf.zeros([1, 8, 8, 3])).shape == (1, 3)

@@ -1,0 +1,166 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from ctxvision.layers.dual_encoder_text import DualEncoderText
+from tests.layer_checks import check_layer
+
+FRESH = ("tensorflow", "tensorflow_text")
+
+
+def small(**kwargs):
+    return DualEncoderText(**{"dim": 2, "hash_buckets": 50, "max_ngrams": 4, **kwargs})
+
+
+def with_weights(table, attention):
+    layer = small(hash_buckets=len(table) - 1)
+    layer.ngram_table.assign(table)
+    layer.attention.assign(attention)
+    return layer
+
+
+def test_layer_contract_for_phrases():
+    check_layer(small(), tf.constant(["red fox", "", "Fox"]), fresh_process_imports=FRESH)
+
+
+def test_layer_contract_for_row_numbers():
+    layer = small()
+    layer.fold(np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32))
+    check_layer(layer, tf.constant([[2, -1], [0, 1]]), fresh_process_imports=FRESH)
+
+
+def test_attention_pooling_by_hand():
+    # Scores ln 3 and 0, weights 3/4 and 1/4: (3/4 · 3, 1/4 · 4) = (9, 4) / 4, whose length is √97 / 4.
+    layer = with_weights([[100, 100], [3, 0], [0, 4]], [np.log(3) / 3, 0])
+    encoded = layer.encode(tf.constant([[1, 2, 0, 0], [0, 0, 0, 0], [2, 2, 2, 0]]))
+    np.testing.assert_allclose(encoded, [[9 / 97**0.5, 4 / 97**0.5], [0, 0], [0, 1]], atol=1e-6)
+
+
+def test_unigrams_then_bigrams_are_hashed():
+    def hashed(*ngrams):
+        return [int(i) + 1 for i in tf.strings.to_hash_bucket_fast(list(ngrams), 1000)]
+
+    layer = small(hash_buckets=1000, max_ngrams=5)
+    ids = layer.ngram_ids(tf.constant(["red fox", "  Red\tFOX ", "fox red", "a b c d", "fox", ""]))
+    assert ids.dtype == tf.int32
+    assert ids.numpy().tolist() == [
+        hashed("red", "fox", "red fox") + [0, 0],
+        hashed("red", "fox", "red fox") + [0, 0],
+        hashed("fox", "red", "fox red") + [0, 0],
+        hashed("a", "b", "c", "d", "a b"),
+        hashed("fox") + [0, 0, 0, 0],
+        [0, 0, 0, 0, 0],
+    ]
+
+
+def test_unicode_forms_and_cases_are_one():
+    phrases = tf.constant(["CAFE\u0301", "caf\u00e9", "\u00c9t\u00e9", "e\u0301te\u0301"])
+    ids = small().ngram_ids(phrases).numpy()
+    assert ids[0].tolist() == ids[1].tolist() and ids[2].tolist() == ids[3].tolist()
+    assert ids[0].tolist() != ids[2].tolist()
+
+
+def test_bytes_that_are_not_utf8_are_embedded():
+    assert np.linalg.norm(small()(tf.constant([b"\xff\xfe fox"]))) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 2), (3, 2, 2), (0,)])
+def test_shapes_and_lengths(shape):
+    layer = small()
+    embeddings = layer(tf.fill(shape, "golden fish"))
+    assert embeddings.shape == (*shape, 2) and layer.ngram_ids(tf.fill(shape, "fish")).shape == (*shape, 4)
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=-1), np.ones(shape), atol=1e-6)
+
+
+def test_no_text_is_a_zero_vector():
+    embeddings = small()(tf.constant([["", "fox"], ["  ", "\t\n"]])).numpy()
+    np.testing.assert_array_equal(embeddings[[0, 1, 1], [0, 0, 1]], np.zeros((3, 2)))
+    assert np.linalg.norm(embeddings[0, 1]) == pytest.approx(1, abs=1e-6)
+
+
+def test_unknown_batch_size_in_a_functional_model():
+    phrases = keras.Input((None,), dtype=tf.string)
+    model = keras.Model(phrases, small()(phrases))
+    assert model.output_shape == (None, None, 2)
+    assert model(tf.constant([["a", "b", "c"]])).shape == (1, 3, 2)
+
+
+def test_gradient_is_sparse_finite_and_leaves_padding_alone():
+    layer = small()
+    layer.attention.assign([0.3, -0.2])
+    ids = tf.concat([layer.ngram_ids(tf.constant(["red fox", "fox"])), tf.zeros([1, 4], tf.int32)], axis=0)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer.encode(ids) * [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    table, attention = tape.gradient(loss, [layer.ngram_table, layer.attention])
+    assert isinstance(table, tf.IndexedSlices)
+    dense = tf.convert_to_tensor(table).numpy()
+    assert np.isfinite(dense).all() and np.isfinite(attention).all()
+    assert not dense[0].any() and dense[ids[1, 0]].any()
+
+
+def test_folded_rows_are_gathered():
+    layer = small()
+    layer.fold(np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32))
+    for dtype in (tf.int32, tf.int64):
+        rows = layer(tf.constant([[2, -1], [0, 1]], dtype))
+        np.testing.assert_allclose(rows, [[[0.6, 0.8], [0, 0]], [[1, 0], [0, 1]]])
+    assert [v.name for v in layer.non_trainable_variables] == ["folded:0"]
+    assert "folded:0" not in [v.name for v in layer.trainable_variables]
+
+
+def test_folding_again_reaches_traced_functions():
+    layer = small()
+    layer.fold(np.array([[1, 0], [0, 1]], np.float32))
+    traced = tf.function(layer)
+    traced(tf.constant([[0]]))
+    layer.fold(np.array([[0, -1], [0, 1]], np.float32))
+    np.testing.assert_array_equal(traced(tf.constant([[0]])), [[[0, -1]]])
+    layer.fold(np.array([[1, 0]], np.float32))
+    assert [tuple(v.shape) for v in layer.non_trainable_variables] == [(1, 2)]
+
+
+def test_a_copy_has_room_for_folded_rows():
+    layer = small()
+    layer.fold(np.array([[1, 0], [0.6, 0.8]], np.float32))
+    copy = DualEncoderText.from_config(layer.get_config())
+    copy.set_weights(layer.get_weights())
+    np.testing.assert_allclose(copy(tf.constant([1])), [[0.6, 0.8]])
+
+
+def test_row_numbers_need_no_string_op():
+    def string_ops(inputs):
+        ops = tf.function(layer).get_concrete_function(inputs).graph.get_operations()
+        return [op.type for op in ops if tf.string in [t.dtype for t in (*op.inputs, *op.outputs)]]
+
+    layer = small()
+    layer.fold(np.eye(2, dtype=np.float32))
+    assert string_ops(tf.TensorSpec([None, 3], tf.int32)) == []
+    assert "StringToHashBucketFast" in string_ops(tf.TensorSpec([None, 3], tf.string))
+
+
+def test_row_numbers_before_fold():
+    with pytest.raises(ValueError, match=r"row numbers, but no text embeddings are folded in: call fold"):
+        small()(tf.constant([[1]]))
+
+
+@pytest.mark.parametrize("values", [[[0.5]], [[True]]])
+def test_other_dtypes(values):
+    with pytest.raises(ValueError, match=r"\(string\) or row numbers \(integer\), got dtype (float32|bool)"):
+        small()(tf.constant(values))
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 3), (2, 2, 2), (0, 2)])
+def test_fold_of_another_shape(shape):
+    with pytest.raises(ValueError, match=r"must have shape \[N, 2\] with N at least 1, got \("):
+        small().fold(np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("name", ["dim", "hash_buckets", "max_ngrams"])
+def test_arguments_below_1(name):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        small(**{name: 0})
+
+
+def test_float32_under_a_mixed_policy():
+    assert small(dtype="mixed_bfloat16")(tf.constant(["fox"])).dtype == tf.float32
