@@ -1,0 +1,108 @@
+"""The end-to-end model: pixels in, label probabilities and phrases out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from ctxvision.layers.context_fusion import ContextFusion
+from ctxvision.layers.context_pooling import ContextPooling
+from ctxvision.layers.dual_encoder_text import DualEncoderText
+from ctxvision.layers.phrase_generator import PhraseGenerator
+from ctxvision.layers.prototype_retrieval import PrototypeRetrieval
+from ctxvision.layers.visual_encoder import VisualEncoder
+
+
+class ContextClassifier(keras.Model):
+    """Classifies pictures from pixels alone, with the phrases that people would search for as context.
+
+    A functional `tf_keras.Model`. `compile` with a loss and metrics of [B, L] probabilities and `fit` on
+    (pixels, labels) fine-tune it like any classifier; phrases are outputs without a loss. Choose what learns by
+    each layer's `trainable`; no gradient passes retrieval, so the phrase generator never learns from labels.
+
+    Args:
+        phrase_generator: pixels to query embeddings.
+        prototype_retrieval: already indexed.
+        dual_encoder_text: with the table's text embeddings folded in.
+        visual_encoder: pixels to visual features.
+        context_fusion: [visual, context] to probabilities.
+        labels: the L label names in the order of the probabilities.
+        context_pooling: the phrases' embeddings to one context; similarity-weighted by default.
+
+    Call arguments:
+        pixels: [B, H, W, 3], uint8 or float in 0..255, RGB, any height and width.
+
+    Returns:
+        A dict: `probabilities` float32 [B, L]; `phrases` string [B, k]; `phrase_scores` float32 [B, k] cosine,
+        descending; `phrase_ids` int32 [B, k], row numbers of the phrase table, -1 where there is none.
+
+    Raises:
+        ValueError: the number of labels differs from the fusion layer's.
+    """
+
+    def __init__(
+        self,
+        phrase_generator: PhraseGenerator,
+        prototype_retrieval: PrototypeRetrieval,
+        dual_encoder_text: DualEncoderText,
+        visual_encoder: VisualEncoder,
+        context_fusion: ContextFusion,
+        labels: Sequence[str],
+        context_pooling: ContextPooling | None = None,
+        name: str = "context_classifier",
+    ):
+        if len(labels) != context_fusion.num_labels:
+            raise ValueError(
+                f"labels must name each of the {context_fusion.num_labels} labels of context_fusion, "
+                f"got {len(labels)}: give one name per output."
+            )
+        # === Layers ===
+        context_pooling = context_pooling or ContextPooling(name="context_pooling")
+
+        # === Functional model ===
+        pixels = keras.Input((None, None, 3), name="pixels")
+        found = prototype_retrieval(phrase_generator(pixels))
+        context = context_pooling([dual_encoder_text(found.ids), found.scores])
+        visual = visual_encoder(pixels)
+        outputs = {
+            "probabilities": context_fusion([visual, context]),
+            "phrases": found.phrases,
+            "phrase_scores": found.scores,
+            "phrase_ids": found.ids,
+        }
+        super().__init__(inputs=pixels, outputs=outputs, name=name)
+
+        # === Config ===
+        self.phrase_generator = phrase_generator
+        self.retrieval = prototype_retrieval
+        self.text = dual_encoder_text
+        self.visual_encoder = visual_encoder
+        self.pooling = context_pooling
+        self.fusion = context_fusion
+        self.labels = list(labels)
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the larger tower's input, to which encoded pictures are decoded."""
+        towers = (self.phrase_generator.tower, self.visual_encoder.tower)
+        return max((tower.input_shape[1] or 0 for tower in towers), default=0) or 224
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """As in Keras; loss and metrics are those of the probabilities."""
+        names = self.output_names  # type: ignore[has-type]
+        self.output_names = ["probabilities"]
+        super().compile(*args, **kwargs)
+        self.output_names = names
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None
+    ) -> tf.Tensor:
+        return super().compute_loss(x, y, _probabilities(y_pred), sample_weight)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, tf.Tensor]:
+        return super().compute_metrics(x, y, _probabilities(y_pred), sample_weight)
+
+
+def _probabilities(outputs: Any) -> Any:
+    return outputs["probabilities"] if isinstance(outputs, dict) else outputs

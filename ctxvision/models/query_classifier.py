@@ -1,0 +1,107 @@
+"""Trains the phrase generator: queries as classes."""
+
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from ctxvision.layers.phrase_generator import PhraseGenerator
+from ctxvision.losses.sampled_softmax import log_uniform_sample, sampled_softmax_loss
+from ctxvision.models.class_table import ClassTable
+
+
+@keras.saving.register_keras_serializable("ctxvision")
+class QueryClassifier(keras.Model):
+    """A classifier over the queries that led people to a picture (section 3.2, Eq. 1).
+
+    `fit` takes batches of (pixels [B, H, W, 3], queries int32 [B, Q] padded with -1); classes are sorted by
+    falling count, as log-uniform sampling expects. The tower follows the compiled optimizer; class rows follow
+    row-wise Adagrad at `table_rate` times that optimizer's learning rate, see `ClassTable`.
+
+    Args:
+        phrase_generator: the layer to train.
+        num_queries: V, the number of classes.
+        scale: of the cosine logits; Eq. 1 is scale 1.
+        num_sampled: S, classes drawn at each step; None computes the full softmax (best below a few thousand).
+        table_rate: learning rate of the class rows, as a multiple of the optimizer's.
+        seed: of the class rows and the samples.
+
+    Raises:
+        ValueError: `num_queries` below 2 or `num_sampled` below 1.
+    """
+
+    def __init__(
+        self,
+        phrase_generator: PhraseGenerator,
+        num_queries: int,
+        scale: float = 16.0,
+        num_sampled: int | None = 512,
+        table_rate: float = 16.0,
+        seed: int = 0,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if num_queries < 2:
+            raise ValueError(
+                f"num_queries must be at least 2, got {num_queries}: give more queries or a lower minimum count."
+            )
+        if num_sampled is not None and num_sampled < 1:
+            raise ValueError(
+                f"num_sampled must be at least 1, or None for the full softmax, got {num_sampled}: 512 is the default."
+            )
+        self.phrase_generator = phrase_generator
+        self.num_queries = num_queries
+        self.scale = scale
+        self.num_sampled = num_sampled
+        self.table_rate = table_rate
+        self.seed = seed
+        self.class_table = ClassTable(num_queries, phrase_generator.embedding_dim, seed=seed)
+
+    def call(self, pixels: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Cosine logits times scale, [B, V]."""
+        embeddings = self.phrase_generator(pixels, training=training)
+        rows = tf.math.l2_normalize(self.class_table.table, axis=-1)
+        return self.scale * tf.matmul(embeddings, rows, transpose_b=True)
+
+    def _sample(self) -> tuple[tf.Tensor, tf.Tensor]:
+        if self.num_sampled is None or self.num_sampled >= self.num_queries:
+            return tf.range(self.num_queries), tf.zeros([self.num_queries])
+        seed = tf.stack([tf.constant(self.seed, tf.int64), self.optimizer.iterations])
+        return log_uniform_sample(seed, self.num_sampled, self.num_queries)
+
+    def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+        pixels, queries = data
+        sampled, log_expected_count = self._sample()
+        touched = tf.concat([sampled, tf.reshape(tf.maximum(queries, 0), [-1])], axis=0)
+        rows = self.class_table(touched)
+        split = sampled.shape[0]
+        with tf.GradientTape() as tape:
+            tape.watch(rows)
+            unit = tf.math.l2_normalize(rows, axis=-1)
+            true_rows = tf.reshape(unit[split:], [tf.shape(queries)[0], queries.shape[1], rows.shape[-1]])
+            embeddings = self.phrase_generator(pixels, training=True)
+            losses = sampled_softmax_loss(
+                embeddings, true_rows, queries, unit[:split], sampled, log_expected_count, self.scale
+            )
+            loss = tf.reduce_mean(losses)
+        weights = self.phrase_generator.trainable_variables
+        *gradients, row_gradient = tape.gradient(loss, [*weights, rows])
+        self.class_table.update(touched, row_gradient, self.table_rate * self.optimizer.learning_rate)
+        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+        return {"loss": loss}
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "phrase_generator": keras.saving.serialize_keras_object(self.phrase_generator),
+            "num_queries": self.num_queries,
+            "scale": self.scale,
+            "num_sampled": self.num_sampled,
+            "table_rate": self.table_rate,
+            "seed": self.seed,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "QueryClassifier":
+        generator = keras.saving.deserialize_keras_object(config["phrase_generator"])
+        return cls(**{**config, "phrase_generator": generator})

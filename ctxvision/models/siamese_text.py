@@ -1,0 +1,82 @@
+"""Trains the text encoder: queries that share a picture lie near."""
+
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+import tf_keras as keras
+
+from ctxvision.layers.dual_encoder_text import DualEncoderText
+
+
+@keras.saving.register_keras_serializable("ctxvision")
+class SiameseText(keras.Model):
+    """Two towers that are the same text encoder, trained with an in-batch softmax (section 3.3).
+
+    In a batch of pairs each left query has its partner on the right as the one true candidate and the other right
+    queries as negatives. No negative are those right queries that equal the partner (TFRS removes these
+    "accidental hits"), nor those that equal the left query itself (TFRS leaves these; a mask takes them). The same
+    loss from right to left is averaged in.
+
+    `compile` with an optimizer alone, and `fit` on what `association_batches` gives. Adagrad touches the rows of a
+    batch only; Adam costs as much as the whole n-gram table at each step.
+
+    Args:
+        text_encoder: the layer to train.
+        scale: of the cosine logits, above 0; the temperature of the softmax is 1 / scale.
+
+    Call arguments:
+        inputs: a dict: `left_ngrams` and `right_ngrams`, int32 [B, M] of `DualEncoderText.ngram_ids`; for the loss
+            `left_ids` and `right_ids` besides, int32 [B], the queries' numbers.
+
+    Returns:
+        A pair of float32 [B, dim], each row L2-normalised: left and right.
+
+    Raises:
+        ValueError: `scale` is not above 0.
+
+    Example:
+        >>> model = SiameseText(DualEncoderText())
+        >>> model.compile(keras.optimizers.Adagrad(0.3))
+        >>> model.fit(association_batches(pair_picture, pair_query, ngram_ids, batch_size=256, steps=1500))
+    """
+
+    def __init__(self, text_encoder: DualEncoderText, scale: float = 10.0, **kwargs: Any):
+        super().__init__(**kwargs)
+        if not scale > 0:
+            raise ValueError(f"scale must be above 0, got {scale}: 10 is the default.")
+        self.text_encoder = text_encoder
+        self.scale = scale
+        # Summed by default; the mean does not change its size with the batch.
+        loss = keras.losses.CategoricalCrossentropy(from_logits=True, reduction="none")
+        self.task = tfrs.tasks.Retrieval(loss, temperature=1.0 / scale, remove_accidental_hits=True)
+        self.mean_loss = keras.metrics.Mean(name="loss")
+
+    def call(self, inputs: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        encode = self.text_encoder.encode
+        return encode(inputs["left_ngrams"]), encode(inputs["right_ngrams"])
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None
+    ) -> tf.Tensor:
+        left, right = y_pred
+        left_ids, right_ids = x["left_ids"], x["right_ids"]
+        # A partner that carries the left query's own number stays: it is the true candidate.
+        kept = (left_ids[:, tf.newaxis] != right_ids) | tf.eye(tf.size(left_ids), dtype=tf.bool)
+        forward = self.task(left, right, candidate_ids=right_ids, score_mask=kept)
+        backward = self.task(right, left, candidate_ids=left_ids, score_mask=tf.transpose(kept))
+        loss = (tf.reduce_mean(forward) + tf.reduce_mean(backward)) / 2
+        self.mean_loss.update_state(loss)
+        return loss
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "text_encoder": keras.saving.serialize_keras_object(self.text_encoder),
+            "scale": self.scale,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "SiameseText":
+        encoder = keras.saving.deserialize_keras_object(config["text_encoder"])
+        return cls(**{**config, "text_encoder": encoder})

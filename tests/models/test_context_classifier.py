@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+import ctxvision as cv
+from tests.tiny_model import tiny_classifier
+
+
+def test_outputs_agree_with_the_layers_called_by_hand():
+    model = tiny_classifier()
+    pixels = tf.random.stateless_uniform([4, 20, 18, 3], [0, 1], 0, 255)
+    outputs = model(pixels)
+    found = model.retrieval(model.phrase_generator(pixels))
+    np.testing.assert_array_equal(outputs["phrase_ids"], found.ids)
+    np.testing.assert_array_equal(outputs["phrases"], found.phrases)
+    context = model.pooling([model.text(found.phrases), found.scores])
+    expected = model.fusion([model.visual_encoder(pixels), context])
+    np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-5)
+
+
+def test_uint8_pixels_of_any_size():
+    model = tiny_classifier()
+    pixels = tf.cast(tf.random.stateless_uniform([2, 33, 21, 3], [0, 1], 0, 255), tf.uint8)
+    from_bytes = model(pixels)["probabilities"]
+    np.testing.assert_allclose(from_bytes, model(tf.cast(pixels, tf.float32))["probabilities"], atol=1e-6)
+
+
+def test_the_four_layers_are_in_the_summary_by_name():
+    lines = []
+    tiny_classifier().summary(print_fn=lines.append)
+    for name in ("phrase_generator", "prototype_retrieval", "dual_encoder_text", "context_fusion"):
+        assert any(line.lstrip().startswith(name) for line in lines)
+
+
+def test_compile_and_fit_fine_tune_what_is_trainable():
+    model = tiny_classifier()
+    model.phrase_generator.trainable = model.visual_encoder.trainable = model.text.trainable = False
+    pixels = np.random.default_rng(0).uniform(0, 255, (32, 16, 16, 3)).astype(np.float32)
+    labels = np.arange(32) % len(model.labels)
+    tower, head = model.visual_encoder.get_weights(), model.fusion.get_weights()
+    model.compile(keras.optimizers.Adam(1e-2), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    history = model.fit(pixels, labels, epochs=8, verbose=0).history
+    assert set(history) == {"loss", "accuracy"}
+    assert history["loss"][-1] < history["loss"][0]
+    for before, after in zip(tower, model.visual_encoder.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert any(
+        (before != after).any() for before, after in zip(head, model.fusion.get_weights(), strict=True)
+    )
+    assert set(model.evaluate(pixels, labels, verbose=0, return_dict=True)) == {"loss", "accuracy"}
+    assert model.predict(pixels, verbose=0)["phrases"].shape == (32, model.retrieval.k)
+
+
+def test_an_unfrozen_visual_encoder_learns():
+    model = tiny_classifier()
+    model.phrase_generator.trainable = model.text.trainable = False
+    before = model.visual_encoder.get_weights()[0]
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(np.zeros([8, 16, 16, 3], np.float32) + 99, np.arange(8) % len(model.labels), verbose=0)
+    assert (before != model.visual_encoder.get_weights()[0]).any()
+
+
+def test_no_string_op_lies_between_pixels_and_probabilities():
+    model = tiny_classifier()
+    step = tf.function(lambda pixels: model(pixels)["probabilities"])
+    graph = step.get_concrete_function(tf.TensorSpec([None, 16, 16, 3])).graph
+    assert not [op.type for op in graph.get_operations() if "String" in op.type or "TFText" in op.type]
+
+
+def test_labels_must_fit_the_head():
+    model = tiny_classifier()
+    with pytest.raises(ValueError, match="labels must name each of the 4 labels of context_fusion, got 1"):
+        cv.ContextClassifier(
+            model.phrase_generator, model.retrieval, model.text, model.visual_encoder, model.fusion, ["one"]
+        )

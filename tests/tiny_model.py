@@ -1,0 +1,43 @@
+"""A classifier with random weights, built in a second."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+import ctxvision as cv
+
+IMAGE_SIZE = 16
+LABELS = ["cat", "dog", "bird", "größe"]
+
+
+def tiny_classifier(
+    backend: str = "exact", rows: int = 12, k: int = 3, labels: Sequence[str] = LABELS
+) -> cv.ContextClassifier:
+    """`labels` over `rows` phrases; no training, but a head sharp enough that answers differ by picture."""
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    phrases = [f"phrase {i}" for i in range(rows)]
+    table = cv.PhraseTable.from_arrays(phrases, rng.normal(size=(rows, 64)))
+    text = cv.DualEncoderText(dim=10, hash_buckets=64, name="dual_encoder_text")
+    text.fold(text(tf.constant(phrases)).numpy())
+    model = cv.ContextClassifier(
+        cv.PhraseGenerator(_tower(4), name="phrase_generator"),
+        cv.PrototypeRetrieval(k, backend, name="prototype_retrieval").index(table),
+        text,
+        cv.VisualEncoder(_tower(6), name="visual_encoder"),
+        cv.ContextFusion(len(labels), hidden=16, name="context_fusion"),
+        labels,
+    )
+    for weight in model.fusion.trainable_weights:
+        weight.assign(weight * 3.0)
+    return model
+
+
+def _tower(channels: int) -> keras.Model:
+    """One convolution; a ResNet would take most of a test's time to trace."""
+    pixels = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 3))
+    x = keras.layers.Rescaling(1 / 64.0, offset=-2.0)(pixels)
+    x = keras.layers.Conv2D(channels, 5, 4, activation="relu")(x)
+    return keras.Model(pixels, keras.layers.Flatten()(x))
