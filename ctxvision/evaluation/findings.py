@@ -23,7 +23,7 @@ class Difference(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """"adds", "costs", or "none" where the difference is too small to be told from chance."""
+        """ "adds", "costs", or "none" where the difference is too small to be told from chance."""
         if abs(self.points) <= max(SMALLEST_POINTS, DEVIATIONS * self.deviation):
             return "none"
         return "adds" if self.points > 0 else "costs"
@@ -35,7 +35,7 @@ class Difference(NamedTuple):
 
 
 def spread(value: float, deviation: float, seeds: int, sign: bool = False) -> str:
-    """"10.0 ± 0.4", with a true minus sign; a single seed has no spread to show."""
+    """ "10.0 ± 0.4", with a true minus sign; a single seed has no spread to show."""
     number = f"{round(value, 1) + 0.0:{'+' if sign else ''}.1f}".replace("-", "−")
     return f"{number} ± {deviation:.1f}" if seeds > 1 else number
 
@@ -67,9 +67,17 @@ def differences(records: Sequence[Record], method: str) -> list[Difference]:
             seeds = [seed for seed in base if seed in own]
             if seeds:
                 points, deviation = mean_and_deviation([own[seed] - base[seed] for seed in seeds])
-                found.append(Difference(
-                    split, fraction, mean_and_deviation([base[seed] for seed in seeds])[0],
-                    mean_and_deviation([own[seed] for seed in seeds])[0], points, deviation, len(seeds)))
+                found.append(
+                    Difference(
+                        split,
+                        fraction,
+                        mean_and_deviation([base[seed] for seed in seeds])[0],
+                        mean_and_deviation([own[seed] for seed in seeds])[0],
+                        points,
+                        deviation,
+                        len(seeds),
+                    )
+                )
     return found
 
 
@@ -91,8 +99,9 @@ def opening(records: Sequence[Record]) -> list[str]:
     sentences = _headline(first, fewest)
     shuffled = [one for one in differences(records, "shuffled_phrases") if one.fraction == fewest]
     if shuffled:
-        sentences.append("As a control, phrases of another picture (shuffled) change top-1 by "
-                         f"{_listed(shuffled)}.")
+        sentences.append(
+            f"As a control, phrases of another picture (shuffled) change top-1 by {_listed(shuffled)}."
+        )
         if any(one.verdict == "adds" for one in shuffled):
             sentences.append("That part of the gain does not come from what the phrases say.")
     sentences += _elsewhere(rest)
@@ -103,8 +112,11 @@ def opening(records: Sequence[Record]) -> list[str]:
 
 def _headline(found: list[Difference], fraction: float) -> list[str]:
     sentences = []
-    for verdict, start in (("adds", "Context adds"), ("costs", "Context costs accuracy:"),
-                           ("none", "No difference by context is shown:")):
+    for verdict, start in (
+        ("adds", "Context adds"),
+        ("costs", "Context costs accuracy:"),
+        ("none", "No difference by context is shown:"),
+    ):
         same = [one for one in found if one.verdict == verdict]
         if same:
             sentences.append(f"{start} {_listed(same, reached=True)}, at {percent(fraction)} of the labels.")
@@ -115,8 +127,11 @@ def _elsewhere(found: list[Difference]) -> list[str]:
     sentences = []
     for fraction in dict.fromkeys(one.fraction for one in found):
         clauses = []
-        for verdict, start in (("adds", "context adds"), ("costs", "context costs accuracy:"),
-                               ("none", "no difference is shown:")):
+        for verdict, start in (
+            ("adds", "context adds"),
+            ("costs", "context costs accuracy:"),
+            ("none", "no difference is shown:"),
+        ):
             same = [one for one in found if one.fraction == fraction and one.verdict == verdict]
             if same:
                 clauses.append(f"{start} {_listed(same)}")
@@ -125,8 +140,10 @@ def _elsewhere(found: list[Difference]) -> list[str]:
 
 
 def _listed(found: list[Difference], reached: bool = False) -> str:
-    """"+9.8 ± 0.2 points of top-1 on unseen (20.9 → 30.7) and +15.2 ± 0.3 on seen (35.8 → 51.0)"."""
+    """ "+9.8 ± 0.2 points of top-1 on unseen (20.9 → 30.7) and +15.2 ± 0.3 on seen (35.8 → 51.0)"."""
     units = [" points of top-1" if reached else " points"] + [""] * (len(found) - 1)
-    parts = [f"{one.text}{unit} on {one.split}" + (f" ({one.base:.1f} → {one.reached:.1f})" if reached else "")
-             for one, unit in zip(found, units)]
+    parts = [
+        f"{one.text}{unit} on {one.split}" + (f" ({one.base:.1f} → {one.reached:.1f})" if reached else "")
+        for one, unit in zip(found, units)
+    ]
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -49,8 +49,10 @@ class Record:
     def __post_init__(self) -> None:
         number = isinstance(self.value, (int, float)) and not isinstance(self.value, bool)
         if not number or not math.isfinite(self.value):
-            raise ValueError(f"value of {self.suite}/{self.method}/{self.metric} must be a finite number, got "
-                             f"{self.value!r}; leave the record out where nothing was measured.")
+            raise ValueError(
+                f"value of {self.suite}/{self.method}/{self.metric} must be a finite number, got "
+                f"{self.value!r}; leave the record out where nothing was measured."
+            )
 
 
 KEYS = tuple(field.name for field in fields(Record))
@@ -78,8 +80,10 @@ def load_records(path: str | os.PathLike[str]) -> list[Record]:
         try:
             records.append(Record(**row))
         except (TypeError, ValueError) as error:
-            raise InputError(f"{path} must hold records with the keys {', '.join(KEYS)}, got record {number} that is "
-                             f"none ({error}); {remedy}") from error
+            raise InputError(
+                f"{path} must hold records with the keys {', '.join(KEYS)}, got record {number} that is "
+                f"none ({error}); {remedy}"
+            ) from error
     return records
 
 
@@ -137,4 +141,6 @@ def summary(records: Iterable[Record], by: Sequence[str]) -> list[dict[str, Any]
 def _check_keys(keys: Iterable[str]) -> None:
     unknown = [key for key in keys if key not in KEYS]
     if unknown:
-        raise ValueError(f"keys must be among {', '.join(KEYS)}, got {', '.join(unknown)}; use a record's own keys.")
+        raise ValueError(
+            f"keys must be among {', '.join(KEYS)}, got {', '.join(unknown)}; use a record's own keys."
+        )

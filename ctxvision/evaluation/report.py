@@ -39,11 +39,15 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
     run = Path(run_dir)
     records = load_records(run / "metrics.json")
     if not records:
-        raise InputError(f"{run / 'metrics.json'} must hold at least one record, got none; "
-                         f"`ctxvision evaluate {run}` measures them.")
+        raise InputError(
+            f"{run / 'metrics.json'} must hold at least one record, got none; "
+            f"`ctxvision evaluate {run}` measures them."
+        )
     config_path = run / "config.json"
     if not config_path.is_file():
-        raise InputError(f"{run} must hold config.json and does not; give the folder that `ctxvision train` wrote.")
+        raise InputError(
+            f"{run} must hold config.json and does not; give the folder that `ctxvision train` wrote."
+        )
     config = _read(config_path, dict, "ctxvision train")
     examples = _read_optional(run / "evaluation" / "examples.json", list, "ctxvision evaluate")
     for number, example in enumerate(examples):
@@ -66,8 +70,10 @@ def _read(path: Path, kind: type, command: str) -> Any:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} must be JSON and is damaged ({error}); {remedy}") from error
     if not isinstance(value, kind):
-        raise InputError(f"{path} must hold a JSON {'object' if kind is dict else 'list'}, got "
-                         f"{type(value).__name__}; {remedy}")
+        raise InputError(
+            f"{path} must hold a JSON {'object' if kind is dict else 'list'}, got "
+            f"{type(value).__name__}; {remedy}"
+        )
     return value
 
 
@@ -77,11 +83,17 @@ def _check_example(example: Any, number: int, path: Path) -> None:
     keys = ("image", "truth", "split", "visual_only", "multimodal", "phrases", "kind")
     missing = [key for key in keys if not isinstance(example, dict) or key not in example]
     if missing:
-        raise InputError(f"{path} must hold examples with the keys {', '.join(keys)}, got example {number} without "
-                         f"{', '.join(missing)}; {remedy}")
+        raise InputError(
+            f"{path} must hold examples with the keys {', '.join(keys)}, got example {number} without "
+            f"{', '.join(missing)}; {remedy}"
+        )
     if not PICTURE.fullmatch(str(example["image"])):
-        raise InputError(f"{path} must hold pictures as base64 data URIs, got {str(example['image'])[:40]!r} in "
-                         f"example {number}; {remedy}")
+        raise InputError(
+            f"{path} must hold pictures as base64 data URIs, got {str(example['image'])[:40]!r} in "
+            f"example {number}; {remedy}"
+        )
     if example["kind"] not in KINDS:
-        raise InputError(f"{path} must hold examples of the kinds {', '.join(KINDS)}, got {example['kind']!r} in "
-                         f"example {number}; {remedy}")
+        raise InputError(
+            f"{path} must hold examples of the kinds {', '.join(KINDS)}, got {example['kind']!r} in "
+            f"example {number}; {remedy}"
+        )

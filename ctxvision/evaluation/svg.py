@@ -25,8 +25,15 @@ class Series(NamedTuple):
     deviations: Sequence[float] = ()
 
 
-def line_chart(series: Sequence[Series], title: str, x_ticks: Sequence[tuple[float, str]], width: int = 380,
-               height: int = 270, log_x: bool = False, marks: bool = True) -> str:
+def line_chart(
+    series: Sequence[Series],
+    title: str,
+    x_ticks: Sequence[tuple[float, str]],
+    width: int = 380,
+    height: int = 270,
+    log_x: bool = False,
+    marks: bool = True,
+) -> str:
     """A chart of lines that carry their names at their right ends.
 
     Args:
@@ -43,22 +50,34 @@ def line_chart(series: Sequence[Series], title: str, x_ticks: Sequence[tuple[flo
     """
     right = 14 + CHARACTER * max(len(one.name) for one in series)
     box = _Box(series, [x for x, _ in x_ticks], (40.0, 12.0, width - right, height - 26.0), log_x)
-    parts = [f'<line class="grid" x1="{box.left:.1f}" x2="{box.right:.1f}" y1="{box.y(tick):.1f}" '
-             f'y2="{box.y(tick):.1f}"/><text x="{box.left - 6:.1f}" y="{box.y(tick) + 4:.1f}" '
-             f'text-anchor="end">{tick:g}</text>' for tick in box.y_ticks]
-    parts += [f'<text x="{box.x(x):.1f}" y="{height - 6}" text-anchor="middle">{escape(text)}</text>'
-              for x, text in x_ticks]
+    parts = [
+        f'<line class="grid" x1="{box.left:.1f}" x2="{box.right:.1f}" y1="{box.y(tick):.1f}" '
+        f'y2="{box.y(tick):.1f}"/><text x="{box.left - 6:.1f}" y="{box.y(tick) + 4:.1f}" '
+        f'text-anchor="end">{tick:g}</text>'
+        for tick in box.y_ticks
+    ]
+    parts += [
+        f'<text x="{box.x(x):.1f}" y="{height - 6}" text-anchor="middle">{escape(text)}</text>'
+        for x, text in x_ticks
+    ]
     places = _apart([box.y(one.points[-1][1]) for one in series], box.bottom)
     parts += [_line(one, box, place, marks) for one, place in zip(series, places)]
-    return (f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">'
-            f'<title>{escape(title)}</title>{"".join(parts)}</svg>')
+    return (
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">'
+        f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
+    )
 
 
 class _Box:
     """The plot's rectangle and the way from values to places in it."""
 
-    def __init__(self, series: Sequence[Series], x_ticks: Sequence[float],
-                 corners: tuple[float, float, float, float], log_x: bool) -> None:
+    def __init__(
+        self,
+        series: Sequence[Series],
+        x_ticks: Sequence[float],
+        corners: tuple[float, float, float, float],
+        log_x: bool,
+    ) -> None:
         self.left, self.top, self.right, self.bottom = corners
         self._scale = math.log if log_x else float
         xs = [self._scale(x) for one in series for x, _ in one.points] + [self._scale(x) for x in x_ticks]
@@ -105,19 +124,27 @@ def _line(one: Series, box: _Box, place: float, marks: bool) -> str:
     parts = [f'<polyline points="{path}"' + (f' stroke-dasharray="{dash}"' if dash else "") + "/>"]
     for (x, y), (_, value), deviation in zip(points, one.points, one.deviations):
         reach = abs(box.y(value + deviation) - y)
-        parts.append(f'<line class="whisker" x1="{x:.1f}" x2="{x:.1f}" y1="{y - reach:.1f}" y2="{y + reach:.1f}"/>')
+        parts.append(
+            f'<line class="whisker" x1="{x:.1f}" x2="{x:.1f}" y1="{y - reach:.1f}" y2="{y + reach:.1f}"/>'
+        )
     if marks or len(points) == 1:
         parts += [_mark(MARKS[one.style % len(MARKS)], x, y) for x, y in points]
     end_x, end_y = points[-1]
-    parts.append(f'<line class="whisker" x1="{end_x + 5:.1f}" y1="{end_y:.1f}" x2="{box.right + 6:.1f}" '
-                 f'y2="{place:.1f}"/><text class="name" x="{box.right + 9:.1f}" y="{place + 4:.1f}">'
-                 f'{escape(one.name)}</text>')
+    parts.append(
+        f'<line class="whisker" x1="{end_x + 5:.1f}" y1="{end_y:.1f}" x2="{box.right + 6:.1f}" '
+        f'y2="{place:.1f}"/><text class="name" x="{box.right + 9:.1f}" y="{place + 4:.1f}">'
+        f"{escape(one.name)}</text>"
+    )
     return f'<g class="s{one.style}">{"".join(parts)}</g>'
 
 
 def _mark(shape: str, x: float, y: float) -> str:
     if shape == "circle":
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
-    outline = {"square": "M-4-4h8v8h-8z", "triangle": "M0-5L5 4H-5z", "diamond": "M0-5.5L5.5 0L0 5.5L-5.5 0z",
-               "cross": "M-4-4L4 4M4-4L-4 4"}[shape]
+    outline = {
+        "square": "M-4-4h8v8h-8z",
+        "triangle": "M0-5L5 4H-5z",
+        "diamond": "M0-5.5L5.5 0L0 5.5L-5.5 0z",
+        "cross": "M-4-4L4 4M4-4L-4 4",
+    }[shape]
     return f'<path class="mark" transform="translate({x:.1f} {y:.1f})" d="{outline}"/>'

@@ -7,7 +7,9 @@ from ctxvision.evaluation.records import Record, load_records, save_records, sel
 
 
 def record(value=0.5, suite="table1", **keys):
-    return Record(**{"suite": suite, "method": "multimodal", "metric": "top1", "split": "test", "value": value, **keys})
+    return Record(
+        **{"suite": suite, "method": "multimodal", "metric": "top1", "split": "test", "value": value, **keys}
+    )
 
 
 def test_records_survive_the_file_with_absent_keys_null(tmp_path):
@@ -15,8 +17,19 @@ def test_records_survive_the_file_with_absent_keys_null(tmp_path):
     records = [record(0.25, fraction=0.1, seed=2, data="emoji")]
     save_records(path, records)
     assert json.loads(path.read_text()) == [
-        {"suite": "table1", "data": "emoji", "method": "multimodal", "fraction": 0.1, "shots": None,
-         "vocabulary": None, "seed": 2, "split": "test", "metric": "top1", "value": 0.25}]
+        {
+            "suite": "table1",
+            "data": "emoji",
+            "method": "multimodal",
+            "fraction": 0.1,
+            "shots": None,
+            "vocabulary": None,
+            "seed": 2,
+            "split": "test",
+            "metric": "top1",
+            "value": 0.25,
+        }
+    ]
     assert load_records(path) == records
 
 
@@ -50,8 +63,15 @@ def test_summary():
     records = [record(0.2, seed=0), record(0.5, seed=0, split="seen"), record(0.4, seed=1)]
     rows = summary(records, by=("split", "metric"))
     assert rows == [
-        {"split": "test", "metric": "top1", "mean": pytest.approx(0.3), "deviation": pytest.approx(0.02 ** 0.5), "n": 2},
-        {"split": "seen", "metric": "top1", "mean": 0.5, "deviation": 0.0, "n": 1}]
+        {
+            "split": "test",
+            "metric": "top1",
+            "mean": pytest.approx(0.3),
+            "deviation": pytest.approx(0.02**0.5),
+            "n": 2,
+        },
+        {"split": "seen", "metric": "top1", "mean": 0.5, "deviation": 0.0, "n": 1},
+    ]
     with pytest.raises(ValueError, match="got sead"):
         summary(records, by=("sead",))
 
@@ -62,13 +82,16 @@ def test_a_value_is_a_finite_number(value):
         record(value)
 
 
-@pytest.mark.parametrize("text, message", [
-    ("[{", "must be JSON and is damaged"),
-    ('{"suite": 1}', "must hold a list of records, got dict"),
-    ('[{"suite": "table1"}]', "got record 0 that is none"),
-    ('[{"suite": "table1", "metric": "top1", "value": NaN}]', "got record 0 that is none .*finite"),
-    ("[3]", "got record 0 that is none"),
-])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("[{", "must be JSON and is damaged"),
+        ('{"suite": 1}', "must hold a list of records, got dict"),
+        ('[{"suite": "table1"}]', "got record 0 that is none"),
+        ('[{"suite": "table1", "metric": "top1", "value": NaN}]', "got record 0 that is none .*finite"),
+        ("[3]", "got record 0 that is none"),
+    ],
+)
 def test_damaged_files_are_named(tmp_path, text, message):
     path = tmp_path / "metrics.json"
     path.write_text(text)
@@ -78,5 +101,7 @@ def test_damaged_files_are_named(tmp_path, text, message):
 
 
 def test_a_missing_file_names_the_command_that_makes_it(tmp_path):
-    with pytest.raises(InputError, match=r"must hold metrics.json and does not; `ctxvision evaluate .*` makes it"):
+    with pytest.raises(
+        InputError, match=r"must hold metrics.json and does not; `ctxvision evaluate .*` makes it"
+    ):
         load_records(tmp_path / "metrics.json")

@@ -15,30 +15,56 @@ DOT = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUl
 
 def table1(**methods):
     """Records of top-1 on split "test" at 10%: method = percentages, one per seed."""
-    return [Record(suite="table1", method=method, fraction=0.1, seed=seed, split="test", metric="top1",
-                   value=value / 100)
-            for method, values in methods.items() for seed, value in enumerate(values)]
+    return [
+        Record(
+            suite="table1",
+            method=method,
+            fraction=0.1,
+            seed=seed,
+            split="test",
+            metric="top1",
+            value=value / 100,
+        )
+        for method, values in methods.items()
+        for seed, value in enumerate(values)
+    ]
 
 
 def example(kind, label="cat", other="dog", phrase="a kitten"):
     wrong, right = {"label": other, "score": 0.4}, {"label": label, "score": 0.6}
-    visual, multimodal = {"win": (wrong, right), "loss": (right, wrong), "both_right": (right, right),
-                          "both_wrong": (wrong, wrong)}[kind]
-    return {"image": DOT, "truth": label, "split": "test", "visual_only": visual, "multimodal": multimodal,
-            "phrases": [{"phrase": phrase, "score": 0.75, "share": -0.125}], "kind": kind}
+    visual, multimodal = {
+        "win": (wrong, right),
+        "loss": (right, wrong),
+        "both_right": (right, right),
+        "both_wrong": (wrong, wrong),
+    }[kind]
+    return {
+        "image": DOT,
+        "truth": label,
+        "split": "test",
+        "visual_only": visual,
+        "multimodal": multimodal,
+        "phrases": [{"phrase": phrase, "score": 0.75, "share": -0.125}],
+        "kind": kind,
+    }
 
 
 @pytest.fixture
 def run(tmp_path):
     """A run whose numbers are easy: visual 20, 22, 24; multimodal 30, 33, 33 per seed."""
     records = table1(visual_only=(20, 22, 24), multimodal=(30, 33, 33), shuffled_phrases=(19, 21, 23))
-    hits = [Record(suite="phrases", method="phrase_generator", split="test", seed=0, metric=metric, value=value)
-            for metric, value in (("hit@1", 0.531), ("hit@3", 0.62))]
+    hits = [
+        Record(suite="phrases", method="phrase_generator", split="test", seed=0, metric=metric, value=value)
+        for metric, value in (("hit@1", 0.531), ("hit@3", 0.62))
+    ]
     save_records(tmp_path / "metrics.json", records + hits)
-    (tmp_path / "config.json").write_text(json.dumps(
-        {"data": "pets", "head": {"dropout": 0.35}, "versions": {"tensorflow": "2.20.0"}}))
+    (tmp_path / "config.json").write_text(
+        json.dumps({"data": "pets", "head": {"dropout": 0.35}, "versions": {"tensorflow": "2.20.0"}})
+    )
     write_json(tmp_path / "evaluation" / "examples.json", [example("win"), example("win"), example("loss")])
-    write_json(tmp_path / "logs" / "history.json", {"visual": {"loss": [3.0, 2.0, 1.0], "val_top1": [0.1, 0.2, 0.3]}})
+    write_json(
+        tmp_path / "logs" / "history.json", {"visual": {"loss": [3.0, 2.0, 1.0], "val_top1": [0.1, 0.2, 0.3]}}
+    )
     return tmp_path
 
 
@@ -96,9 +122,21 @@ def test_phrases_found_settings_versions_and_curves_are_there(run):
 def test_two_fractions_draw_a_chart_and_what_was_not_measured_is_a_dash(run):
     assert 'class="charts"' not in report(run)
     measured = {("visual_only", 0.1): 0.2, ("visual_only", 1.0): 0.4, ("text_only", 0.1): 0.3}
-    save_records(run / "metrics.json", [
-        Record(suite="table1", method=method, fraction=fraction, seed=0, split="seen", metric="top1", value=value)
-        for (method, fraction), value in measured.items()])
+    save_records(
+        run / "metrics.json",
+        [
+            Record(
+                suite="table1",
+                method=method,
+                fraction=fraction,
+                seed=0,
+                split="seen",
+                metric="top1",
+                value=value,
+            )
+            for (method, fraction), value in measured.items()
+        ],
+    )
     html = report(run)
     charts = html.split('class="charts"')[1].split("</div>")[0]
     assert re.findall(r'class="name"[^>]*>([^<]*)<', charts) == ["visual only", "text only"]
@@ -133,27 +171,46 @@ def test_no_losses_is_said_and_the_other_kinds_are_folded(run):
 
 def test_what_came_in_is_escaped(run):
     attack = "<script>alert('\"')</script>"
-    write_json(run / "evaluation" / "examples.json", [example("win", label=attack, other=attack + "2", phrase=attack)])
+    write_json(
+        run / "evaluation" / "examples.json",
+        [example("win", label=attack, other=attack + "2", phrase=attack)],
+    )
     write_json(run / "config.json", {"data": attack, attack: attack, "versions": {attack: attack}})
     write_json(run / "logs" / "history.json", {attack: {attack: [1.0]}})
-    save_records(run / "metrics.json", [
-        Record(suite=suite, method=method, fraction=fraction, seed=0, split=attack, metric=attack, value=0.5)
-        for suite in ("table1", "phrases") for method in ("visual_only", "multimodal", attack)
-        for fraction in (0.1, 1.0)])
+    save_records(
+        run / "metrics.json",
+        [
+            Record(
+                suite=suite, method=method, fraction=fraction, seed=0, split=attack, metric=attack, value=0.5
+            )
+            for suite in ("table1", "phrases")
+            for method in ("visual_only", "multimodal", attack)
+            for fraction in (0.1, 1.0)
+        ],
+    )
     html = report(run)
     assert "<script" not in html and "&lt;script&gt;" in html
     assert Tags(html).open == []
 
 
-@pytest.mark.parametrize("multimodal, headline", [
-    # differences per seed 10, 11, 9: mean 10, deviation 1
-    ((30, 33, 33), r"Context adds \+10.0 ± 1.0 points of top-1 on test \(22.0 → 32.0\), at 10% of the labels."),
-    ((10, 11, 15), r"Context costs accuracy: −10.0 ± 1.0 points of top-1 on test \(22.0 → 12.0\), at 10%"),
-    # 0.5 in each seed: certain, yet under one point
-    ((20.5, 22.5, 24.5), r"No difference by context is shown: \+0.5 ± 0.0 points of top-1 on test"),
-    # 0, 3, 3: mean 2, deviation 1.7, and 2 < 2 x 1.7
-    ((20, 25, 27), r"No difference by context is shown: \+2.0 ± 1.7 points of top-1 on test"),
-])
+@pytest.mark.parametrize(
+    "multimodal, headline",
+    [
+        # differences per seed 10, 11, 9: mean 10, deviation 1
+        (
+            (30, 33, 33),
+            r"Context adds \+10.0 ± 1.0 points of top-1 on test \(22.0 → 32.0\), at 10% of the labels.",
+        ),
+        (
+            (10, 11, 15),
+            r"Context costs accuracy: −10.0 ± 1.0 points of top-1 on test \(22.0 → 12.0\), at 10%",
+        ),
+        # 0.5 in each seed: certain, yet under one point
+        ((20.5, 22.5, 24.5), r"No difference by context is shown: \+0.5 ± 0.0 points of top-1 on test"),
+        # 0, 3, 3: mean 2, deviation 1.7, and 2 < 2 x 1.7
+        ((20, 25, 27), r"No difference by context is shown: \+2.0 ± 1.7 points of top-1 on test"),
+    ],
+)
 def test_the_opening_says_no_more_than_the_numbers(multimodal, headline):
     records = table1(visual_only=(20, 22, 24), multimodal=multimodal)
     assert re.match(headline, opening(records)[0])
@@ -161,11 +218,18 @@ def test_the_opening_says_no_more_than_the_numbers(multimodal, headline):
 
 def test_the_opening_names_the_control_and_the_other_fractions(run):
     records = table1(visual_only=(20, 22, 24), multimodal=(30, 33, 33), shuffled_phrases=(19, 21, 23))
-    more = [Record(suite="table1", method=method, fraction=1.0, seed=seed, split="test", metric="top1", value=value)
-            for method, value in (("visual_only", 0.5), ("multimodal", 0.502)) for seed in range(3)]
+    more = [
+        Record(
+            suite="table1", method=method, fraction=1.0, seed=seed, split="test", metric="top1", value=value
+        )
+        for method, value in (("visual_only", 0.5), ("multimodal", 0.502))
+        for seed in range(3)
+    ]
     first, *rest = opening(records + more)
-    assert rest == ["As a control, phrases of another picture (shuffled) change top-1 by −1.0 ± 0.0 points on test.",
-                    "At 100%, no difference is shown: +0.2 ± 0.0 points on test."]
+    assert rest == [
+        "As a control, phrases of another picture (shuffled) change top-1 by −1.0 ± 0.0 points on test.",
+        "At 100%, no difference is shown: +0.2 ± 0.0 points on test.",
+    ]
     assert first in words(report(run))
 
 
@@ -195,20 +259,33 @@ def test_a_run_without_table1_examples_or_curves_still_has_a_report(run):
     assert "Training curves" not in text and "Wins" not in text and "Accuracy (Table 1)" not in text
 
 
-@pytest.mark.parametrize("file, text, message", [
-    ("metrics.json", None, "must hold metrics.json and does not; `ctxvision evaluate .*` makes it"),
-    ("metrics.json", "[]", "must hold at least one record, got none; `ctxvision evaluate"),
-    ("metrics.json", "[", "metrics.json must be JSON and is damaged"),
-    ("config.json", None, "must hold config.json and does not; give the folder that `ctxvision train` wrote"),
-    ("config.json", "[]", "config.json must hold a JSON object, got list"),
-    ("logs/history.json", "{", "history.json must be JSON and is damaged"),
-    ("evaluation/examples.json", "{}", "examples.json must hold a JSON list, got dict"),
-    ("evaluation/examples.json", '[{"image": ""}]', "got example 0 without truth, split"),
-    ("evaluation/examples.json", json.dumps([{**example("win"), "image": "http://example.org/a.png"}]),
-     "must hold pictures as base64 data URIs, got 'http://example.org/a.png' in example 0"),
-    ("evaluation/examples.json", json.dumps([{**example("win"), "kind": "draw"}]),
-     "must hold examples of the kinds win, loss, both_right, both_wrong, got 'draw'"),
-])
+@pytest.mark.parametrize(
+    "file, text, message",
+    [
+        ("metrics.json", None, "must hold metrics.json and does not; `ctxvision evaluate .*` makes it"),
+        ("metrics.json", "[]", "must hold at least one record, got none; `ctxvision evaluate"),
+        ("metrics.json", "[", "metrics.json must be JSON and is damaged"),
+        (
+            "config.json",
+            None,
+            "must hold config.json and does not; give the folder that `ctxvision train` wrote",
+        ),
+        ("config.json", "[]", "config.json must hold a JSON object, got list"),
+        ("logs/history.json", "{", "history.json must be JSON and is damaged"),
+        ("evaluation/examples.json", "{}", "examples.json must hold a JSON list, got dict"),
+        ("evaluation/examples.json", '[{"image": ""}]', "got example 0 without truth, split"),
+        (
+            "evaluation/examples.json",
+            json.dumps([{**example("win"), "image": "http://example.org/a.png"}]),
+            "must hold pictures as base64 data URIs, got 'http://example.org/a.png' in example 0",
+        ),
+        (
+            "evaluation/examples.json",
+            json.dumps([{**example("win"), "kind": "draw"}]),
+            "must hold examples of the kinds win, loss, both_right, both_wrong, got 'draw'",
+        ),
+    ],
+)
 def test_missing_and_damaged_files_are_named(run, file, text, message):
     (run / file).unlink() if text is None else (run / file).write_text(text)
     with pytest.raises(InputError, match=message):

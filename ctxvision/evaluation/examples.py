@@ -1,0 +1,82 @@
+"""Test pictures with their phrases and both answers, for the report."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ctxvision._files import write_json
+from ctxvision.evaluation.table1 import short_name
+from ctxvision.models import explain
+from ctxvision.training.head import probabilities_of, train_head
+from ctxvision.training.run import Run
+
+SHOWN = {"win": 9, "loss": 9, "both_right": 3, "both_wrong": 6}
+
+
+def write_examples(run: Run, path: Path) -> None:
+    """Writes a JSON list of test pictures with their answers: a seeded draw of wins, losses and ties of the run's own classifier.
+
+    A win is a picture that the classifier gets right and the visual-only head (same visual encoder, same
+    training) gets wrong; a loss is the reverse.
+    """
+    config, data, model = run.config, run.data, run.classifier
+    fraction = max(config.fractions)
+    visual_head = train_head(
+        [run.visual_features("train", fraction)],
+        data.label_ids("train"),
+        len(data.labels),
+        config.head_steps,
+        config.seed,
+    )
+    examples = []
+    for split in data.test_splits:
+        visual = probabilities_of(visual_head, [run.visual_features(split, fraction)])
+        pictures, truth = data.pictures(split), data.label_ids(split)
+        both = np.concatenate(
+            [
+                model(tf.constant(pictures[i : i + 256]), training=False)["probabilities"]
+                for i in range(0, len(pictures), 256)
+            ]
+        )
+        kinds = _kinds(both.argmax(axis=1) == truth, visual.argmax(axis=1) == truth)
+        rng = np.random.default_rng(config.seed)
+        for kind, number in SHOWN.items():
+            rows = np.flatnonzero(kinds == kind)
+            rows = np.sort(rng.choice(rows, min(number, len(rows)), replace=False))
+            examples += [_example(run, split, int(row), visual[row], kind) for row in rows]
+    write_json(path, examples)
+
+
+def _kinds(multimodal_right: np.ndarray, visual_right: np.ndarray) -> np.ndarray:
+    return np.select(
+        [multimodal_right & ~visual_right, ~multimodal_right & visual_right, multimodal_right],
+        ["win", "loss", "both_right"],
+        "both_wrong",
+    )
+
+
+def _example(run: Run, split: str, row: int, visual: np.ndarray, kind: str) -> dict[str, Any]:
+    labels, picture = run.data.labels, run.data.pictures(split)[row]
+    told = explain(run.classifier, tf.constant(picture[np.newaxis]), top=1)
+    png = tf.io.encode_png(picture).numpy()
+    return {
+        "image": "data:image/png;base64," + base64.b64encode(png).decode(),
+        "truth": labels[run.data.label_ids(split)[row]],
+        "split": short_name(split),
+        "kind": kind,
+        "visual_only": {"label": labels[visual.argmax()], "score": float(visual.max())},
+        "multimodal": {
+            "label": labels[int(told["label_ids"][0, 0])],
+            "score": float(told["scores"][0, 0]),
+        },
+        "phrases": [
+            {"phrase": phrase.decode(), "score": float(score), "share": float(share)}
+            for phrase, score, share in zip(
+                told["phrases"][0].numpy(), told["phrase_scores"][0], told["shares"][0, 0], strict=True
+            )
+            if phrase
+        ],
+    }

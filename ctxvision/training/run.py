@@ -1,0 +1,264 @@
+"""A run on disk, and its parts as Python objects."""
+
+import functools
+import hashlib
+import importlib.metadata
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from ctxvision._files import atomic_directory, atomic_path, read_json, write_json
+from ctxvision.errors import InputError
+from ctxvision.layers import (
+    ContextFusion,
+    ContextPooling,
+    DualEncoderText,
+    PhraseGenerator,
+    PrototypeRetrieval,
+    VisualEncoder,
+)
+from ctxvision.models import ContextClassifier
+from ctxvision.prototypes import PhraseTable
+from ctxvision.training.config import Config
+from ctxvision.training.run_data import RunData
+
+PACKAGES = (
+    "ctxvision",
+    "tensorflow",
+    "tf_keras",
+    "tensorflow-text",
+    "tensorflow-recommenders",
+    "scann",
+    "numpy",
+)
+
+
+class Run:
+    """The folder of a run: settings, stages, features, metrics.
+
+    Args:
+        directory: made by `train`.
+
+    Raises:
+        InputError: the folder holds no run.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]):
+        self.directory = Path(directory)
+        if not (self.directory / "config.json").is_file():
+            raise InputError(
+                f"run must be a folder made by training, got {str(directory)!r}: run ctxvision train first."
+            )
+        stored = read_json(self.directory / "config.json")
+        self.config = Config.from_dict(stored["settings"])
+        self.data_name: str = stored["data"]["name"]
+        self.data_folder = Path(stored["data"]["folder"])
+        if not self.data_folder.is_absolute():
+            self.data_folder = self.directory / self.data_folder
+
+    @classmethod
+    def create(cls, directory: str | os.PathLike[str], config: Config, data: str | os.PathLike[str]) -> "Run":
+        """Makes the folder, or opens the one that the same settings and data made before."""
+        folder = Path(directory)
+        manifest = Path(data) / "images.csv"
+        inside = manifest.resolve().is_relative_to(folder.resolve())
+        stored = {
+            "settings": config.to_dict(),
+            "data": {
+                "name": Path(data).resolve().name,
+                "folder": os.path.relpath(data, folder) if inside else str(Path(data).resolve()),
+                "sha256": hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else "",
+            },
+            "versions": {name: _version(name) for name in PACKAGES},
+        }
+        if (folder / "config.json").is_file():
+            before = read_json(folder / "config.json")
+            changed = [k for k, v in stored["settings"].items() if before["settings"].get(k) != v]
+            if before["data"]["sha256"] != stored["data"]["sha256"]:
+                changed.append("data")
+            if changed:
+                raise InputError(
+                    f"out must be a new folder or a run made with the same settings, got {str(directory)!r} where "
+                    f"{', '.join(changed)} differ: choose another folder, or delete this one."
+                )
+        else:
+            RunData(Path(data), config)  # refuses bad data before anything is written
+            write_json(folder / "config.json", stored)
+        return cls(folder)
+
+    # === Data and features ===
+
+    @functools.cached_property
+    def data(self) -> RunData:
+        """The run's pictures, labels and queries."""
+        return RunData(self.data_folder, self.config)
+
+    def query_embeddings(self, split: str) -> np.ndarray:
+        """float32 [N, 64] of a split, each row L2-normalised; computed once."""
+        return self._features("phrases", split, lambda: self.phrase_generator)
+
+    def visual_features(self, split: str, fraction: float) -> np.ndarray:
+        """float32 [N, D] of a split by the visual encoder of `fraction`; computed once."""
+        return self._features(f"visual-{fraction:g}", split, lambda: self.visual_encoder(fraction))
+
+    def _features(self, tower: str, split: str, layer: Callable[[], keras.layers.Layer]) -> np.ndarray:
+        path = self.directory / "features" / tower / f"{split.replace(':', '-')}.npy"
+        if not path.exists():
+            values = embed(layer(), self.data.pictures(split))
+            with atomic_path(path) as temporary, open(temporary, "wb") as file:
+                np.save(file, values)
+        return np.load(path, allow_pickle=False)
+
+    # === Trained parts ===
+
+    @functools.cached_property
+    def phrase_generator(self) -> PhraseGenerator:
+        """As trained by the stage `phrases`."""
+        config = self.config
+        layer = PhraseGenerator(
+            config.phrase_backbone, config.embedding_dim, config.image_size, name="phrase_generator"
+        )
+        layer(tf.zeros([1, config.image_size, config.image_size, 3]))
+        return load_weights(layer, self.stage_folder("phrases") / "weights.npz")
+
+    @functools.cache  # noqa: B019 - a run lives as long as the process
+    def visual_encoder(self, fraction: float) -> VisualEncoder:
+        """As trained by the stage `visual` on `fraction` of the labelled pictures."""
+        config = self.config
+        layer = VisualEncoder(config.visual_backbone, config.image_size, name="visual_encoder")
+        layer(tf.zeros([1, config.image_size, config.image_size, 3]))
+        return load_weights(layer, self.stage_folder(f"visual/{fraction:g}") / "weights.npz")
+
+    @functools.cached_property
+    def phrase_table(self) -> PhraseTable:
+        """Every query of the log with its prototype and text embedding."""
+        table = PhraseTable.load(self.stage_folder("prototypes") / "table")
+        return table.with_text_embeddings(
+            np.load(self.stage_folder("text") / "embeddings.npy", mmap_mode="r")
+        )
+
+    @functools.cached_property
+    def text_encoder(self) -> DualEncoderText:
+        """As trained by the stage `text`, with the table's text embeddings folded in."""
+        layer = DualEncoderText(self.config.text_dim, name="dual_encoder_text")
+        layer(tf.constant([[""]]))
+        load_weights(layer, self.stage_folder("text") / "weights.npz")
+        layer.fold(np.asarray(self.phrase_table.text_embeddings))
+        return layer
+
+    def retrieval(
+        self, k: int, backend: str = "exact", table: PhraseTable | None = None
+    ) -> PrototypeRetrieval:
+        """The k nearest phrases that pass the language filter and the minimum count."""
+        layer = PrototypeRetrieval(k=k, backend=backend, name="prototype_retrieval")
+        return layer.index(
+            table or self.phrase_table,
+            languages=self.config.languages,
+            min_count=self.config.min_phrase_count,
+        )
+
+    def num_retrievable(self, table: PhraseTable | None = None) -> int:
+        """How many phrases pass the language filter and the minimum count."""
+        table = table or self.phrase_table
+        languages = np.isin(np.asarray(table.languages), self.config.languages)
+        return int((languages & (np.asarray(table.counts) >= self.config.min_phrase_count)).sum())
+
+    def build_classifier(self, backend: str = "exact") -> ContextClassifier:
+        """The end-to-end model, its retrieval by `backend`."""
+        choice = read_json(self.stage_folder("classifier") / "choice.json")
+        fusion = ContextFusion(len(choice["labels"]), name="context_fusion")
+        model = ContextClassifier(
+            self.phrase_generator,
+            self.retrieval(choice["k"], backend),
+            self.text_encoder,
+            self.visual_encoder(max(self.config.fractions)),
+            fusion,
+            choice["labels"],
+            ContextPooling(choice["weighting"], name="context_pooling"),
+        )
+        load_weights(fusion, self.stage_folder("classifier") / "weights.npz")
+        # Only the head learns from few labels; unfreeze a tower by setting its `trainable`.
+        for layer in (
+            self.phrase_generator,
+            self.text_encoder,
+            self.visual_encoder(max(self.config.fractions)),
+        ):
+            layer.trainable = False
+        return model
+
+    @functools.cached_property
+    def classifier(self) -> ContextClassifier:
+        """The end-to-end model: pixels to probabilities and phrases. Its head is trainable, its towers frozen."""
+        return self.build_classifier()
+
+    # === Stages ===
+
+    def stage_folder(self, stage: str) -> Path:
+        """Where a stage's result lies; refuses when the stage has not been run."""
+        folder = self.directory / stage
+        if not (folder / "done.json").is_file():
+            raise InputError(
+                f"run {str(self.directory)!r} has no finished stage {stage!r}: run the same ctxvision train command again."
+            )
+        return folder
+
+    def is_done(self, stage: str) -> bool:
+        """Whether the stage's result is there."""
+        return (self.directory / stage / "done.json").is_file()
+
+    def unfinished_folder(self, stage: str) -> Path:
+        """Where a stage keeps its checkpoints while it runs."""
+        return self.directory / "unfinished" / stage.replace("/", "-")
+
+    def curves(self) -> dict[str, dict[str, list[float]]]:
+        """Stage to training curves, for every finished stage that has some."""
+        stages = sorted(path.parent for path in self.directory.glob("**/done.json"))
+        facts = {str(stage.relative_to(self.directory)): read_json(stage / "done.json") for stage in stages}
+        return {stage: fact["curves"] for stage, fact in facts.items() if "curves" in fact}
+
+    @contextmanager
+    def finishing(self, stage: str, **facts: Any) -> Iterator[Path]:
+        """Yields a folder for the stage's result; at the end it takes its place and the checkpoints go."""
+        with atomic_directory(self.directory / stage) as folder:
+            yield folder
+            write_json(folder / "done.json", facts)
+        shutil.rmtree(self.unfinished_folder(stage), ignore_errors=True)
+
+
+def embed(layer: keras.layers.Layer, pictures: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    """float32 [N, D]: `layer` in inference mode over uint8 pictures [N, S, S, 3]."""
+    starts = range(0, len(pictures), batch_size)
+    parts = [layer(tf.constant(pictures[i : i + batch_size]), training=False) for i in starts]
+    return np.concatenate(parts)
+
+
+def save_weights(layer: keras.layers.Layer, path: Path) -> None:
+    """Writes a layer's weights in their order, without pickle."""
+    np.savez(path, *layer.get_weights())
+
+
+def load_weights(layer: Any, path: Path) -> Any:
+    """Sets a built layer's weights from `save_weights`, and returns the layer."""
+    with np.load(path, allow_pickle=False) as stored:
+        values = [stored[f"arr_{i}"] for i in range(len(stored.files))]
+    shapes = [tuple(w.shape) for w in layer.weights]
+    if [v.shape for v in values] != shapes:
+        raise InputError(
+            f"weights in {str(path)!r} are of another architecture than {layer.name}: train a new run."
+        )
+    layer.set_weights(values)
+    return layer
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
