@@ -1,0 +1,29 @@
+"""From a trained classifier to answers: export, embedded server, client."""
+
+from typing import TYPE_CHECKING, Any
+
+from ctxvision.serving.client import Prediction, ServingError, format_prediction, predict
+from ctxvision.serving.demo import demo_prediction
+from ctxvision.serving.server import Server
+
+if TYPE_CHECKING:
+    from ctxvision.serving.export import export_saved_model
+
+__all__ = [
+    "Prediction",
+    "Server",
+    "ServingError",
+    "demo_prediction",
+    "export_saved_model",
+    "format_prediction",
+    "predict",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Serving and asking need no model code, and so neither Keras nor TFRS, which would load scann's ops.
+    if name != "export_saved_model":
+        raise AttributeError(f"module 'ctxvision.serving' has no attribute {name!r}")
+    from ctxvision.serving.export import export_saved_model
+
+    return export_saved_model

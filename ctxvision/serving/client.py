@@ -1,0 +1,222 @@
+"""Predictions for picture files, by an export on disk or by a server."""
+
+import dataclasses
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from ctxvision.errors import InputError
+from ctxvision.serving.loading import load_export
+from ctxvision.serving.servicers import MESSAGE_BYTES
+
+_PICTURES_PER_REQUEST = 16
+_BYTES_PER_REQUEST = MESSAGE_BYTES // 2
+_TIMEOUT_SECONDS = 60
+
+Answer = dict[str, np.ndarray]
+
+
+class ServingError(RuntimeError):
+    """A server that does not answer, or not as an export of this library would."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a picture shows.
+
+    Attributes:
+        path: the picture's file.
+        label: the most probable label.
+        score: its probability.
+        top: up to five labels (three where shares were asked for) with their probabilities, the most probable
+            first.
+        phrases: what people would search for to find the picture, with cosine scores, the best first.
+        shares: how much each phrase adds to the probability of `label` (leave one out), in the order of
+            `phrases`; None where it was not asked for.
+        visual_share: how much the picture's own features add to it; None likewise.
+    """
+
+    path: str
+    label: str
+    score: float
+    top: list[tuple[str, float]]
+    phrases: list[tuple[str, float]]
+    shares: list[float] | None = None
+    visual_share: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of JSON's own types, with named fields instead of pairs."""
+        shares = self.shares if self.shares is not None else [None] * len(self.phrases)
+        result: dict[str, Any] = {
+            "path": self.path,
+            "label": self.label,
+            "score": self.score,
+            "top": [{"label": label, "score": score} for label, score in self.top],
+            "phrases": [
+                {"phrase": phrase, "score": score, **({} if share is None else {"share": share})}
+                for (phrase, score), share in zip(self.phrases, shares, strict=True)
+            ],
+        }
+        return result if self.visual_share is None else {**result, "visual_share": self.visual_share}
+
+
+def predict(
+    target: str | os.PathLike[str],
+    images: Sequence[str | os.PathLike[str]],
+    explain: bool = False,
+    name: str = "default",
+) -> list[Prediction]:
+    """Classifies picture files.
+
+    Args:
+        target: folder of an export (DIR or DIR/<version>), or HOST:PORT of a server with TF Serving's gRPC API.
+        images: JPEG, PNG, GIF or BMP files.
+        explain: also what each phrase and the picture itself add to the top label.
+        name: of the model on the server.
+
+    Returns:
+        One `Prediction` for each path, in their order.
+
+    Raises:
+        InputError: the target is neither, or a file is missing or no picture.
+        ServingError: the server cannot be reached or refuses.
+    """
+    remote = _is_address(target)
+    paths = [os.fspath(path) for path in images]
+    for path in paths:
+        if not Path(path).is_file():
+            raise InputError(f"image must be a file, got {path!r}, which is not there: check the path.")
+    signature = "explain" if explain else "serving_default"
+    ask = _remote(str(target), signature, name) if remote else _local(target, signature)
+    return [
+        prediction
+        for some_paths, contents in _requests(paths)
+        for prediction in _predictions(some_paths, ask(contents), explain)
+    ]
+
+
+def format_prediction(prediction: Prediction, explain: bool = False) -> str:
+    """A prediction as aligned lines of text for a terminal.
+
+    Args:
+        prediction: what `predict` returned.
+        explain: also print the shares, in percentage points; they must have been asked for.
+    """
+    width = max(len(name) for name, _ in [*prediction.top, *prediction.phrases, ("the picture itself", 0)])
+    lines = [prediction.path]
+    for label, score in prediction.top:
+        lines.append(f"  {label:<{width}}  {score:6.1%}  {'#' * round(20 * score)}".rstrip())
+    shares = prediction.shares if explain and prediction.shares is not None else None
+    added = f"  adds to {prediction.label}" if shares is not None else ""
+    lines.append(f"  {'phrases':<{width}}  cosine{added}")
+    for position, (phrase, score) in enumerate(prediction.phrases):
+        share = "" if shares is None else f"  {100 * shares[position]:+6.1f} points"
+        lines.append(f"  {phrase:<{width}}  {score:6.2f}{share}")
+    if shares is not None and prediction.visual_share is not None:
+        lines.append(
+            f"  {'the picture itself':<{width}}  {'':6}  {100 * prediction.visual_share:+6.1f} points"
+        )
+    return "\n".join(lines)
+
+
+def _is_address(target: str | os.PathLike[str]) -> bool:
+    """Whether `target` is HOST:PORT rather than a folder; refuses what is neither."""
+    if Path(target).is_dir():
+        return False
+    match = re.fullmatch(r"(?:[\w.-]+|\[[0-9a-fA-F:]+\]):(\d{1,5})", str(target), re.ASCII)
+    if match and 0 < int(match[1]) <= 65535:
+        return True
+    raise InputError(
+        f"target must be the folder of an export or HOST:PORT of a server, got {str(target)!r}: check it."
+    )
+
+
+def _requests(paths: list[str]) -> Iterator[tuple[list[str], list[bytes]]]:
+    """Files in their order, as many together as a request takes."""
+    some_paths: list[str] = []
+    images: list[bytes] = []
+    for path in paths:
+        image = Path(path).read_bytes()
+        if images and (
+            len(images) == _PICTURES_PER_REQUEST or sum(map(len, images)) + len(image) > _BYTES_PER_REQUEST
+        ):
+            yield some_paths, images
+            some_paths, images = [], []
+        some_paths.append(path)
+        images.append(image)
+    if images:
+        yield some_paths, images
+
+
+def _local(directory: str | os.PathLike[str], signature: str) -> Callable[[list[bytes]], Answer]:
+    export = load_export(directory)
+    function = export.signatures.get(signature)
+    if function is None or list(function.structured_input_signature[1]) != ["image_bytes"]:
+        raise InputError(
+            f"target must be an export of ctxvision with the signature {signature!r} of image_bytes, got "
+            f"{str(directory)!r}, which has {sorted(export.signatures)}: export again."
+        )
+    # The closure keeps `export`, and so its variables, alive.
+    return lambda images: {
+        key: value.numpy()
+        for key, value in export.signatures[signature](image_bytes=tf.constant(images)).items()
+    }
+
+
+def _remote(address: str, signature: str, name: str) -> Callable[[list[bytes]], Answer]:
+    options = [
+        ("grpc.max_receive_message_length", MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MESSAGE_BYTES),
+    ]
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(address, options))
+
+    def ask(images: list[bytes]) -> Answer:
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = name
+        request.model_spec.signature_name = signature
+        request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(images, tf.string))
+        try:
+            response = stub.Predict(request, timeout=_TIMEOUT_SECONDS)
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNAVAILABLE:
+                raise ServingError(
+                    f"no server answers at {address}: start one with 'ctxvision serve DIR', or check the address."
+                ) from error
+            raise ServingError(
+                f"the server at {address} refused ({error.code().name}): {error.details()}"
+            ) from error
+        return {key: tf.make_ndarray(value) for key, value in response.outputs.items()}
+
+    return ask
+
+
+def _predictions(paths: list[str], answer: Answer, explain: bool) -> Iterator[Prediction]:
+    for row, path in enumerate(paths):
+        if not answer["valid"][row]:
+            raise InputError(
+                f"image must be a JPEG, PNG, GIF or BMP picture, got {path!r}, which is none or damaged: leave it out."
+            )
+        top = _pairs(answer["labels"][row], answer["scores"][row])
+        shares = visual = None
+        if explain:
+            there = [bool(phrase) for phrase in answer["phrases"][row]]
+            shares = [
+                float(share)
+                for share, kept in zip(answer["phrase_shares"][row, 0], there, strict=True)
+                if kept
+            ]
+            visual = float(answer["visual_shares"][row, 0])
+        phrases = _pairs(answer["phrases"][row], answer["phrase_scores"][row])
+        yield Prediction(path, *top[0], top, phrases, shares, visual)
+
+
+def _pairs(names: np.ndarray, scores: np.ndarray) -> list[tuple[str, float]]:
+    """Names with scores, without places that hold nothing."""
+    return [(name.decode(), float(score)) for name, score in zip(names, scores, strict=True) if name]

@@ -1,0 +1,85 @@
+"""Exports found on disk and loaded with tensorflow alone."""
+
+import importlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from ctxvision._files import read_json
+from ctxvision.errors import InputError
+
+
+@dataclass(frozen=True)
+class LoadedExport:
+    """A version in memory.
+
+    Attributes:
+        version: the number that names its folder.
+        directory: the folder.
+        saved_model: what `tf.saved_model.load` returned; it keeps the variables alive.
+    """
+
+    version: int
+    directory: Path
+    saved_model: Any
+
+    @property
+    def signatures(self) -> dict[str, Any]:
+        """Name to function, which takes and returns named tensors."""
+        return self.saved_model.signatures
+
+
+def find_version(directory: str | os.PathLike[str]) -> Path:
+    """The folder of the highest version in `directory`, or `directory` itself where it is a version's.
+
+    Raises:
+        InputError: there is no version.
+    """
+    directory = Path(directory)
+    if (directory / "saved_model.pb").is_file():
+        return directory
+    versions = [
+        path
+        for path in (directory.iterdir() if directory.is_dir() else ())
+        if path.name.isascii() and path.name.isdigit() and (path / "saved_model.pb").is_file()
+    ]
+    if not versions:
+        raise InputError(
+            f"directory must hold an export as DIR/<version>/saved_model.pb, got {str(directory)!r}, which does not: "
+            f"write one with 'ctxvision export RUN --to DIR'."
+        )
+    return max(versions, key=lambda path: int(path.name))
+
+
+def load_export(directory: str | os.PathLike[str]) -> LoadedExport:
+    """Loads the highest version in `directory`, and before that ScaNN's ops where it says it needs them.
+
+    Raises:
+        InputError: there is no version, it is damaged, or it needs scann, which is not installed.
+    """
+    version = find_version(directory)
+    description = version / "assets.extra" / "ctxvision.json"
+    try:
+        if description.is_file() and read_json(description)["needs_scann"]:
+            importlib.import_module("scann")  # registers its ops
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"the export {str(version)!r} needs scann, which is not installed: pip install scann, or export with "
+            f"--retrieval exact."
+        ) from error
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise InputError(
+            f"the export {str(version)!r} has a damaged {description.name}: export again."
+        ) from error
+    try:
+        saved_model = tf.saved_model.load(str(version))
+    except (OSError, tf.errors.OpError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"the export {str(version)!r} must be a whole SavedModel, but it does not load ({reason}): export again."
+        ) from error
+    number = int(version.name) if version.name.isascii() and version.name.isdigit() else 1
+    return LoadedExport(number, version, saved_model)

@@ -1,0 +1,134 @@
+"""The embedded server: TF Serving's gRPC API in one Python process, for development and tests."""
+
+import errno
+import os
+import socket
+from concurrent import futures
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+from ctxvision.errors import InputError
+from ctxvision.serving.loading import LoadedExport, load_export
+from ctxvision.serving.servicers import MESSAGE_BYTES, ModelServicer, PredictionServicer
+
+_THREADS = 8
+
+
+class Server:
+    """Serves the highest version of an export; a client of TensorFlow Serving need not notice.
+
+    PredictionService (Predict, GetModelMetadata), ModelService (GetModelStatus) and gRPC health, on messages of
+    up to 64 MB. No TLS, no batching: production is TensorFlow Serving's.
+
+    Args:
+        directory: of the model, DIR/<version>/saved_model.pb.
+        port: to listen on; 0 takes a free one.
+        name: of the model in requests; TF Serving's own default.
+        host: to listen on; `"0.0.0.0"` for all networks.
+
+    Attributes:
+        port: the port, known after `start` where 0 was given.
+        version: of the export, after `start`.
+
+    Raises:
+        InputError: a port outside 0..65535, and by `start`: no export in the directory, or the port in use.
+
+    Example:
+        >>> with Server("serving", port=0) as server:
+        ...     print(server.port)
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        port: int = 8500,
+        name: str = "default",
+        host: str = "localhost",
+    ):
+        if not 0 <= port <= 65535:
+            raise InputError(
+                f"port must lie in 0..65535, got {port}: TF Serving's is 8500, 0 takes a free one."
+            )
+        self.directory = directory
+        self.port = port
+        self.name = name
+        self.host = host
+        self.version: int | None = None
+        self._server: grpc.Server | None = None
+        self._health = health.HealthServicer()
+
+    def start(self) -> "Server":
+        """Loads the export, listens, and returns."""
+        self._check_port()
+        export = load_export(self.directory)
+        self.version = export.version
+        self._server = self._build(export)
+        self._server.start()
+        for service in ("", self.name):
+            self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        return self
+
+    def wait(self) -> None:
+        """Returns when the server has been stopped; Ctrl-C stops it."""
+        if self._server is None:
+            return
+        try:
+            self._server.wait_for_termination()
+        except KeyboardInterrupt:
+            self.stop()
+
+    def stop(self, grace: float = 5.0) -> None:
+        """Takes no more requests, and gives those under way `grace` seconds."""
+        if self._server is not None:
+            self._health.enter_graceful_shutdown()
+            self._server.stop(grace).wait()
+
+    def __enter__(self) -> "Server":
+        return self.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def _build(self, export: LoadedExport) -> grpc.Server:
+        options = [
+            # Otherwise two servers could share a port, and each would get some of the requests.
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MESSAGE_BYTES),
+        ]
+        server = grpc.server(futures.ThreadPoolExecutor(_THREADS), options=options)
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+            PredictionServicer(export, self.name), server
+        )
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(export, self.name), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        try:
+            self.port = server.add_insecure_port(f"{self.host}:{self.port}")
+        except RuntimeError as error:
+            raise self._port_error() from error
+        return server
+
+    def _check_port(self) -> None:
+        """Refuses a port in use before the model is loaded, and where gRPC would take one of two addresses."""
+        try:
+            addresses = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise InputError(
+                f"host must be a name or address of this machine, got {self.host!r} ({error}): use localhost or 0.0.0.0."
+            ) from error
+        for family, kind, protocol, _, address in addresses:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(address)
+                except OSError as error:
+                    # A machine without IPv6 still resolves localhost to ::1, which gRPC then leaves out.
+                    if error.errno != errno.EADDRNOTAVAIL:
+                        raise self._port_error() from error
+
+    def _port_error(self) -> InputError:
+        return InputError(
+            f"port must be free on {self.host}, got {self.port}, which is in use or not permitted: choose another."
+        )

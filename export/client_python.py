@@ -1,0 +1,44 @@
+"""Asks a server for the labels and phrases of pictures, with tensorflow-serving-api alone.
+
+python export/client_python.py HOST:PORT IMAGE...
+"""
+
+import sys
+from pathlib import Path
+
+import grpc
+import tensorflow as tf  # tensorflow-serving-api brings it; packs and unpacks tensors
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+
+def main(address: str, paths: list[str]) -> int:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "default"
+    request.model_spec.signature_name = "serving_default"
+    images = [Path(path).read_bytes() for path in paths]
+    request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(images, tf.string))
+
+    # TF Serving takes and sends large messages; Python's gRPC refuses answers over 4 MB unless told otherwise.
+    with grpc.insecure_channel(address, [("grpc.max_receive_message_length", 64 * 2**20)]) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        try:
+            response = stub.Predict(request, timeout=60)
+        except grpc.RpcError as error:
+            print(f"{address}: {error.code().name}: {error.details()}", file=sys.stderr)
+            return 1
+
+    outputs = {name: tf.make_ndarray(value) for name, value in response.outputs.items()}
+    for row, path in enumerate(paths):
+        if not outputs["valid"][row]:
+            print(f"{path}\tno picture")
+            continue
+        label, score = outputs["labels"][row, 0].decode(), outputs["scores"][row, 0]
+        phrases = ", ".join(phrase.decode() for phrase in outputs["phrases"][row] if phrase)
+        print(f"{path}\t{label}\t{score:.3f}\t{phrases}")
+    return 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit("usage: python export/client_python.py HOST:PORT IMAGE...")
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

@@ -1,0 +1,174 @@
+"""Predictions by file name, from a folder and from a server, and the client without this library."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import ctxvision as cv
+from ctxvision.data import decode_picture
+from ctxvision.serving import Prediction, Server, ServingError, format_prediction, predict
+from ctxvision.serving.client import _predictions
+from tests.serving.conftest import LABELS, encode
+from tests.tiny_model import IMAGE_SIZE
+
+CLIENT = Path(__file__).parents[2] / "export" / "client_python.py"
+
+
+@pytest.fixture(scope="module")
+def address(export_directory):
+    with Server(export_directory, port=0) as server:
+        yield f"localhost:{server.port}"
+
+
+def test_folder_version_and_server_answer_as_the_model_does(model, export_directory, address, image_files):
+    pixels = np.stack([decode_picture(tf.io.read_file(file), IMAGE_SIZE) for file in image_files])
+    probabilities = model(pixels)["probabilities"].numpy()
+    for target in (export_directory, export_directory / "2", address):
+        found = predict(target, image_files)
+        assert [p.path for p in found] == image_files
+        assert [p.label for p in found] == [LABELS[i] for i in probabilities.argmax(axis=1)]
+        np.testing.assert_allclose([p.score for p in found], probabilities.max(axis=1), atol=1e-5)
+        assert all(len(p.top) == 5 and len(p.phrases) == 3 and p.shares is None for p in found)
+
+
+def test_explain_tells_what_each_phrase_adds_to_the_top_label(model, address, image_files):
+    (found,) = predict(address, image_files[2:3], explain=True)
+    pixels = decode_picture(tf.io.read_file(image_files[2]), IMAGE_SIZE)[tf.newaxis]
+    expected = cv.explain(model, pixels, 1)
+    np.testing.assert_allclose(found.shares, expected["shares"][0, 0], atol=1e-5)
+    assert found.visual_share == pytest.approx(float(expected["visual"][0, 0]), abs=1e-5)
+
+
+def test_top1_over_grpc_equals_python_for_100_pictures_in_several_requests(model, address, images, tmp_path):
+    rng = np.random.default_rng(5)
+    pictures = rng.integers(0, 256, (100, 1, 1, 3)) + rng.integers(-60, 60, (100, 16, 16, 3))
+    pictures = np.clip(pictures, 0, 255).astype(np.uint8)
+    files = [tmp_path / f"{i}.png" for i in range(100)]
+    for file, picture in zip(files, pictures, strict=True):
+        file.write_bytes(encode(picture))
+    expected = model(pictures)["probabilities"].numpy().argmax(axis=1)
+    assert [p.label for p in predict(address, files)] == [LABELS[i] for i in expected]
+    assert len(set(expected)) > 2
+
+
+def test_the_client_without_this_library(address, export_directory, image_files, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    command = [sys.executable, str(CLIENT), address, *image_files, str(broken)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    expected = predict(export_directory, image_files)
+    assert [line[:2] for line in lines[:-1]] == [[p.path, p.label] for p in expected]
+    assert lines[0][3] == ", ".join(phrase for phrase, _ in expected[0].phrases)
+    assert lines[-1] == [str(broken), "no picture"]
+    source = CLIENT.read_text()
+    assert "ctxvision" not in source and len(source.splitlines()) <= 60
+
+
+def test_json_has_names_instead_of_pairs():
+    plain = Prediction("a.png", "cat", 0.75, [("cat", 0.75), ("dog", 0.25)], [("black cat", 0.5)])
+    expected = {
+        "path": "a.png",
+        "label": "cat",
+        "score": 0.75,
+        "top": [{"label": "cat", "score": 0.75}, {"label": "dog", "score": 0.25}],
+        "phrases": [{"phrase": "black cat", "score": 0.5}],
+    }
+    assert json.loads(json.dumps(plain.to_json())) == expected
+    explained = Prediction(plain.path, plain.label, plain.score, plain.top, plain.phrases, [0.125], 0.25)
+    expected["phrases"][0]["share"] = 0.125
+    expected["visual_share"] = 0.25
+    assert explained.to_json() == expected
+
+
+def test_text_is_aligned():
+    found = Prediction(
+        "a.png",
+        "cat",
+        0.75,
+        [("cat", 0.75), ("dog", 0.2)],
+        [("black cat", 0.5), ("a kitten in the snow", 0.25)],
+        [0.125, -0.02],
+        0.25,
+    )
+    assert format_prediction(found).splitlines() == [
+        "a.png",
+        "  cat                    75.0%  ###############",
+        "  dog                    20.0%  ####",
+        "  phrases               cosine",
+        "  black cat               0.50",
+        "  a kitten in the snow    0.25",
+    ]
+    assert format_prediction(found, explain=True).splitlines()[3:] == [
+        "  phrases               cosine  adds to cat",
+        "  black cat               0.50   +12.5 points",
+        "  a kitten in the snow    0.25    -2.0 points",
+        "  the picture itself             +25.0 points",
+    ]
+
+
+def test_places_without_a_phrase_are_left_out():
+    answer = {
+        "valid": np.array([True]),
+        "labels": np.array([[b"cat"]], object),
+        "scores": np.array([[0.75]]),
+        "phrases": np.array([[b"black cat", b""]], object),
+        "phrase_scores": np.array([[0.5, -1.0]]),
+        "phrase_shares": np.array([[[0.125, 0.0]]]),
+        "visual_shares": np.array([[0.25]]),
+    }
+    (found,) = _predictions(["a.png"], answer, explain=True)
+    assert found.phrases == [("black cat", 0.5)] and found.shares == [0.125]
+
+
+def test_refuses_files_that_are_missing_or_no_picture(export_directory, address, image_files, tmp_path):
+    with pytest.raises(cv.InputError, match=r"image must be a file, got '.*nowhere.png', which is not there"):
+        predict(export_directory, [image_files[0], tmp_path / "nowhere.png"])
+    text = tmp_path / "text.png"
+    text.write_text("no picture")
+    for target in (export_directory, address):
+        with pytest.raises(
+            cv.InputError, match=r"image must be a JPEG, PNG, GIF or BMP picture, got '.*text.png'"
+        ):
+            predict(target, [image_files[0], text])
+
+
+@pytest.mark.parametrize(
+    "target", ["nowhere", "localhost:", "localhost:99999", "localhost:0", "a b:8500", "x/y:80"]
+)
+def test_refuses_what_is_neither_folder_nor_address(target, image_files):
+    with pytest.raises(
+        cv.InputError, match="target must be the folder of an export or HOST:PORT of a server, got"
+    ):
+        predict(target, image_files)
+
+
+def test_refuses_folders_that_are_no_export_of_this_library(tmp_path, image_files):
+    with pytest.raises(cv.InputError, match="directory must hold an export as DIR/<version>/saved_model.pb"):
+        predict(tmp_path, image_files)
+    other = tf.Module()
+    other.double = tf.function(lambda x: {"y": 2 * x}, [tf.TensorSpec([], tf.float32, name="x")])
+    tf.saved_model.save(other, str(tmp_path / "1"), signatures=other.double.get_concrete_function())
+    with pytest.raises(
+        cv.InputError, match="must be an export of ctxvision with the signature 'serving_default'"
+    ):
+        predict(tmp_path, image_files)
+
+
+def test_a_server_that_does_not_answer_or_refuses(address, image_files):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(ServingError, match=f"no server answers at 127.0.0.1:{port}: start one with"):
+        predict(f"127.0.0.1:{port}", image_files)
+    with pytest.raises(
+        ServingError, match=rf"the server at {address} refused \(NOT_FOUND\): Servable not found"
+    ):
+        predict(address, image_files, name="other")

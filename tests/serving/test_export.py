@@ -1,0 +1,219 @@
+"""The export: what its signatures answer, what is on disk, and that tensorflow alone reads it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+import ctxvision as cv
+from ctxvision.data import decode_picture
+from ctxvision.serving.loading import find_version, load_export
+from ctxvision.serving.signatures import build_signatures, decode_pictures
+from tests.serving.conftest import LABELS, encode
+from tests.tiny_model import IMAGE_SIZE, tiny_classifier
+
+TOP, TOP_EXPLAINED = 5, 3
+ENCODED_LABELS = np.array([label.encode() for label in LABELS], object)
+FRESH_PROCESS = """
+import sys
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework import op_def_registry
+
+directory, given, out, library = sys.argv[1:5]
+saved = saved_model_pb2.SavedModel()
+saved.ParseFromString(open(directory + "/saved_model.pb", "rb").read())
+graph = saved.meta_graphs[0].graph_def
+ops = {node.op for node in graph.node}
+ops |= {node.op for function in graph.library.function for node in function.node_def}
+unknown = [op for op in sorted(ops) if op_def_registry.get(op) is None]
+if library:
+    __import__(library)
+loaded = tf.saved_model.load(directory)
+inputs = np.load(given, allow_pickle=True)
+arrays = {}
+for name, key in (("serving_default", "image_bytes"), ("pixels", "pixels"), ("explain", "image_bytes")):
+    result = loaded.signatures[name](**{key: tf.constant(inputs[key].tolist() if key != "pixels" else inputs[key])})
+    arrays.update({f"{name}/{output}": value.numpy() for output, value in result.items()})
+np.savez(out, **arrays)
+print("unknown ops:", unknown)
+extra = ("ctxvision", "tensorflow_text", "tensorflow_recommenders", "scann", "tf_keras")
+print("imported:", [name for name in extra if name in sys.modules])
+"""
+
+
+def answer_of(directory, images, signature="serving_default"):
+    function = load_export(directory).signatures[signature]
+    return {k: v.numpy() for k, v in function(image_bytes=tf.constant(images, tf.string)).items()}
+
+
+def in_fresh_process(directory, images, pixels, tmp_path, library=""):
+    np.savez(tmp_path / "given.npz", image_bytes=np.array(images, object), pixels=pixels)
+    given, out = str(tmp_path / "given.npz"), str(tmp_path / "out.npz")
+    command = [sys.executable, "-c", FRESH_PROCESS, str(directory), given, out, library]
+    bare = {key: value for key, value in os.environ.items() if key != "TF_USE_LEGACY_KERAS"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=bare)
+    assert done.returncode == 0, done.stderr
+    return dict(np.load(out, allow_pickle=True)), done.stdout
+
+
+def expect_parity(arrays, model, pixels):
+    """Holds the answers of all three signatures against the model in memory, to 1e-5."""
+    expected = {key: value.numpy() for key, value in model(pixels).items()}
+    for name in ("serving_default", "pixels"):
+        np.testing.assert_allclose(arrays[f"{name}/probabilities"], expected["probabilities"], atol=1e-5)
+        np.testing.assert_allclose(arrays[f"{name}/phrase_scores"], expected["phrase_scores"], atol=1e-5)
+        assert np.array_equal(arrays[f"{name}/phrases"], expected["phrases"])
+        assert arrays[f"{name}/valid"].all()
+    explained = {key: value.numpy() for key, value in cv.explain(model, pixels, TOP_EXPLAINED).items()}
+    for key, inside in (("scores", "scores"), ("phrase_shares", "shares"), ("visual_shares", "visual")):
+        np.testing.assert_allclose(arrays[f"explain/{key}"], explained[inside], atol=1e-5)
+    assert np.array_equal(arrays["explain/labels"], ENCODED_LABELS[explained["label_ids"]])
+
+
+def test_tensorflow_alone_agrees_with_the_model_and_knows_every_op(model, export_directory, images, tmp_path):
+    pixels = np.stack([decode_picture(image, IMAGE_SIZE) for image in images])
+    arrays, printed = in_fresh_process(export_directory / "2", images, pixels, tmp_path)
+    expect_parity(arrays, model, pixels)
+    assert len(np.unique(arrays["serving_default/labels"][:, 0])) > 1, "all pictures alike would show little"
+    assert "unknown ops: []" in printed
+    assert "imported: []" in printed
+
+
+def test_scann_agrees_with_the_model_once_its_ops_are_imported(images, tmp_path):
+    model = tiny_classifier("scann", rows=2000, labels=LABELS)
+    cv.export_saved_model(model, tmp_path / "1")
+    pixels = np.stack([decode_picture(image, IMAGE_SIZE) for image in images])
+    arrays, printed = in_fresh_process(tmp_path / "1", images, pixels, tmp_path, "scann")
+    expect_parity(arrays, model, pixels)
+    assert "Scann>" in printed
+    assert "imported: ['scann']" in printed
+    assert json.loads((tmp_path / "1/assets.extra/ctxvision.json").read_text())["needs_scann"] is True
+
+
+def test_labels_are_sorted_by_score(model, export_directory, images):
+    answer = answer_of(export_directory, images)
+    order = np.argsort(-answer["probabilities"], axis=1)[:, :TOP]
+    assert np.array_equal(answer["labels"], ENCODED_LABELS[order])
+    np.testing.assert_array_equal(
+        answer["scores"], np.take_along_axis(answer["probabilities"], order, axis=1)
+    )
+
+
+def test_a_broken_picture_leaves_the_others_right(export_directory, images):
+    broken = [b"", b"no picture", images[1][: len(images[1]) // 2], b"\x89PNG", b"BM"]
+    batch = [images[0], *broken, images[3]]
+    for signature in ("serving_default", "explain"):
+        alone = answer_of(export_directory, [images[0], images[3]], signature)
+        mixed = answer_of(export_directory, batch, signature)
+        assert mixed["valid"].tolist() == [True, False, False, False, False, False, True]
+        for key, value in mixed.items():
+            assert np.array_equal(
+                value[1:-1], np.full_like(value[1:-1], b"" if value.dtype == object else 0)
+            ), key
+            if value.dtype == np.float32:
+                np.testing.assert_allclose(value[[0, -1]], alone[key], atol=1e-6)
+            else:
+                assert np.array_equal(value[[0, -1]], alone[key])
+
+
+@pytest.mark.parametrize("batch", [[], [b"x"], [b"x", b""]])
+def test_empty_batches_and_batches_without_a_picture(export_directory, batch):
+    answer = answer_of(export_directory, batch)
+    assert answer["valid"].tolist() == [False] * len(batch)
+    assert answer["probabilities"].shape == (len(batch), len(LABELS)) and not answer["probabilities"].any()
+    assert answer["labels"].shape == (len(batch), TOP) and answer["phrases"].shape == (len(batch), 3)
+
+
+def test_decoding_keeps_the_order_of_many_pictures():
+    colours = np.arange(40, dtype=np.uint8) * 6
+    encoded = [encode(np.full((9 + i, 7, 3), colour, np.uint8)) for i, colour in enumerate(colours)]
+    encoded[17] = b"broken"
+    pixels, valid = decode_pictures(tf.constant(encoded), 4)
+    expected = np.where(np.arange(40) == 17, 0, colours)
+    assert np.array_equal(pixels, np.broadcast_to(expected[:, None, None, None], (40, 4, 4, 3)))
+    assert np.array_equal(valid, np.arange(40) != 17)
+
+
+def test_an_answer_that_is_not_finite_is_no_answer(images):
+    model = tiny_classifier(labels=LABELS)
+    model.fusion.output_stage.bias.assign(np.full(len(LABELS), np.nan))
+    _, signatures = build_signatures(model)
+    answer = signatures["serving_default"](image_bytes=tf.constant(images))
+    assert not answer["valid"].numpy().any() and not answer["probabilities"].numpy().any()
+    assert (answer["labels"].numpy() == b"").all()
+
+
+def test_what_lies_beside_the_saved_model(export_directory):
+    extra = export_directory / "2" / "assets.extra"
+    described = json.loads((extra / "ctxvision.json").read_text(encoding="utf-8"))
+    assert described["labels"] == LABELS and described["needs_scann"] is False
+    assert described["signatures"] == ["serving_default", "pixels", "explain"]
+    assert described["versions"]["tensorflow"] == tf.__version__
+    (record,) = tf.data.TFRecordDataset(str(extra / "tf_serving_warmup_requests")).as_numpy_iterator()
+    request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+    assert request.model_spec.signature_name == "serving_default"
+    picture = tf.make_ndarray(request.inputs["image_bytes"]).tolist()
+    assert answer_of(export_directory, picture)["valid"].tolist() == [True]
+    leftovers = [path.name for path in export_directory.iterdir() if path.name != "2"]
+    assert leftovers == []
+
+
+@pytest.mark.parametrize("name", ["latest", "1.5", "-1", "²"])
+def test_refuses_a_directory_that_is_no_version(model, tmp_path, name):
+    with pytest.raises(
+        cv.InputError, match="directory must end in a version, a whole number as in 'serving/1', got"
+    ):
+        cv.export_saved_model(model, tmp_path / name)
+    assert not any(tmp_path.iterdir())
+
+
+def test_refuses_a_version_that_is_there(model, tmp_path):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "file").write_text("mine")
+    with pytest.raises(
+        cv.InputError, match="directory must not hold anything yet, got .*export to the next version"
+    ):
+        cv.export_saved_model(model, tmp_path / "1")
+    assert (tmp_path / "1" / "file").read_text() == "mine"
+
+
+def test_refuses_another_backend_than_the_models(model, tmp_path):
+    match = r"retrieval must be the model's backend 'exact', got 'scann': build the classifier with"
+    with pytest.raises(cv.InputError, match=match):
+        cv.export_saved_model(model, tmp_path / "1", retrieval="scann")
+    assert not any(tmp_path.iterdir())
+
+
+def test_scann_below_a_thousand_rows_needs_no_op_library(tmp_path):
+    cv.export_saved_model(tiny_classifier("scann"), tmp_path / "1", retrieval="scann")
+    assert json.loads((tmp_path / "1/assets.extra/ctxvision.json").read_text())["needs_scann"] is False
+
+
+def test_a_kill_at_the_last_moment_leaves_no_version(model, tmp_path, monkeypatch):
+    seen = []
+
+    def die(*_):
+        seen.extend(path.name for path in tmp_path.iterdir())
+        with pytest.raises(cv.InputError, match="directory must hold an export"):
+            find_version(tmp_path)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ctxvision.serving.export._write_warmup", die)
+        with pytest.raises(KeyboardInterrupt):
+            cv.export_saved_model(model, tmp_path / "1")
+    assert not any(tmp_path.iterdir()), "what can be cleared up is"
+    # What a kill -9 leaves is in nobody's way.
+    (name,) = seen
+    assert name.startswith(".")
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "saved_model.pb").write_text("half")
+    cv.export_saved_model(model, tmp_path / "1")
+    assert find_version(tmp_path) == tmp_path / "1"

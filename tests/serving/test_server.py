@@ -1,0 +1,376 @@
+"""The embedded server over a real loopback connection: answers, and every code of TF Serving's."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tensorflow.core.framework import tensor_pb2
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    regression_pb2,
+)
+
+import ctxvision as cv
+from ctxvision.data import decode_picture
+from ctxvision.serving import Server
+from ctxvision.serving.loading import LoadedExport
+from tests.serving.conftest import LABELS
+from tests.tiny_model import IMAGE_SIZE
+
+Code = grpc.StatusCode
+
+
+@pytest.fixture(scope="module")
+def server(export_directory):
+    with Server(export_directory, port=0) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def channel(server):
+    with grpc.insecure_channel(f"localhost:{server.port}", [("grpc.max_send_message_length", -1)]) as channel:
+        yield channel
+
+
+@pytest.fixture(scope="module")
+def stub(channel):
+    return prediction_service_pb2_grpc.PredictionServiceStub(channel)
+
+
+@pytest.fixture(scope="module")
+def models(channel):
+    return model_service_pb2_grpc.ModelServiceStub(channel)
+
+
+def request(inputs, name="default", signature="", output_filter=(), version=None):
+    made = predict_pb2.PredictRequest(output_filter=output_filter)
+    made.model_spec.name = name
+    made.model_spec.signature_name = signature
+    if version is not None:
+        made.model_spec.version.value = version
+    for key, value in inputs.items():
+        made.inputs[key].CopyFrom(value if isinstance(value, tensor_pb2.TensorProto) else _proto(value))
+    return made
+
+
+def _proto(value):
+    return tf.make_tensor_proto(value)
+
+
+def refused(call, made, code, match):
+    with pytest.raises(grpc.RpcError) as error:
+        call(made, timeout=20)
+    assert error.value.code() == code, error.value.details()
+    assert match in error.value.details()
+
+
+def test_predict_answers_as_the_model_does(model, server, stub, images):
+    response = stub.Predict(request({"image_bytes": images}))
+    outputs = {key: tf.make_ndarray(value) for key, value in response.outputs.items()}
+    expected = model(np.stack([decode_picture(image, IMAGE_SIZE) for image in images]))
+    np.testing.assert_allclose(outputs["probabilities"], expected["probabilities"], atol=1e-5)
+    assert np.array_equal(outputs["phrases"], expected["phrases"].numpy())
+    assert set(outputs) == {"probabilities", "labels", "scores", "phrases", "phrase_scores", "valid"}
+    assert (response.model_spec.name, response.model_spec.version.value) == ("default", 2)
+    assert response.model_spec.signature_name == "serving_default"
+
+
+def test_predict_by_pixels_by_explain_and_with_a_filter(stub, images):
+    pixels = np.stack([decode_picture(image, IMAGE_SIZE) for image in images])
+    by_bytes = stub.Predict(request({"image_bytes": images}, version=2))
+    by_pixels = stub.Predict(request({"pixels": pixels}, signature="pixels", output_filter=["labels"]))
+    assert list(by_pixels.outputs) == ["labels"]
+    labels = tf.make_ndarray(by_pixels.outputs["labels"])
+    assert np.array_equal(labels, tf.make_ndarray(by_bytes.outputs["labels"]))
+    explained = stub.Predict(request({"image_bytes": images}, signature="explain"))
+    assert tf.make_ndarray(explained.outputs["phrase_shares"]).shape == (len(images), 3, 3)
+
+
+def test_the_highest_version_serves(export_directory, tmp_path, images):
+    for name in ("9", "10"):
+        shutil.copytree(export_directory / "2", tmp_path / name)
+    (tmp_path / "11").mkdir()  # half copied: no saved_model.pb yet
+    (tmp_path / "notes").mkdir()
+    with Server(tmp_path, port=0) as server, grpc.insecure_channel(f"localhost:{server.port}") as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        assert stub.Predict(request({"image_bytes": images})).model_spec.version.value == 10
+        refused(
+            stub.Predict, request({"image_bytes": images}, version=9), Code.NOT_FOUND, "Specific(default, 9)"
+        )
+
+
+PREDICT_ERRORS = {
+    "unknown model": (
+        {"inputs": {"image_bytes": [b""]}, "name": "other"},
+        Code.NOT_FOUND,
+        "Servable not found for request: Latest(other); this server has model 'default', version 2.",
+    ),
+    "unknown version": (
+        {"inputs": {"image_bytes": [b""]}, "version": 7},
+        Code.NOT_FOUND,
+        "Servable not found for request: Specific(default, 7)",
+    ),
+    "unknown signature": (
+        {"inputs": {"image_bytes": [b""]}, "signature": "embed"},
+        Code.FAILED_PRECONDITION,
+        "Serving signature name: 'embed' not found in signature def, which has explain, pixels, serving_default.",
+    ),
+    "missing input": (
+        {"inputs": {}},
+        Code.INVALID_ARGUMENT,
+        "it takes {image_bytes}. Sent extra: {}. Missing but required: {image_bytes}.",
+    ),
+    "extra input": (
+        {"inputs": {"image_bytes": [b""], "k": 3}},
+        Code.INVALID_ARGUMENT,
+        "it takes {image_bytes}. Sent extra: {k}. Missing but required: {}.",
+    ),
+    "wrong dtype": (
+        {"inputs": {"image_bytes": [1.0]}},
+        Code.INVALID_ARGUMENT,
+        "image_bytes must be DT_STRING [any], got DT_FLOAT [1]: send that type and shape.",
+    ),
+    "wrong rank": (
+        {"inputs": {"image_bytes": b"scalar"}},
+        Code.INVALID_ARGUMENT,
+        "image_bytes must be DT_STRING [any], got DT_STRING []",
+    ),
+    "wrong channels": (
+        {"inputs": {"pixels": np.zeros((1, 8, 8, 4), np.uint8)}, "signature": "pixels"},
+        Code.INVALID_ARGUMENT,
+        "pixels must be DT_UINT8 [any, any, any, 3], got DT_UINT8 [1, 8, 8, 4]",
+    ),
+    "no pixels": (
+        {"inputs": {"pixels": np.zeros((1, 0, 0, 3), np.uint8)}, "signature": "pixels"},
+        Code.INVALID_ARGUMENT,
+        "input image must be of non-zero size",
+    ),
+    "unknown output": (
+        {"inputs": {"image_bytes": [b""]}, "output_filter": ["logits"]},
+        Code.INVALID_ARGUMENT,
+        "output tensor alias not found in signature: logits; output_filter takes each of labels, ",
+    ),
+    "output twice": (
+        {"inputs": {"image_bytes": [b""]}, "output_filter": ["valid", "valid"]},
+        Code.INVALID_ARGUMENT,
+        "duplicate output tensor alias: valid",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PREDICT_ERRORS)
+def test_predict_refuses(stub, images, case):
+    arguments, code, match = PREDICT_ERRORS[case]
+    refused(stub.Predict, request(**arguments), code, match)
+    assert stub.Predict(request({"image_bytes": images[:1]})).outputs, "the server lives on"
+
+
+def test_predict_refuses_what_is_no_request_for_a_model(stub):
+    refused(stub.Predict, predict_pb2.PredictRequest(), Code.INVALID_ARGUMENT, "Missing ModelSpec")
+    labelled = request({"image_bytes": [b""]})
+    labelled.model_spec.version_label = "stable"
+    refused(stub.Predict, labelled, Code.INVALID_ARGUMENT, "Unrecognized servable version label: 'stable'")
+
+
+def test_predict_refuses_tensors_that_lie_about_their_size(stub):
+    bomb = _proto([b"x"])
+    bomb.tensor_shape.dim[0].size = 2**40
+    match = "image_bytes must be DT_STRING [any] of at most 67108864 bytes, got [1099511627776]"
+    refused(stub.Predict, request({"image_bytes": bomb}), Code.INVALID_ARGUMENT, match)
+    short = _proto(np.zeros((2, 8, 8, 3), np.uint8))
+    short.tensor_content = b"too short"
+    refused(
+        stub.Predict, request({"pixels": short}, signature="pixels"), Code.INVALID_ARGUMENT, "cannot be read"
+    )
+    strange = _proto([b"x"])
+    strange.dtype = 999
+    refused(stub.Predict, request({"image_bytes": strange}), Code.INVALID_ARGUMENT, "got dtype 999 [1]")
+
+
+def test_messages_may_have_64_megabytes(stub, images):
+    large = images[0] + bytes(8 * 2**20)  # trailing bytes do not hurt a PNG
+    response = stub.Predict(request({"image_bytes": [large]}))
+    assert tf.make_ndarray(response.outputs["valid"]).tolist() == [True]
+    too_large = request({"image_bytes": [bytes(65 * 2**20)]})
+    refused(stub.Predict, too_large, Code.RESOURCE_EXHAUSTED, "larger than max")
+
+
+def test_the_rpcs_for_examples_are_not_implemented(stub, models):
+    match = " takes tf.Example and this model takes pictures: call Predict with image_bytes."
+    refused(stub.Classify, classification_pb2.ClassificationRequest(), Code.UNIMPLEMENTED, "Classify" + match)
+    refused(stub.Regress, regression_pb2.RegressionRequest(), Code.UNIMPLEMENTED, "Regress" + match)
+    refused(
+        stub.MultiInference,
+        inference_pb2.MultiInferenceRequest(),
+        Code.UNIMPLEMENTED,
+        "MultiInference" + match,
+    )
+    reload = model_management_pb2.ReloadConfigRequest()
+    refused(models.HandleReloadConfigRequest, reload, Code.UNIMPLEMENTED, "restart this server")
+
+
+def test_metadata_tells_the_signatures(stub):
+    asked = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    asked.model_spec.name = "default"
+    response = stub.GetModelMetadata(asked)
+    found = get_model_metadata_pb2.SignatureDefMap()
+    assert response.metadata["signature_def"].Unpack(found)
+    signature = found.signature_def["serving_default"]
+    assert list(signature.inputs) == ["image_bytes"]
+    assert [d.size for d in signature.outputs["probabilities"].tensor_shape.dim] == [-1, len(LABELS)]
+    assert response.model_spec.version.value == 2
+
+    asked.metadata_field[:] = ["assets"]
+    match = "metadata_field must be ['signature_def'], got ['assets']"
+    refused(stub.GetModelMetadata, asked, Code.INVALID_ARGUMENT, match)
+    asked.model_spec.name = "other"
+    refused(stub.GetModelMetadata, asked, Code.NOT_FOUND, "Latest(other)")
+
+
+def test_status_and_health(models, channel):
+    asked = get_model_status_pb2.GetModelStatusRequest()
+    asked.model_spec.name = "default"
+    (status,) = models.GetModelStatus(asked).model_version_status
+    assert (status.version, status.state, status.status.error_code) == (2, status.AVAILABLE, 0)
+    asked.model_spec.version.value = 1
+    refused(models.GetModelStatus, asked, Code.NOT_FOUND, "Specific(default, 1)")
+
+    health = health_pb2_grpc.HealthStub(channel)
+    for service in ("", "default"):
+        checked = health.Check(health_pb2.HealthCheckRequest(service=service))
+        assert checked.status == health_pb2.HealthCheckResponse.SERVING
+    refused(health.Check, health_pb2.HealthCheckRequest(service="other"), Code.NOT_FOUND, "")
+
+
+def test_an_error_inside_the_model_does_not_stop_the_server(monkeypatch, tmp_path):
+    class Failing:
+        structured_outputs = {"probabilities": tf.TensorSpec([None])}
+        structured_input_signature = ((), {"image_bytes": tf.TensorSpec([None], tf.string)})
+
+        def __call__(self, image_bytes):
+            raise RuntimeError("out of luck")
+
+    export = LoadedExport(1, tmp_path, SimpleNamespace(signatures={"serving_default": Failing()}))
+    monkeypatch.setattr("ctxvision.serving.server.load_export", lambda _: export)
+    with Server(tmp_path, port=0) as server, grpc.insecure_channel(f"localhost:{server.port}") as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        for _ in range(2):
+            match = "The model failed on this request (RuntimeError: out of luck)."
+            refused(stub.Predict, request({"image_bytes": [b""]}), Code.INTERNAL, match)
+        asked = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+        asked.model_spec.name = "default"
+        refused(stub.GetModelMetadata, asked, Code.INTERNAL, "FileNotFoundError")
+
+
+def test_refuses_a_port_in_use(server, export_directory):
+    with pytest.raises(
+        cv.InputError, match=f"port must be free on localhost, got {server.port}, which is in use"
+    ):
+        Server(export_directory, port=server.port).start()
+    # A listener on one of localhost's addresses alone would get some of the clients.
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        with pytest.raises(cv.InputError, match=f"port must be free on localhost, got {port}"):
+            Server(export_directory, port=port).start()
+
+
+def test_refuses_a_port_taken_while_the_export_was_loaded(server, export_directory, monkeypatch):
+    monkeypatch.setattr(Server, "_check_port", lambda _: None)
+    with pytest.raises(
+        cv.InputError, match=f"port must be free on localhost, got {server.port}, which is in use"
+    ):
+        Server(export_directory, port=server.port).start()
+
+
+def test_refuses_other_bad_arguments(tmp_path, export_directory):
+    with pytest.raises(cv.InputError, match=r"port must lie in 0\.\.65535, got 70000"):
+        Server(export_directory, port=70000)
+    with pytest.raises(cv.InputError, match="host must be a name or address of this machine, got 'no host'"):
+        Server(export_directory, port=0, host="no host").start()
+    with pytest.raises(
+        cv.InputError, match="directory must hold an export as DIR/<version>/saved_model.pb, got"
+    ):
+        Server(tmp_path, port=0).start()
+    with pytest.raises(cv.InputError, match="directory must hold an export"):
+        Server(tmp_path / "missing", port=0).start()
+
+
+def test_refuses_damaged_exports(export_directory, tmp_path, monkeypatch):
+    version = tmp_path / "1"
+    shutil.copytree(export_directory / "2", version)
+    description = version / "assets.extra" / "ctxvision.json"
+    description.write_text('{"needs_scann": true}')
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "scann", None)
+        with pytest.raises(
+            cv.InputError, match="needs scann, which is not installed: pip install scann, or export"
+        ):
+            Server(tmp_path, port=0).start()
+    description.write_text("{")
+    with pytest.raises(cv.InputError, match="has a damaged ctxvision.json: export again"):
+        Server(tmp_path, port=0).start()
+    description.unlink()
+    next(version.glob("variables/*.index")).unlink()
+    with pytest.raises(
+        cv.InputError, match="must be a whole SavedModel, but it does not load .*export again"
+    ):
+        Server(tmp_path, port=0).start()
+    (version / "saved_model.pb").write_bytes(b"no protobuf")
+    with pytest.raises(cv.InputError, match="must be a whole SavedModel, but it does not load"):
+        Server(tmp_path, port=0).start()
+
+
+def test_wait_returns_after_stop_and_the_port_is_free_again(export_directory, monkeypatch):
+    server = Server(export_directory, port=0)
+    server.wait()  # not started: returns
+    server.start()
+    monkeypatch.setattr(
+        server._server, "wait_for_termination", lambda: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
+    server.wait()  # Ctrl-C: stops, and returns
+    with Server(export_directory, port=server.port) as again:
+        assert again.port == server.port
+
+
+SERVE = """
+import sys
+from ctxvision.cli import main
+
+status = main(["serve", sys.argv[1], "--port", "0"])
+print([name for name in ("scann", "tensorflow_recommenders", "tensorflow_text") if name in sys.modules])
+sys.exit(status)
+"""
+
+
+def test_ctrl_c_ends_a_server_that_has_loaded_no_more_than_it_needs(export_directory, images):
+    command = [sys.executable, "-c", SERVE, str(export_directory)]
+    root = Path(cv.__file__).parents[1]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root
+    ) as process:
+        port = process.stdout.readline().rpartition(":")[2].strip()
+        with grpc.insecure_channel(f"localhost:{port}") as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            assert stub.Predict(request({"image_bytes": images}), timeout=20).outputs
+        process.send_signal(signal.SIGINT)
+        printed, errors = process.communicate(timeout=30)
+    assert process.returncode == 0 and "Traceback" not in errors, errors
+    assert printed == "[]\n"
