@@ -30,17 +30,25 @@ def top_k_accuracy(probabilities: ArrayLike, labels: ArrayLike, k: int) -> float
     scores, truth = np.asarray(probabilities, dtype=float), np.asarray(labels)
     _check_k(k)
     if scores.ndim != 2 or 0 in scores.shape:
-        raise ValueError(f"probabilities must be [N, L] with at least one row and one label, got shape "
-                         f"{scores.shape}; give one row per picture.")
+        raise ValueError(
+            f"probabilities must be [N, L] with at least one row and one label, got shape "
+            f"{scores.shape}; give one row per picture."
+        )
     if np.isnan(scores).any():
-        raise ValueError(f"probabilities must not hold NaN, got {int(np.isnan(scores).any(axis=1).sum())} rows "
-                         f"with NaN of {len(scores)}; look at the model's inputs and loss.")
+        raise ValueError(
+            f"probabilities must not hold NaN, got {int(np.isnan(scores).any(axis=1).sum())} rows "
+            f"with NaN of {len(scores)}; look at the model's inputs and loss."
+        )
     if truth.shape != (len(scores),) or not np.issubdtype(truth.dtype, np.integer):
-        raise ValueError(f"labels must be integers of shape ({len(scores)},), one per row of probabilities, got "
-                         f"{truth.dtype} of shape {truth.shape}; give label indices.")
+        raise ValueError(
+            f"labels must be integers of shape ({len(scores)},), one per row of probabilities, got "
+            f"{truth.dtype} of shape {truth.shape}; give label indices."
+        )
     if truth.min() < 0 or truth.max() >= scores.shape[1]:
-        raise ValueError(f"labels must lie in 0..{scores.shape[1] - 1}, got {truth.min()}..{truth.max()}; "
-                         "index them by the columns of probabilities.")
+        raise ValueError(
+            f"labels must lie in 0..{scores.shape[1] - 1}, got {truth.min()}..{truth.max()}; "
+            "index them by the columns of probabilities."
+        )
     own = scores[np.arange(len(scores)), truth][:, None]
     before = np.arange(scores.shape[1]) < truth[:, None]
     rank = ((scores > own) | ((scores == own) & before)).sum(axis=1)
@@ -65,13 +73,22 @@ def phrase_hits(found: Sequence[Sequence[str]], true_queries: Sequence[Collectio
         [[False, True]]
     """
     if len(found) != len(true_queries):
-        raise ValueError(f"found and true_queries must have one row per picture, got {len(found)} and "
-                         f"{len(true_queries)} rows; give both for the same pictures.")
+        raise ValueError(
+            f"found and true_queries must have one row per picture, got {len(found)} and "
+            f"{len(true_queries)} rows; give both for the same pictures."
+        )
     if len({len(phrases) for phrases in found}) > 1:
-        raise ValueError("found must hold equally many phrases in each row, got "
-                         f"{sorted({len(phrases) for phrases in found})}; fill up absent ones with ''.")
-    return np.array([[phrase != "" and phrase in queries for phrase in phrases]
-                     for phrases, queries in zip(found, true_queries)], dtype=bool)
+        raise ValueError(
+            "found must hold equally many phrases in each row, got "
+            f"{sorted({len(phrases) for phrases in found})}; fill up absent ones with ''."
+        )
+    return np.array(
+        [
+            [phrase != "" and phrase in queries for phrase in phrases]
+            for phrases, queries in zip(found, true_queries)
+        ],
+        dtype=bool,
+    )
 
 
 def hit_at_k(hits: ArrayLike, k: int) -> float:
@@ -94,11 +111,15 @@ def hit_at_k(hits: ArrayLike, k: int) -> float:
     matrix = np.asarray(hits)
     _check_k(k)
     if matrix.ndim != 2 or 0 in matrix.shape or matrix.dtype != bool:
-        raise ValueError(f"hits must be a bool matrix [N, K] with at least one row, got {matrix.dtype} of shape "
-                         f"{matrix.shape}; make it with phrase_hits.")
+        raise ValueError(
+            f"hits must be a bool matrix [N, K] with at least one row, got {matrix.dtype} of shape "
+            f"{matrix.shape}; make it with phrase_hits."
+        )
     if k > matrix.shape[1]:
-        raise ValueError(f"k must be at most the {matrix.shape[1]} phrases found per picture, got {k}; "
-                         "retrieve more phrases or ask for fewer.")
+        raise ValueError(
+            f"k must be at most the {matrix.shape[1]} phrases found per picture, got {k}; "
+            "retrieve more phrases or ask for fewer."
+        )
     return float(matrix[:, :k].any(axis=1).mean())
 
 
@@ -120,8 +141,10 @@ def mean_and_deviation(values: ArrayLike) -> tuple[float, float]:
     """
     numbers = np.asarray(values, dtype=float)
     if numbers.ndim != 1 or not numbers.size:
-        raise ValueError(f"values must be a list of at least one number, got shape {numbers.shape}; "
-                         "give one value per seed.")
+        raise ValueError(
+            f"values must be a list of at least one number, got shape {numbers.shape}; "
+            "give one value per seed."
+        )
     if not np.isfinite(numbers).all():
         raise ValueError(f"values must be finite, got {numbers.tolist()}; leave out the runs that failed.")
     return float(numbers.mean()), float(numbers.std(ddof=1)) if numbers.size > 1 else 0.0

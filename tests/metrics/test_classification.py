@@ -20,17 +20,20 @@ def test_a_model_that_says_the_same_for_all_labels_is_right_by_position_only():
     assert top_k_accuracy(uniform, [3, 3, 3, 3], k=3) == 0.0
 
 
-@pytest.mark.parametrize("probabilities, labels, k, message", [
-    (np.zeros((0, 3)), [], 1, "probabilities must be .N, L. with at least one row"),
-    ([0.1, 0.9], [1], 1, r"got shape \(2,\)"),
-    ([[np.nan, 0.5], [0.5, 0.5]], [0, 1], 1, "must not hold NaN, got 1 rows with NaN of 2"),
-    ([[0.1, 0.9]], [0, 1], 1, r"labels must be integers of shape \(1,\)"),
-    ([[0.1, 0.9]], [0.0], 1, "labels must be integers .* got float64"),
-    ([[0.1, 0.9]], [2], 1, r"labels must lie in 0..1, got 2..2"),
-    ([[0.1, 0.9]], [-1], 1, r"labels must lie in 0..1, got -1..-1"),
-    ([[0.1, 0.9]], [1], 0, "k must be a whole number of at least 1, got 0"),
-    ([[0.1, 0.9]], [1], 1.5, "k must be a whole number of at least 1, got 1.5"),
-])
+@pytest.mark.parametrize(
+    "probabilities, labels, k, message",
+    [
+        (np.zeros((0, 3)), [], 1, "probabilities must be .N, L. with at least one row"),
+        ([0.1, 0.9], [1], 1, r"got shape \(2,\)"),
+        ([[np.nan, 0.5], [0.5, 0.5]], [0, 1], 1, "must not hold NaN, got 1 rows with NaN of 2"),
+        ([[0.1, 0.9]], [0, 1], 1, r"labels must be integers of shape \(1,\)"),
+        ([[0.1, 0.9]], [0.0], 1, "labels must be integers .* got float64"),
+        ([[0.1, 0.9]], [2], 1, r"labels must lie in 0..1, got 2..2"),
+        ([[0.1, 0.9]], [-1], 1, r"labels must lie in 0..1, got -1..-1"),
+        ([[0.1, 0.9]], [1], 0, "k must be a whole number of at least 1, got 0"),
+        ([[0.1, 0.9]], [1], 1.5, "k must be a whole number of at least 1, got 1.5"),
+    ],
+)
 def test_top_k_accuracy_refuses(probabilities, labels, k, message):
     with pytest.raises(ValueError, match=message):
         top_k_accuracy(probabilities, labels, k)
@@ -45,13 +48,16 @@ def test_hit_at_k():
     assert hit_at_k(hits, k=3) == 0.5
 
 
-@pytest.mark.parametrize("hits, k, message", [
-    (np.zeros((0, 3), bool), 1, "hits must be a bool matrix"),
-    ([True, False], 1, "hits must be a bool matrix"),
-    ([[0.0, 1.0]], 1, "hits must be a bool matrix .* got float64"),
-    ([[True, False]], 3, "k must be at most the 2 phrases found per picture, got 3"),
-    ([[True, False]], 0, "k must be a whole number"),
-])
+@pytest.mark.parametrize(
+    "hits, k, message",
+    [
+        (np.zeros((0, 3), bool), 1, "hits must be a bool matrix"),
+        ([True, False], 1, "hits must be a bool matrix"),
+        ([[0.0, 1.0]], 1, "hits must be a bool matrix .* got float64"),
+        ([[True, False]], 3, "k must be at most the 2 phrases found per picture, got 3"),
+        ([[True, False]], 0, "k must be a whole number"),
+    ],
+)
 def test_hit_at_k_refuses(hits, k, message):
     with pytest.raises(ValueError, match=message):
         hit_at_k(hits, k)
@@ -65,13 +71,18 @@ def test_phrase_hits_refuses_rows_that_do_not_match():
 
 
 def test_mean_and_deviation():
-    assert mean_and_deviation([2.0, 4.0, 9.0]) == pytest.approx((5.0, 13.0 ** 0.5))  # (9 + 1 + 16) / 2
+    assert mean_and_deviation([2.0, 4.0, 9.0]) == pytest.approx((5.0, 13.0**0.5))  # (9 + 1 + 16) / 2
     assert mean_and_deviation([0.3]) == (0.3, 0.0)
 
 
-@pytest.mark.parametrize("values, message", [
-    ([], "at least one number"), ([[1.0]], r"got shape \(1, 1\)"), ([1.0, np.nan], "values must be finite"),
-])
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ([], "at least one number"),
+        ([[1.0]], r"got shape \(1, 1\)"),
+        ([1.0, np.nan], "values must be finite"),
+    ],
+)
 def test_mean_and_deviation_refuses(values, message):
     with pytest.raises(ValueError, match=message):
         mean_and_deviation(values)

@@ -1,0 +1,170 @@
+"""The whole way: from a data folder to a trained, measured, exported run."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from ctxvision._files import write_json
+from ctxvision.data import write_demo_data
+from ctxvision.errors import InputError
+from ctxvision.evaluation import measure_phrases, table1, write_examples, write_report
+from ctxvision.serving import export_saved_model
+from ctxvision.training import Config, Progress, Run
+from ctxvision.training.classifier import train_classifier
+from ctxvision.training.phrases import train_phrases
+from ctxvision.training.prototypes import make_prototypes
+from ctxvision.training.text import train_text
+from ctxvision.training.visual import train_visual
+
+SUITES = ("table1", "all")
+
+# Fewer pictures than the defaults are made for, so fewer steps; chosen on `val`.
+DEMO = {
+    "phrase_steps": 3000,
+    "visual_steps": 1000,
+    "head_steps": 400,
+    "min_phrase_count": 3,
+    "min_class_count": 3,
+}
+QUICK = {**DEMO, "phrase_steps": 600, "visual_steps": 200, "text_steps": 300, "head_steps": 200}
+
+
+def train(
+    data: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    config: Config | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Trains, measures, reports and exports; what an earlier call with the same settings did is kept.
+
+    Args:
+        data: folder with an `images.csv`, see `Manifest`.
+        out: the run's folder, new or left by the same call.
+        config: settings; the defaults train on a CPU.
+        progress: where progress is printed; standard error by default.
+
+    Returns:
+        The run; `run.classifier` is the end-to-end model.
+
+    Raises:
+        InputError: data or settings that cannot be used, before anything is written.
+
+    Example:
+        >>> run = cv.train(data="photos", out="runs/photos", config=cv.Config(seed=1))
+        >>> run.classifier.predict(pixels)["phrases"]
+    """
+    progress = progress or Progress()
+    run = Run.create(out, config or Config(), data)
+
+    def stage(name: str, work: Callable[[], object]) -> None:
+        if run.is_done(name):
+            progress.skip(name)
+            return
+        progress.start(name)
+        work()
+        progress.finish()
+
+    for fraction in run.config.fractions:
+        stage(f"visual/{fraction:g}", lambda fraction=fraction: train_visual(run, fraction, progress))  # type: ignore
+    stage("phrases", lambda: train_phrases(run, progress))
+    stage("prototypes", lambda: make_prototypes(run, progress))
+    stage("text", lambda: train_text(run, progress))
+    stage("classifier", lambda: train_classifier(run, progress))
+    stage("evaluation", lambda: evaluate(run, "table1", progress=progress))
+    if not (run.directory / "report.html").is_file():
+        report(run)
+    if not (run.directory / "export" / "1").is_dir():
+        progress.start("export")
+        export(run, run.directory / "export")
+        progress.finish()
+    return run
+
+
+def evaluate(
+    run: Run | str | os.PathLike[str],
+    suite: str = "all",
+    seeds: int | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Measures a suite, adds its records to `metrics.json` and writes the report anew.
+
+    Args:
+        run: a run or its folder.
+        suite: one of `SUITES`.
+        seeds: heads for each row; the run's own setting by default.
+        progress: where progress is printed; standard error by default.
+
+    Returns:
+        The path of `metrics.json`.
+
+    Raises:
+        InputError: an unknown suite, fewer than 1 seed, or a run that is not trained to the end.
+    """
+    run = run if isinstance(run, Run) else Run(run)
+    progress = progress or Progress()
+    if suite not in SUITES:
+        raise InputError(f"suite must be one of {', '.join(SUITES)}, got {suite!r}: choose one of them.")
+    if seeds is not None and seeds < 1:
+        raise InputError(f"seeds must be at least 1, got {seeds}: 3 is the default.")
+    with run.finishing("evaluation") as folder:
+        measure_phrases(run)
+        table1(run, progress, seeds)
+        write_examples(run, folder / "examples.json")
+    report(run)
+    return run.directory / "metrics.json"
+
+
+def report(run: Run | str | os.PathLike[str]) -> Path:
+    """Writes `report.html` from what a run has measured, and returns its path."""
+    run = run if isinstance(run, Run) else Run(run)
+    write_json(run.directory / "logs" / "history.json", run.curves())
+    return write_report(run.directory)
+
+
+def export(
+    run: Run | str | os.PathLike[str], directory: str | os.PathLike[str], retrieval: str = "exact"
+) -> Path:
+    """Exports a run's classifier for TF Serving.
+
+    Args:
+        run: a run or its folder.
+        directory: of the model; the export becomes the next version in it, `directory/<version>`.
+        retrieval: `"exact"` runs on an unmodified TF Serving; `"scann"` needs ScaNN's op library.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        InputError: the run is not trained to the end.
+    """
+    run = run if isinstance(run, Run) else Run(run)
+    versions = [int(path.name) for path in Path(directory).glob("*") if path.name.isdigit()]
+    version = Path(directory) / str(max(versions, default=0) + 1)
+    export_saved_model(run.build_classifier(retrieval), version)
+    return version
+
+
+def demo(
+    out: str | os.PathLike[str] = "runs/demo",
+    seed: int = 0,
+    quick: bool = False,
+    progress: Progress | None = None,
+) -> Run:
+    """Trains the whole pipeline on the demo's pictures, which installed packages carry.
+
+    Args:
+        out: the run's folder; the data set is written to `out/data`.
+        seed: of the whole run.
+        quick: a tenth of the training, to see that everything works; its accuracies mean little.
+        progress: where progress is printed; standard error by default.
+
+    Returns:
+        The run.
+
+    Raises:
+        InputError: the packages of the extra `demo` are not installed, or `out` holds another run.
+    """
+    data = Path(out) / "data"
+    if not (data / "images.csv").is_file():
+        write_demo_data(data)
+    return train(data, out, Config.from_dict({**(QUICK if quick else DEMO), "seed": seed}), progress)

@@ -1,0 +1,198 @@
+"""A trained run, seen from Python."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import ctxvision as cv
+from ctxvision.training import RunData
+from tests.tiny_data import SETTINGS, write_tiny_data
+
+
+def value(run, **keys):
+    found = json.loads((run.directory / "metrics.json").read_text())
+    return np.mean([r["value"] for r in found if all(r[k] == v for k, v in keys.items())])
+
+
+def test_the_folder_holds_what_the_design_names(tiny_run):
+    names = {path.name for path in tiny_run.directory.iterdir()}
+    assert names >= {"config.json", "visual", "phrases", "prototypes", "text", "classifier"}
+    assert names >= {"metrics.json", "report.html", "logs", "export"}
+    assert (tiny_run.directory / "export" / "1" / "saved_model.pb").is_file()
+
+
+def test_it_learnt_the_colours(tiny_run):
+    assert value(tiny_run, method="multimodal", split="easy", metric="top1") > 0.9
+    assert value(tiny_run, suite="phrases", split="easy", metric="hit@1") > 0.9
+
+
+def test_every_row_of_the_table_is_there(tiny_run):
+    found = [
+        r for r in json.loads((tiny_run.directory / "metrics.json").read_text()) if r["suite"] == "table1"
+    ]
+    keys = {(r["method"], r["fraction"], r["seed"], r["split"], r["metric"]) for r in found}
+    methods = ("visual_only", "text_only", "multimodal", "shuffled_phrases", "multimodal_no_label_words")
+    expected = {
+        (m, f, s, split, metric)
+        for m in methods
+        for f in (0.5, 1.0)
+        for s in (0, 1)
+        for split in ("easy", "hard")
+        for metric in ("top1", "top5")
+    }
+    assert keys == expected and len(found) == len(expected)
+
+
+def test_all_queries_have_a_prototype_but_only_english_ones_are_context(tiny_run):
+    table = tiny_run.phrase_table
+    assert len(table) == 12 and set(table.languages) == {"en", "es"}
+    assert "rojo" in list(table.phrases)
+    outputs = tiny_run.classifier.predict(tiny_run.data.pictures("test:easy"), verbose=0)
+    assert {p.decode() for p in outputs["phrases"].ravel()} <= {
+        phrase for phrase, language in zip(table.phrases, table.languages, strict=True) if language == "en"
+    }
+
+
+def test_a_prototype_is_the_mean_embedding_of_its_pictures(tiny_run):
+    embeddings = tiny_run.query_embeddings("web")
+    rows = [
+        i
+        for i, queries in enumerate(tiny_run.data.split("web").queries)
+        if "rojo" in {q.text for q in queries}
+    ]
+    mean = embeddings[rows].mean(axis=0)
+    (row,) = tiny_run.phrase_table.ids(["rojo"])
+    np.testing.assert_allclose(tiny_run.phrase_table.prototypes[row], mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def test_the_assembled_model_agrees_with_the_tables_features(tiny_run):
+    """The head of the tables, over features computed once, is the head inside the end-to-end model."""
+    from ctxvision.training.context import contexts
+
+    choice = json.loads((tiny_run.directory / "classifier" / "choice.json").read_text())
+    context, ids = contexts(tiny_run, "test:hard", choice["k"], choice["weighting"])
+    visual = tiny_run.visual_features("test:hard", 1.0)
+    outputs = tiny_run.classifier(tf.constant(tiny_run.data.pictures("test:hard")))
+    np.testing.assert_array_equal(outputs["phrase_ids"], ids)
+    expected = tiny_run.classifier.fusion([tf.constant(visual), tf.constant(context)])
+    np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-5)
+
+
+def test_the_same_call_again_keeps_everything(tiny_run, tiny_data, capsys):
+    before = {path: path.stat().st_mtime_ns for path in tiny_run.directory.rglob("*.npz")}
+    cv.train(tiny_data, tiny_run.directory, cv.Config.from_dict(SETTINGS))
+    assert {path: path.stat().st_mtime_ns for path in tiny_run.directory.rglob("*.npz")} == before
+    assert "phrases: done before, kept" in capsys.readouterr().err
+
+
+def test_a_run_made_with_other_settings_is_refused(tiny_run, tiny_data):
+    with pytest.raises(
+        cv.InputError, match="out must be a new folder or a run made with the same settings, .* seed"
+    ):
+        cv.train(tiny_data, tiny_run.directory, cv.Config.from_dict({**SETTINGS, "seed": 5}))
+
+
+def test_a_run_made_from_other_data_is_refused(tiny_run, tmp_path):
+    other = write_tiny_data(tmp_path / "data", web=8, labelled=8, test=4)
+    with pytest.raises(cv.InputError, match="where data differ"):
+        cv.train(other, tiny_run.directory, cv.Config.from_dict(SETTINGS))
+
+
+def test_bad_data_leaves_nothing_behind(tiny_data, tmp_path):
+    with pytest.raises(cv.InputError, match="images.csv"):
+        cv.train(tmp_path, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_vocabulary_smaller_than_k(tiny_run, tiny_data, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(tiny_run.directory, copy)
+    shutil.rmtree(copy / "classifier")
+    stored = json.loads((copy / "config.json").read_text())
+    stored["settings"]["min_phrase_count"] = 1000
+    (copy / "config.json").write_text(json.dumps(stored))
+    settings = {**SETTINGS, "min_phrase_count": 1000}
+    with pytest.raises(cv.InputError, match="vocabulary must have at least 3 phrases for context, got 0"):
+        cv.train(tiny_data, copy, cv.Config.from_dict(settings))
+
+
+def test_too_few_softmax_classes(tiny_data, tmp_path):
+    settings = {**SETTINGS, "min_class_count": 1000, "visual_steps": 1, "fractions": [1.0]}
+    with pytest.raises(
+        cv.InputError, match="min_class_count must leave at least 2 queries, got 1000 which leaves 0"
+    ):
+        cv.train(tiny_data, tmp_path / "run", cv.Config.from_dict(settings))
+
+
+def test_no_run(tmp_path):
+    with pytest.raises(cv.InputError, match="run must be a folder made by training"):
+        cv.Run(tmp_path)
+
+
+def test_an_unfinished_run_says_so(tiny_run, tmp_path):
+    (tmp_path / "config.json").write_text((tiny_run.directory / "config.json").read_text())
+    with pytest.raises(cv.InputError, match="has no finished stage 'phrases'"):
+        _ = cv.Run(tmp_path).phrase_generator
+
+
+def test_weights_of_another_architecture(tiny_run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(tiny_run.directory, copy)
+    np.savez(copy / "phrases" / "weights.npz", np.zeros(3))
+    with pytest.raises(cv.InputError, match="are of another architecture than phrase_generator"):
+        _ = cv.Run(copy).phrase_generator
+
+
+def test_evaluate_with_bad_arguments(tiny_run):
+    with pytest.raises(cv.InputError, match="suite must be one of table1, all, got 'table9'"):
+        cv.evaluate(tiny_run, "table9")
+    with pytest.raises(cv.InputError, match="seeds must be at least 1, got 0"):
+        cv.evaluate(tiny_run, seeds=0)
+
+
+def test_more_seeds_train_only_the_new_heads(tiny_run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(tiny_run.directory, copy)
+    before = json.loads((copy / "metrics.json").read_text())
+    cv.evaluate(copy, "table1", seeds=3)
+    after = json.loads((copy / "metrics.json").read_text())
+    assert [r for r in after if r["seed"] != 2] == before
+    assert sum(r["seed"] == 2 for r in after) > 0
+
+
+def test_an_undecodable_picture_in_a_hundred_is_left_out(tmp_path):
+    folder = write_tiny_data(tmp_path / "data", web=200, labelled=8, test=4)
+    (folder / "images" / "web-7.png").write_bytes(b"no picture")
+    with pytest.warns(UserWarning, match="web"):
+        data = RunData(folder, cv.Config(image_size=16))
+        pictures = data.pictures("web")
+    assert len(pictures) == len(data.split("web").paths) == 199
+    assert data.query_log.pair_picture.max() == 198
+
+
+def test_a_tenth_of_each_label_is_held_out_where_no_val_is_given(tiny_run):
+    data = tiny_run.data
+    train, val = data.split("train").paths, data.split("val").paths
+    assert len(val) == 8 and len(train) == 40 and not set(val) & set(train)
+    assert np.bincount(data.label_ids("val")).tolist() == [2, 2, 2, 2]
+
+
+def test_smaller_fractions_lie_in_larger_ones(tiny_run):
+    small, large = (set(tiny_run.data.fraction_of("train", f)) for f in (0.2, 0.5))
+    assert small < large and len(large) == 20
+
+
+def test_curves_go_to_tensorboard_and_history(tiny_run):
+    assert list((tiny_run.directory / "logs" / "phrases").glob("events.out.tfevents.*"))
+    history = json.loads((tiny_run.directory / "logs" / "history.json").read_text())
+    assert set(history) == {"phrases", "text", "visual/0.5", "visual/1"}
+    assert history["phrases"]["loss"][-1] < history["phrases"]["loss"][0]
+
+
+def test_the_manifest_can_be_moved_with_a_demo_run(tiny_run):
+    with open(tiny_run.data_folder / "images.csv", encoding="utf-8") as file:
+        assert sum(1 for _ in csv.reader(file)) == 1 + 96 + 48 + 24 + 24
