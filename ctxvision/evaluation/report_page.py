@@ -11,6 +11,7 @@ from ctxvision.evaluation import findings
 from ctxvision.evaluation.records import Record, select, summary
 from ctxvision.evaluation.svg import Series, line_chart
 
+SHOWN_PHRASES = 5
 METHODS = {
     "visual_only": "visual only",
     "multimodal": "multimodal",
@@ -211,7 +212,7 @@ def _gallery(examples: Sequence[dict[str, Any]]) -> str:
     note = (
         '<p class="note"><b>score</b>: cosine of the phrase\'s prototype and the picture. <b>share</b>: points by '
         "which the multimodal answer's score falls when that phrase alone is left out; below zero, the phrase "
-        "spoke against the answer.</p>"
+        "spoke against the answer. The five phrases that move it most are shown.</p>"
     )
     parts = [f"<h2>Pictures, their phrases, and the two answers</h2>{note}"]
     for kind, (heading, meaning) in KINDS.items():
@@ -229,11 +230,13 @@ def _gallery(examples: Sequence[dict[str, Any]]) -> str:
 
 
 def _card(example: dict[str, Any]) -> str:
+    """One picture, with the phrases that moved the answer most."""
+    moved = sorted(example["phrases"], key=lambda phrase: -abs(phrase["share"]))[:SHOWN_PHRASES]
     rows = "".join(
         f'<tr><th scope="row">{escape(phrase["phrase"])}</th><td class="score"><span class="bar" aria-hidden="true">'
         f'<i style="width:{100 * min(max(phrase["score"], 0), 1):.0f}%"></i></span>{phrase["score"]:.2f}</td>'
         f"<td>{findings.spread(100 * phrase['share'], 0.0, 1, sign=True)}</td></tr>"
-        for phrase in example["phrases"]
+        for phrase in sorted(moved, key=lambda phrase: -phrase["score"])
     )
     truth = escape(example["truth"])
     answers = "".join(

@@ -37,7 +37,7 @@ class SiameseText(keras.Model):
 
     Example:
         >>> model = SiameseText(DualEncoderText())
-        >>> model.compile(keras.optimizers.Adagrad(0.3))
+        >>> model.compile(keras.optimizers.Adagrad(0.1))
         >>> model.fit(association_batches(pair_picture, pair_query, ngram_ids, batch_size=256, steps=1500))
     """
 

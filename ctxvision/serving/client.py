@@ -19,6 +19,7 @@ from ctxvision.serving.servicers import MESSAGE_BYTES
 _PICTURES_PER_REQUEST = 16
 _BYTES_PER_REQUEST = MESSAGE_BYTES // 2
 _TIMEOUT_SECONDS = 60
+SHOWN_PHRASES = 5
 
 Answer = dict[str, np.ndarray]
 
@@ -103,21 +104,28 @@ def predict(
 
 
 def format_prediction(prediction: Prediction, explain: bool = False) -> str:
-    """A prediction as aligned lines of text for a terminal.
+    """A prediction as aligned lines of text for a terminal, with five of its phrases.
+
+    The five are the nearest, or, where shares are printed, those that moved the top label's probability most.
 
     Args:
         prediction: what `predict` returned.
         explain: also print the shares, in percentage points; they must have been asked for.
     """
-    width = max(len(name) for name, _ in [*prediction.top, *prediction.phrases, ("the picture itself", 0)])
+    shares = prediction.shares if explain and prediction.shares is not None else None
+    shown = list(range(len(prediction.phrases)))[:SHOWN_PHRASES]
+    if shares is not None:
+        weight = np.abs(shares)
+        shown = sorted(sorted(range(len(shares)), key=lambda place: -weight[place])[:SHOWN_PHRASES])
+    phrases = [prediction.phrases[place] for place in shown]
+    width = max(len(name) for name, _ in [*prediction.top, *phrases, ("the picture itself", 0)])
     lines = [prediction.path]
     for label, score in prediction.top:
         lines.append(f"  {label:<{width}}  {score:6.1%}  {'#' * round(20 * score)}".rstrip())
-    shares = prediction.shares if explain and prediction.shares is not None else None
     added = f"  adds to {prediction.label}" if shares is not None else ""
     lines.append(f"  {'phrases':<{width}}  cosine{added}")
-    for position, (phrase, score) in enumerate(prediction.phrases):
-        share = "" if shares is None else f"  {100 * shares[position]:+6.1f} points"
+    for place, (phrase, score) in zip(shown, phrases, strict=True):
+        share = "" if shares is None else f"  {100 * shares[place]:+6.1f} points"
         lines.append(f"  {phrase:<{width}}  {score:6.2f}{share}")
     if shares is not None and prediction.visual_share is not None:
         lines.append(
