@@ -8,7 +8,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import ctxvision
 from ctxvision.errors import InputError
@@ -79,6 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("predict", help="classify pictures with an export or a server")
     verb.add_argument("target", help="folder of an export, or HOST:PORT")
     verb.add_argument("images", nargs="+", metavar="IMAGE")
+    verb.add_argument(
+        "--name", default="default", help="name of the model on a server (default: %(default)s)"
+    )
     verb.add_argument("--explain", action="store_true", help="what each phrase adds to the top label")
     verb.add_argument("--json", action="store_true", help="one JSON object a line")
     verb.set_defaults(verb=_predict)
@@ -118,7 +120,7 @@ def _serve(chosen: argparse.Namespace) -> None:
 def _predict(chosen: argparse.Namespace) -> None:
     from ctxvision.serving import format_prediction
 
-    for prediction in ctxvision.predict(chosen.target, [Path(i) for i in chosen.images], chosen.explain):
+    for prediction in ctxvision.predict(chosen.target, chosen.images, chosen.explain, chosen.name):
         print(
             json.dumps(prediction.to_json(), ensure_ascii=False)
             if chosen.json

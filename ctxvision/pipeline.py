@@ -153,7 +153,7 @@ def demo(
     """Trains the whole pipeline on the demo's pictures, which installed packages carry.
 
     Args:
-        out: the run's folder; the data set is written to `out/data`.
+        out: the run's folder; the data set is written to `out/emoji`.
         seed: of the whole run.
         quick: a tenth of the training, to see that everything works; its accuracies mean little.
         progress: where progress is printed; standard error by default.
@@ -164,7 +164,7 @@ def demo(
     Raises:
         InputError: the packages of the extra `demo` are not installed, or `out` holds another run.
     """
-    data = Path(out) / "data"
+    data = Path(out) / "emoji"
     if not (data / "images.csv").is_file():
         write_demo_data(data)
     return train(data, out, Config.from_dict({**(QUICK if quick else DEMO), "seed": seed}), progress)

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ctxvision._files import write_json
+from ctxvision.evaluation.records import Record, save_records
 from ctxvision.evaluation.table1 import short_name
 from ctxvision.models import explain
 from ctxvision.training.head import probabilities_of, train_head
@@ -16,11 +17,15 @@ from ctxvision.training.run import Run
 SHOWN = {"win": 9, "loss": 9, "both_right": 3, "both_wrong": 6}
 
 
-def write_examples(run: Run, path: Path) -> None:
+def write_examples(run: Run, path: Path) -> list[Record]:
     """Writes a JSON list of test pictures with their answers: a seeded draw of wins, losses and ties of the run's own classifier.
 
     A win is a picture that the classifier gets right and the visual-only head (same visual encoder, same
     training) gets wrong; a loss is the reverse.
+
+    Returns:
+        Suite `answers`: the share of each split's pictures that is a `win`, `loss`, `both_right`, `both_wrong`; they
+        are in `metrics.json` as well.
     """
     config, data, model = run.config, run.data, run.classifier
     fraction = max(config.fractions)
@@ -31,7 +36,7 @@ def write_examples(run: Run, path: Path) -> None:
         config.head_steps,
         config.seed,
     )
-    examples = []
+    examples, records = [], []
     for split in data.test_splits:
         visual = probabilities_of(visual_head, [run.visual_features(split, fraction)])
         pictures, truth = data.pictures(split), data.label_ids(split)
@@ -45,9 +50,23 @@ def write_examples(run: Run, path: Path) -> None:
         rng = np.random.default_rng(config.seed)
         for kind, number in SHOWN.items():
             rows = np.flatnonzero(kinds == kind)
+            records.append(
+                Record(
+                    suite="answers",
+                    data=run.data_name,
+                    method="multimodal",
+                    fraction=fraction,
+                    seed=config.seed,
+                    split=short_name(split),
+                    metric=kind,
+                    value=len(rows) / len(kinds),
+                )
+            )
             rows = np.sort(rng.choice(rows, min(number, len(rows)), replace=False))
             examples += [_example(run, split, int(row), visual[row], kind) for row in rows]
     write_json(path, examples)
+    save_records(run.directory / "metrics.json", records)
+    return records
 
 
 def _kinds(multimodal_right: np.ndarray, visual_right: np.ndarray) -> np.ndarray:

@@ -22,8 +22,9 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
     Args:
         run_dir: the run's folder. Read are
 
-            * `config.json`: the settings, with "data" and a dict "versions";
-            * `metrics.json`: records of the suites "table1" and "phrases";
+            * `config.json`: `{"settings": {...}, "data": {"name"}, "versions": {...}}`;
+            * `metrics.json`: records of the suites "table1", "phrases" and "answers" (how often each kind of example
+              is met);
             * `evaluation/examples.json`, where it is there: a list of `{"image": data URI, "truth": label,
               "split", "visual_only": {"label", "score"}, "multimodal": {"label", "score"}, "phrases":
               [{"phrase", "score", "share"}], "kind": "win" | "loss" | "both_right" | "both_wrong"}`; scores of

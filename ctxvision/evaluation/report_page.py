@@ -48,7 +48,7 @@ def page(
         examples: pictures with their answers, see `write_report`.
         history: training curves by stage.
     """
-    title = f"What context adds: {config.get('data', 'this run')}"
+    title = f"What context adds: {config['data']['name']}"
     table1 = select(records, suite="table1")
     body = [
         f"<h1>{escape(title)}</h1>",
@@ -56,7 +56,7 @@ def page(
         _tables(table1),
         _charts(table1),
         _phrase_hits(select(records, suite="phrases")),
-        _gallery(examples),
+        _gallery(examples, select(records, suite="answers")),
         _curves(history),
         _settings(config),
     ]
@@ -206,7 +206,7 @@ def _share(row: dict[str, Any]) -> str:
     return findings.spread(100 * row["mean"], 100 * row["deviation"], row["n"])
 
 
-def _gallery(examples: Sequence[dict[str, Any]]) -> str:
+def _gallery(examples: Sequence[dict[str, Any]], answers: Sequence[Record]) -> str:
     if not examples:
         return ""
     note = (
@@ -219,13 +219,14 @@ def _gallery(examples: Sequence[dict[str, Any]]) -> str:
         shown = [example for example in examples if example["kind"] == kind]
         cards = "".join(_card(example) for example in shown)
         body = f'<p class="note">{meaning}</p>' + (f'<ul class="gallery">{cards}</ul>' if cards else "")
+        counted = [
+            f"{findings.percent(r.value)} of {escape(str(r.split))}" for r in select(answers, metric=kind)
+        ]
+        title = f"{heading}: {', '.join([*counted, f'{len(shown)} shown'])}"
         if kind in ("win", "loss"):
-            parts.append(f"<h3>{heading}: {len(shown)} of the {len(examples)} pictures shown</h3>{body}")
+            parts.append(f"<h3>{title}</h3>{body}")
         elif shown:
-            parts.append(
-                f"<details><summary>{heading}: {len(shown)} of the {len(examples)} pictures shown</summary>"
-                f"{body}</details>"
-            )
+            parts.append(f"<details><summary>{title}</summary>{body}</details>")
     return "".join(parts)
 
 

@@ -17,13 +17,14 @@ class Progress:
         self.stream = stream or sys.stderr
         self.every = every
         self.moving = self.stream.isatty()
-        self._name, self._start, self._first, self._last = "", 0.0, 0.0, 0.0
+        self.start("")
 
     def start(self, name: str) -> None:
         """A stage begins."""
-        self._name, self._start, self._first = name, time.monotonic(), -1.0
-        self._last = self._start
-        if not self.moving:
+        self._name = name
+        self._start = self._last = self._first_time = time.monotonic()
+        self._first: float | None = None  # what was done at the first update
+        if name and not self.moving:
             self._print(f"{name}: started")
 
     def skip(self, name: str) -> None:
@@ -33,13 +34,13 @@ class Progress:
     def update(self, done: float, note: str = "") -> None:
         """`done` of the stage, in 0..1; what a resumed stage brought with it does not count as speed."""
         now = time.monotonic()
-        if self._first < 0:
-            self._first, self._last_start = done, now
+        if self._first is None:
+            self._first, self._first_time = done, now
         if not self.moving and now - self._last < self.every:
             return
         self._last = now
         gained = done - self._first
-        left = f", {_clock((now - self._last_start) * (1 - done) / gained)} left" if gained > 0 else ""
+        left = f", {_clock((now - self._first_time) * (1 - done) / gained)} left" if gained > 0 else ""
         text = f"{self._name}: {done:4.0%}, {_clock(now - self._start)} elapsed{left}{'  ' + note if note else ''}"
         if self.moving:
             self.stream.write(f"\r\x1b[K{text}")

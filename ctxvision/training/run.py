@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +230,8 @@ class Run:
             yield folder
             write_json(folder / "done.json", facts)
         shutil.rmtree(self.unfinished_folder(stage), ignore_errors=True)
+        with suppress(OSError):  # another stage's checkpoints may be there
+            self.unfinished_folder(stage).parent.rmdir()
 
 
 def embed(layer: keras.layers.Layer, pictures: np.ndarray, batch_size: int = 256) -> np.ndarray:

@@ -59,7 +59,9 @@ def run(tmp_path):
     ]
     save_records(tmp_path / "metrics.json", records + hits)
     (tmp_path / "config.json").write_text(
-        json.dumps({"data": "pets", "head": {"dropout": 0.35}, "versions": {"tensorflow": "2.20.0"}})
+        json.dumps(
+            {"data": {"name": "pets"}, "head": {"dropout": 0.35}, "versions": {"tensorflow": "2.20.0"}}
+        )
     )
     write_json(tmp_path / "evaluation" / "examples.json", [example("win"), example("win"), example("loss")])
     write_json(
@@ -154,9 +156,14 @@ def test_the_page_is_well_formed_and_loads_nothing(run):
 
 
 def test_wins_and_losses_both_show_with_counts_and_words(run):
+    counted = [("win", "seen", 0.125), ("win", "new", 0.25), ("loss", "seen", 0.0625)]
+    answers = [
+        Record(suite="answers", metric=kind, split=split, value=value) for kind, split, value in counted
+    ]
+    save_records(run / "metrics.json", answers)
     text = words(report(run))
-    assert "Wins: 2 of the 3 pictures shown" in text and "Losses: 1 of the 3 pictures shown" in text
-    wins, losses = text.split("Losses: 1")
+    assert "Wins: 12.5% of seen, 25% of new, 2 shown" in text and "Losses: 6.25% of seen, 1 shown" in text
+    wins, losses = text.split("Losses: 6.25%")
     assert wins.count("visual only dog ✗ wrong , 40% multimodal cat ✓ right , 60%") == 2
     assert losses.count("visual only cat ✓ right , 60% multimodal dog ✗ wrong , 40%") == 1
     assert "a kitten 0.75 −12.5" in losses
@@ -165,8 +172,8 @@ def test_wins_and_losses_both_show_with_counts_and_words(run):
 def test_no_losses_is_said_and_the_other_kinds_are_folded(run):
     write_json(run / "evaluation" / "examples.json", [example("both_right"), example("both_wrong")])
     text = words(report(run))
-    assert "Losses: 0 of the 2 pictures shown" in text
-    assert "Both right: 1 of the 2" in text and "Both wrong: 1 of the 2" in text
+    assert "Losses: 0 shown" in text
+    assert "Both right: 1 shown" in text and "Both wrong: 1 shown" in text
 
 
 def test_what_came_in_is_escaped(run):
@@ -175,7 +182,7 @@ def test_what_came_in_is_escaped(run):
         run / "evaluation" / "examples.json",
         [example("win", label=attack, other=attack + "2", phrase=attack)],
     )
-    write_json(run / "config.json", {"data": attack, attack: attack, "versions": {attack: attack}})
+    write_json(run / "config.json", {"data": {"name": attack}, attack: attack, "versions": {attack: attack}})
     write_json(run / "logs" / "history.json", {attack: {attack: [1.0]}})
     save_records(
         run / "metrics.json",

@@ -50,5 +50,5 @@ def test_killed_in_the_two_longest_stages(tiny_data, tiny_run, tmp_path):
     assert len(whole) > 20
     assert records(run) == records(tiny_run.directory)
     leftovers = [path for path in run.rglob(".*") if path.name != "."]
-    assert not (run / "unfinished").exists() or not any((run / "unfinished").iterdir())
+    assert not (run / "unfinished").exists()
     assert len(leftovers) <= 2  # temporary names of the two killed processes, never read

@@ -1,6 +1,7 @@
 """A trained run, seen from Python."""
 
 import csv
+import dataclasses
 import json
 import shutil
 
@@ -45,6 +46,39 @@ def test_every_row_of_the_table_is_there(tiny_run):
         for metric in ("top1", "top5")
     }
     assert keys == expected and len(found) == len(expected)
+
+
+def test_wins_and_losses_are_counted_and_shown(tiny_run):
+    found = json.loads((tiny_run.directory / "metrics.json").read_text())
+    answers = [r for r in found if r["suite"] == "answers"]
+    assert {(r["split"], r["metric"]) for r in answers} == {
+        (split, kind) for split in ("easy", "hard") for kind in ("win", "loss", "both_right", "both_wrong")
+    }
+    assert sum(r["value"] for r in answers if r["split"] == "easy") == pytest.approx(1.0)
+    shown = json.loads((tiny_run.directory / "evaluation" / "examples.json").read_text())
+    for example in shown:
+        right = tuple(example[m]["label"] == example["truth"] for m in ("multimodal", "visual_only"))
+        expected = {(True, False): "win", (False, True): "loss", (True, True): "both_right"}
+        assert example["kind"] == expected.get(right, "both_wrong")
+
+
+def test_phrases_are_judged_by_the_web_labels_where_test_pictures_have_no_queries(tiny_run, monkeypatch):
+    """A phrase of the web then stands for the label that most of its pictures have."""
+    from ctxvision.evaluation import phrase_hits
+
+    data = tiny_run.data
+    web, test = data.split("web"), data.split("test:easy")
+    labels = [(f"{queries[0].text.split()[0]} label",) for queries in web.queries]
+    labels[0] = ("blue label",)  # one wrong label among many
+    parts = {
+        "web": dataclasses.replace(web, labels=labels),
+        "test:easy": dataclasses.replace(test, queries=[()] * len(test.paths)),
+    }
+    monkeypatch.setattr(data, "split", parts.__getitem__)
+    truth = phrase_hits._true_queries(tiny_run, "test:easy")
+    assert truth[0] == {"red square", "ripe tomato", "rojo"}
+    parts["web"] = dataclasses.replace(web, labels=[()] * len(web.paths))
+    assert phrase_hits._true_queries(tiny_run, "test:easy") is None
 
 
 def test_all_queries_have_a_prototype_but_only_english_ones_are_context(tiny_run):

@@ -178,7 +178,11 @@ def test_the_five_phrases_that_move_the_answer_most_are_printed():
     phrases = [(f"phrase {place}", 0.9 - place / 10) for place in range(7)]
     shares = [0.0, 0.3, -0.2, 0.01, 0.1, 0.0, 0.2]
     found = Prediction("a.png", "cat", 0.8, [("cat", 0.8)], phrases, shares, 0.1)
-    printed = [line.split("  ")[1] for line in format_prediction(found, explain=True).splitlines() if "phrase " in line]
+    printed = [
+        line.split("  ")[1]
+        for line in format_prediction(found, explain=True).splitlines()
+        if "phrase " in line
+    ]
     assert printed == ["phrase 1", "phrase 2", "phrase 3", "phrase 4", "phrase 6"]
     printed = [line.split("  ")[1] for line in format_prediction(found).splitlines() if "phrase " in line]
     assert printed == [f"phrase {place}" for place in range(5)]
