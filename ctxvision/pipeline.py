@@ -20,7 +20,7 @@ SUITES = ("table1", "all")
 
 # Fewer pictures than the defaults are made for, so fewer steps; chosen on `val`.
 DEMO = {
-    "phrase_steps": 3000,
+    "phrase_steps": 4000,
     "visual_steps": 1000,
     "head_steps": 400,
     "min_phrase_count": 3,

@@ -55,6 +55,7 @@ class QueryClassifier(keras.Model):
         self.num_sampled = num_sampled
         self.table_rate = table_rate
         self.seed = seed
+        self.loss_tracker = keras.metrics.Mean(name="loss")
         self.class_table = ClassTable(num_queries, phrase_generator.embedding_dim, seed=seed)
 
     def call(self, pixels: tf.Tensor, training: bool | None = None) -> tf.Tensor:
@@ -88,7 +89,13 @@ class QueryClassifier(keras.Model):
         *gradients, row_gradient = tape.gradient(loss, [*weights, rows])
         self.class_table.update(touched, row_gradient, self.table_rate * self.optimizer.learning_rate)
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
-        return {"loss": loss}
+        self.loss_tracker.update_state(loss)
+        return {"loss": self.loss_tracker.result()}
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The mean loss of the epoch, started anew by `fit`."""
+        return [self.loss_tracker]
 
     def get_config(self) -> dict[str, Any]:
         return {

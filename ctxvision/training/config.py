@@ -45,7 +45,7 @@ class Config:
     languages: tuple[str, ...] = ("en",)
     min_class_count: int = 5
     min_phrase_count: int = 5
-    full_softmax_up_to: int = 5000
+    full_softmax_up_to: int = 10000
     phrase_steps: int = 6000
     visual_steps: int = 4000
     text_steps: int = 1500

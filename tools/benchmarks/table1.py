@@ -31,7 +31,6 @@ def main(arguments: list[str]) -> None:
         run = cv.demo("runs/bench-demo")
         minutes = round((time.monotonic() - start) / 60, 1)
         memory = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
-    name = "demo" if run.data_folder.is_relative_to(run.directory.resolve()) else run.data_name
     rows = summary(
         load_records(run.directory / "metrics.json"), by=("suite", "split", "fraction", "method", "metric")
     )
@@ -39,7 +38,7 @@ def main(arguments: list[str]) -> None:
         ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
     write_json(
-        RESULTS / f"table1-{name}.json",
+        RESULTS / f"table1-{run.data_name}.json",
         {
             "date": datetime.date.today().isoformat(),
             "commit": commit,
