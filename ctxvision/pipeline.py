@@ -20,8 +20,8 @@ SUITES = ("table1", "all")
 
 # Fewer pictures than the defaults are made for, so fewer steps; chosen on `val`.
 DEMO = {
-    "phrase_steps": 4000,
-    "visual_steps": 1000,
+    "phrase_steps": 3500,
+    "visual_steps": 700,
     "head_steps": 400,
     "min_phrase_count": 3,
     "min_class_count": 3,
