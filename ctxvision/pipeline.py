@@ -18,7 +18,7 @@ from ctxvision.training.visual import train_visual
 
 SUITES = ("table1", "all")
 
-# Fewer pictures than the defaults are made for, so fewer steps; chosen on `val`.
+# Fewer pictures than the defaults are made for, so fewer steps.
 DEMO = {
     "phrase_steps": 3500,
     "visual_steps": 700,

@@ -27,6 +27,7 @@ def classifier(num_queries=6, **kwargs):
 
 @pytest.mark.parametrize("num_sampled", [None, 4])
 def test_it_learns_which_queries_lead_to_a_picture(num_sampled):
+    keras.utils.set_random_seed(0)
     pixels, queries, kind = coloured()
     model = classifier(num_sampled=num_sampled)
     model.compile(keras.optimizers.AdamW(1e-2))
