@@ -31,3 +31,22 @@ def test_commands_exist():
 
     for line in re.findall(r"^\$ ctxvision (.*?)(?:  +#.*| &.*)?$", README, flags=re.MULTILINE):
         _parser().parse_args(line.split())
+
+
+def test_the_demos_table_is_the_measured_one():
+    results = Path(__file__).parents[1] / "tools" / "benchmarks" / "results" / "table1-emoji.json"
+    rows = json.loads(results.read_text(encoding="utf-8"))["rows"]
+    measured = {
+        (
+            row["split"],
+            row["fraction"],
+            row["method"],
+        ): f"{100 * row['mean']:.1f} ± {100 * row['deviation']:.1f}"
+        for row in rows
+        if row["suite"] == "table1" and row["metric"] == "top1"
+    }
+    methods = ("visual_only", "multimodal", "text_only", "shuffled_phrases")
+    for split in ("seen", "unseen"):
+        for fraction in (0.1, 0.3, 1.0):
+            cells = [measured[split, fraction, method] for method in methods]
+            assert f"| {split} | {fraction:.0%} | {' | '.join(cells)} |" in README

@@ -56,8 +56,9 @@ class Run:
             raise InputError(
                 f"run must be a folder made by training, got {str(directory)!r}: run ctxvision train first."
             )
-        stored = read_json(self.directory / "config.json")
+        stored = _read_config(self.directory)
         self.config = Config.from_dict(stored["settings"])
+        self._visual_encoders: dict[float, VisualEncoder] = {}
         self.data_name: str = stored["data"]["name"]
         self.data_folder = Path(stored["data"]["folder"])
         if not self.data_folder.is_absolute():
@@ -79,7 +80,7 @@ class Run:
             "versions": {name: _version(name) for name in PACKAGES},
         }
         if (folder / "config.json").is_file():
-            before = read_json(folder / "config.json")
+            before = _read_config(folder)
             changed = [k for k, v in stored["settings"].items() if before["settings"].get(k) != v]
             if before["data"]["sha256"] != stored["data"]["sha256"]:
                 changed.append("data")
@@ -128,9 +129,13 @@ class Run:
         layer(tf.zeros([1, config.image_size, config.image_size, 3]))
         return load_weights(layer, self.stage_folder("phrases") / "weights.npz")
 
-    @functools.cache  # noqa: B019 - a run lives as long as the process
     def visual_encoder(self, fraction: float) -> VisualEncoder:
         """As trained by the stage `visual` on `fraction` of the labelled pictures."""
+        if fraction not in self._visual_encoders:
+            self._visual_encoders[fraction] = self._load_visual_encoder(fraction)
+        return self._visual_encoders[fraction]
+
+    def _load_visual_encoder(self, fraction: float) -> VisualEncoder:
         config = self.config
         layer = VisualEncoder(config.visual_backbone, config.image_size, name="visual_encoder")
         layer(tf.zeros([1, config.image_size, config.image_size, 3]))
@@ -257,6 +262,17 @@ def load_weights(layer: Any, path: Path) -> Any:
         )
     layer.set_weights(values)
     return layer
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        stored = read_json(folder / "config.json")
+        _ = stored["settings"], stored["data"]["name"], stored["data"]["folder"], stored["data"]["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"config.json of run {str(folder)!r} is damaged ({error!r}): train a new run."
+        ) from None
+    return stored
 
 
 def _version(package: str) -> str:

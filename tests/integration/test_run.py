@@ -167,6 +167,14 @@ def test_no_run(tmp_path):
         cv.Run(tmp_path)
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"settings": {}}'])
+def test_a_damaged_run(tmp_path, tiny_data, content):
+    (tmp_path / "config.json").write_text(content)
+    for open_run in (lambda: cv.Run(tmp_path), lambda: cv.train(tiny_data, tmp_path)):
+        with pytest.raises(cv.InputError, match="config.json of run .* is damaged .*: train a new run"):
+            open_run()
+
+
 def test_an_unfinished_run_says_so(tiny_run, tmp_path):
     (tmp_path / "config.json").write_text((tiny_run.directory / "config.json").read_text())
     with pytest.raises(cv.InputError, match="has no finished stage 'phrases'"):
