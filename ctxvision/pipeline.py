@@ -26,7 +26,7 @@ DEMO = {
     "min_phrase_count": 3,
     "min_class_count": 3,
 }
-QUICK = {**DEMO, "phrase_steps": 600, "visual_steps": 200, "text_steps": 300, "head_steps": 200}
+QUICK = {**DEMO, "phrase_steps": 600, "visual_steps": 200, "text_steps": 300, "head_steps": 200, "seeds": 1}
 
 
 def train(
