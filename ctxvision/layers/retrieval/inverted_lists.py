@@ -91,6 +91,10 @@ class InvertedLists(tf.Module):
         """Lists that hold k rows twice, on average."""
         return min(self.num_lists, math.ceil(2 * k * self.num_lists / self.num_rows))
 
+    def compared_rows(self, probes: int) -> float:
+        """What scoring so many lists costs, in comparisons of a query with a centroid."""
+        return probes * self.capacity
+
     def _search(
         self, queries: tf.Tensor, k: int, probes: int, admits: Callable[[tf.Tensor], tf.Tensor] | None
     ) -> Found:

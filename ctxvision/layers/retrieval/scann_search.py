@@ -16,6 +16,8 @@ from ctxvision.layers.retrieval.supported_rows import Rows
 ANISOTROPIC_THRESHOLD = 0.2
 DIMENSIONS_PER_BLOCK = 2
 _MOST_SCORES = 1 << 26
+# Codes of 4 bits for 2 dimensions, 16 rows by one instruction: rows that are scored in the time of one centroid.
+_ROWS_PER_CENTROID = 16
 _SAMPLE_PER_LEAF = 64
 
 
@@ -114,6 +116,10 @@ class ScannSearch(tf.Module):
     def fewest_probes(self, k: int) -> int:
         """Partitions to begin a ladder of probes with."""
         return 1
+
+    def compared_rows(self, probes: int) -> float:
+        """What reading so many partitions costs, in comparisons of a query with a centroid."""
+        return probes * self.ids.shape[0] / self.num_lists / _ROWS_PER_CENTROID
 
     def _exact(self, k: int, admits: Callable[[tf.Tensor], tf.Tensor] | None) -> Callable[[tf.Tensor], Found]:
         def search(queries: tf.Tensor) -> Found:

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +16,9 @@ if TYPE_CHECKING:
 NUM_QUERIES = 1000
 _MOST_SCORES = 1 << 26
 _ROWS_AT_A_TIME = 1 << 18
-# Beyond it an index takes minutes to build: the number of lists then follows the rule, probes alone are measured.
-_MOST_ROWS_FOR_LISTS = 2_000_000
+# Centroids and rows that a query is compared with, one more often than the other, before another number is tried.
+_IMBALANCE = 4
+_FEWEST_IN_LIST = 16
 # Rows to re-rank, where fewer than the built ones may do.
 _SHALLOWER = (30, 100)
 
@@ -42,17 +42,15 @@ def tune(
     ids = np.sort(ids[ids >= 0])
     truth = _Truth.of(rows, ids, queries, k)
 
-    measured: list[dict[str, Any]] = []
-    for num_lists in _lists_to_try(search.num_lists, len(ids)):
-        if num_lists != search.num_lists:
-            search = retrieval._parts.search = None  # two indexes need not fit in memory
-            search = retrieval._parts.search = retrieval._build_search(rows, ids, num_lists=num_lists)
-        measured += _measured(search, truth, recall)
-    reached = [m for m in measured if m["recall"] >= recall]
-    # Rows that tie can keep every setting from the recall: the best there is, then.
-    best = (
-        min(reached, key=lambda m: m["milliseconds"]) if reached else max(measured, key=lambda m: m["recall"])
-    )
+    measured = _measured(search, truth, recall)
+    best = _best(measured, recall)
+    while num_lists := _other_number(search, measured, best, len(ids)):
+        search = retrieval._parts.search = None  # two indexes need not fit in memory
+        search = retrieval._parts.search = retrieval._build_search(rows, ids, num_lists=num_lists)
+        measured += (others := _measured(search, truth, recall))
+        if _best([best, *others], recall) is best:
+            break
+        best = _best(others, recall)
     chosen = {name: best[name] for name in ("num_lists", "probes", "depth") if name in best}
     if chosen["num_lists"] != search.num_lists:
         search = retrieval._parts.search = None
@@ -120,26 +118,48 @@ def _without(own: np.ndarray, found: np.ndarray, k: int) -> np.ndarray:
     return np.take_along_axis(found, order, axis=1)[:, :k]
 
 
-def _lists_to_try(rule: int, num_rows: int) -> list[int]:
-    if num_rows > _MOST_ROWS_FOR_LISTS:
-        return [rule]
-    return list(dict.fromkeys([rule, max(1, rule // 2), min(num_rows // 16, rule * 2)]))
+def _best(measured: list[dict[str, Any]], recall: float) -> dict[str, Any]:
+    """The quickest that reaches the recall; where rows that tie keep every setting from it, the nearest to it."""
+    reached = [m for m in measured if m["recall"] >= recall]
+    return (
+        min(reached, key=lambda m: m["milliseconds"]) if reached else max(measured, key=lambda m: m["recall"])
+    )
 
 
-def _measured(search: Any, truth: _Truth, recall: float) -> Iterator[dict[str, Any]]:
+def _other_number(
+    search: Any, measured: list[dict[str, Any]], best: dict[str, Any], num_rows: int
+) -> int | None:
+    """A number of lists that may be quicker; None where none is worth the building.
+
+    A query is compared with C centroids and with R rows. Where R is far more, √(C R) lists balance the two; where C
+    is, a third fewer are a careful step, since the recall falls with them.
+    """
+    lists, rows = best["num_lists"], search.compared_rows(best["probes"])
+    number = lists
+    if rows > _IMBALANCE * lists:
+        number = max(lists, min(round(math.sqrt(lists * rows)), num_rows // _FEWEST_IN_LIST))
+    elif lists > _IMBALANCE * rows:
+        number = max(1, round(lists / 1.5))
+    tried = [m["num_lists"] for m in measured]
+    return None if min(tried) <= number <= max(tried) else number
+
+
+def _measured(search: Any, truth: _Truth, recall: float) -> list[dict[str, Any]]:
     """Recall and time as probes grow, until the recall is reached; then with less to re-rank, where that can be."""
     fewest = search.fewest_probes(truth.nearest.shape[1] + 1)
+    measured: list[dict[str, Any]] = []
     for probes in _ladder(fewest, search.num_lists):
         search.probes = probes
-        yield (measurement := _measurement(search, truth))
-        if measurement["recall"] >= recall:
+        measured.append(_measurement(search, truth))
+        if measured[-1]["recall"] >= recall:
             break
     if hasattr(search, "depth"):
         full = search.depth
         for depth in _SHALLOWER:
             search.depth = min(depth, full)
-            yield _measurement(search, truth)
+            measured.append(_measurement(search, truth))
         search.depth = full
+    return measured
 
 
 def _measurement(search: Any, truth: _Truth) -> dict[str, Any]:
