@@ -98,10 +98,12 @@ def test_more_lists_are_tried_where_rows_outweigh_them(monkeypatch):
 
 
 def test_scann_reaches_it_with_less_to_score_again(monkeypatch):
-    cost_is(monkeypatch, lambda search: (search.probes + search.depth) / 1000)
+    # What is tried last is cheapest, and need not be built again, which ScaNN does a bit otherwise.
+    cost_is(monkeypatch, lambda search: (search.probes + search.depth) / 1000 + search.num_lists)
     layer = PrototypeRetrieval(k=4, backend="scann").tune(TABLE, 0.9, queries=QUERIES)
     chosen = layer.tuning["chosen"]
-    assert chosen["num_lists"] == layer.tuning["measured"][-1]["num_lists"] == 71
+    assert layer.tuning["measured"][0]["num_lists"] == 71
+    assert chosen["num_lists"] == layer.tuning["measured"][-1]["num_lists"] < 71
     assert chosen["recall"] >= 0.9 and measured_by_hand(layer, QUERIES, 3) == pytest.approx(
         chosen["recall"], abs=0.02
     )
