@@ -25,7 +25,13 @@ def in_chunks(search: Callable[[tf.Tensor], Found], queries: tf.Tensor, k: int, 
     if batch is not None:
         return search(queries) if batch <= chunk else _looped(search, queries, k, chunk)
     few = tf.shape(queries)[0] <= chunk
-    return tf.cond(few, lambda: search(queries), lambda: _looped(search, queries, k, chunk))
+    looped = apart(lambda queries: _looped(search, queries, k, chunk))
+    return tf.cond(few, lambda: search(queries), lambda: looped(queries))
+
+
+def apart(branch: Callable[..., Found]) -> Callable[..., Found]:
+    """A branch that is seldom taken, as one node: else each of its operations costs time where it is not taken."""
+    return tf.function(branch, autograph=False, experimental_attributes={"_noinline": True})
 
 
 def _looped(search: Callable[[tf.Tensor], Found], queries: tf.Tensor, k: int, chunk: int) -> Found:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from ctxvision.layers.retrieval.batches import Found, in_chunks, pick_best
+from ctxvision.layers.retrieval.batches import Found, apart, in_chunks, pick_best
 from ctxvision.layers.retrieval.clustering import cluster
 from ctxvision.layers.retrieval.supported_rows import Rows
 
@@ -109,7 +109,8 @@ class InvertedLists(tf.Module):
             scores, ids = _masked(scores, ids, admits)
             found = pick_best(scores, ids, k)
             enough = tf.reduce_all(found[1] >= 0) & tf.reduce_all(_count(ids) >= self._usual(probes))
-        return tf.cond(enough, lambda: found, lambda: self._widened(queries, closeness, k, probes, admits))
+        go_on = apart(lambda queries, closeness: self._widened(queries, closeness, k, probes, admits))
+        return tf.cond(enough, lambda: found, lambda: go_on(queries, closeness))
 
     def _usual(self, probes: int) -> int:
         """Half of the rows that so many lists hold on average."""

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 from scann.scann_ops.py import scann_ops
 
-from ctxvision.layers.retrieval.batches import Found, in_chunks, pick_best
+from ctxvision.layers.retrieval.batches import Found, apart, in_chunks, pick_best
 from ctxvision.layers.retrieval.supported_rows import Rows
 
 # ScaNN's guidance: anisotropic loss at this threshold, two dimensions a block.
@@ -90,7 +90,7 @@ class ScannSearch(tf.Module):
     def _search(self, queries: tf.Tensor, k: int, admits: Callable[[tf.Tensor], tf.Tensor] | None) -> Found:
         depth = self.depth if admits is not None or k > self.depth else k
 
-        def asked(depth: int) -> Found:
+        def asked(queries: tf.Tensor, depth: int) -> Found:
             searcher = scann_ops.searcher_from_module(self._scann._serialized_searcher)
             places, scores = searcher.search_batched(queries, depth, self.depth, self.probes)
             # ScaNN marks places that it could not fill by NaN, or drops them where they are empty in every row.
@@ -103,15 +103,18 @@ class ScannSearch(tf.Module):
             there = ids >= 0 if admits is None else admits(ids)
             return pick_best(tf.where(there, scores, -tf.float32.max), tf.where(there, ids, -1), k)
 
-        def all_rows() -> Found:
+        @apart
+        def all_rows(queries: tf.Tensor) -> Found:
             return in_chunks(self._exact(k, admits), queries, k, max(1, _MOST_SCORES // self.ids.shape[0]))
 
-        def more() -> Found:
-            found = asked(self.depth)
-            return tf.cond(tf.reduce_all(found[1] >= 0), lambda: found, all_rows)
+        @apart
+        def more(queries: tf.Tensor) -> Found:
+            found = asked(queries, self.depth)
+            return tf.cond(tf.reduce_all(found[1] >= 0), lambda: found, lambda: all_rows(queries))
 
-        found = asked(depth)
-        return tf.cond(tf.reduce_all(found[1] >= 0), lambda: found, all_rows if depth == self.depth else more)
+        found = asked(queries, depth)
+        further = all_rows if depth == self.depth else more
+        return tf.cond(tf.reduce_all(found[1] >= 0), lambda: found, lambda: further(queries))
 
     def fewest_probes(self, k: int) -> int:
         """Partitions to begin a ladder of probes with."""

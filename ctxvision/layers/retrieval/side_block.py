@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from ctxvision.layers.retrieval.batches import Found, pick_best
+from ctxvision.layers.retrieval.batches import Found, apart, pick_best
 
 
 class SideBlock(tf.Module):
@@ -48,7 +48,8 @@ class SideBlock(tf.Module):
         """The best k of what an index has found, scores and ids [B, k], and of the block."""
         own = tf.convert_to_tensor(self.ids)
 
-        def joined() -> Found:
+        @apart
+        def joined(found: Found, queries: tf.Tensor) -> Found:
             there = own >= 0 if admits is None else admits(own)
             scores = tf.where(there, tf.matmul(queries, self.rows, transpose_b=True), -tf.float32.max)
             # While a row moves into the index it is in both: found there, it does not count here.
@@ -57,4 +58,4 @@ class SideBlock(tf.Module):
             ids = tf.where(there & ~twice, own, -1)
             return pick_best(tf.concat([found[0], scores], axis=1), tf.concat([found[1], ids], axis=1), k)
 
-        return tf.cond(tf.reduce_any(own >= 0), joined, lambda: found)
+        return tf.cond(tf.reduce_any(own >= 0), lambda: joined(found, queries), lambda: found)
