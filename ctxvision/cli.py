@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("evaluate", help="measure a run and write its report anew")
     verb.add_argument("run")
-    verb.add_argument("--suite", default="all", help="table1 or all (default: %(default)s)")
+    verb.add_argument("--suite", default="all", help="name of a suite, or all (default: %(default)s)")
     verb.add_argument("--seeds", type=int, help="heads for each row")
     verb.set_defaults(verb=lambda chosen: print(ctxvision.evaluate(chosen.run, chosen.suite, chosen.seeds)))
 

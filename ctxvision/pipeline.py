@@ -7,7 +7,7 @@ from pathlib import Path
 from ctxvision._files import write_json
 from ctxvision.data import write_demo_data
 from ctxvision.errors import InputError
-from ctxvision.evaluation import measure_phrases, table1, write_examples, write_report
+from ctxvision.evaluation import SUITES, measure_phrases, save_records, table1, write_examples, write_report
 from ctxvision.serving import export_saved_model
 from ctxvision.training import Config, Progress, Run
 from ctxvision.training.classifier import train_classifier
@@ -15,8 +15,6 @@ from ctxvision.training.phrases import train_phrases
 from ctxvision.training.prototypes import make_prototypes
 from ctxvision.training.text import train_text
 from ctxvision.training.visual import train_visual
-
-SUITES = ("table1", "all")
 
 # Fewer pictures than the defaults are made for, so fewer steps.
 DEMO = {
@@ -69,7 +67,7 @@ def train(
     stage("prototypes", lambda: make_prototypes(run, progress))
     stage("text", lambda: train_text(run, progress))
     stage("classifier", lambda: train_classifier(run, progress))
-    stage("evaluation", lambda: evaluate(run, "table1", progress=progress))
+    stage("evaluation", lambda: _first_evaluation(run, progress))
     if not (run.directory / "report.html").is_file():
         report(run)
     if not (run.directory / "export" / "1").is_dir():
@@ -79,17 +77,29 @@ def train(
     return run
 
 
+def _first_evaluation(run: Run, progress: Progress) -> None:
+    """Table 1 on the encoders that the run has trained, and pictures for the report."""
+    with run.finishing("evaluation") as folder:
+        measure_phrases(run)
+        records = table1(run, progress, run.config.seeds, run.config.fractions)
+        save_records(run.directory / "metrics.json", records)
+        write_examples(run, folder / "examples.json")
+    report(run)
+
+
 def evaluate(
     run: Run | str | os.PathLike[str],
     suite: str = "all",
     seeds: int | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Measures a suite, adds its records to `metrics.json` and writes the report anew.
+    """Measures suites, adds their records to `metrics.json` and writes the report anew.
+
+    What a suite has measured before is kept, so that one that was stopped goes on where it was.
 
     Args:
         run: a run or its folder.
-        suite: one of `SUITES`.
+        suite: one of `SUITES`, or "all": then a suite whose data is missing is left out with a sentence.
         seeds: heads for each row; the run's own setting by default.
         progress: where progress is printed; standard error by default.
 
@@ -97,20 +107,31 @@ def evaluate(
         The path of `metrics.json`.
 
     Raises:
-        InputError: an unknown suite, fewer than 1 seed, or a run that is not trained to the end.
+        InputError: an unknown suite, fewer than 1 seed, a run that is not trained to the end, or data that the
+            one suite asked for needs and the run lacks.
     """
     run = run if isinstance(run, Run) else Run(run)
     progress = progress or Progress()
-    if suite not in SUITES:
-        raise InputError(f"suite must be one of {', '.join(SUITES)}, got {suite!r}: choose one of them.")
+    if suite != "all" and suite not in SUITES:
+        raise InputError(
+            f"suite must be one of {', '.join([*SUITES, 'all'])}, got {suite!r}: choose one of them."
+        )
     if seeds is not None and seeds < 1:
         raise InputError(f"seeds must be at least 1, got {seeds}: 3 is the default.")
-    with run.finishing("evaluation") as folder:
-        measure_phrases(run)
-        table1(run, progress, seeds)
-        write_examples(run, folder / "examples.json")
+    path = run.directory / "metrics.json"
+    run.stage_folder("evaluation")
+    for name in SUITES if suite == "all" else [suite]:
+        progress.start(name)
+        try:
+            save_records(path, SUITES[name](run, progress, seeds or run.config.seeds))
+        except InputError as error:
+            if suite != "all":
+                raise
+            progress.finish(f"left out: {error}")
+        else:
+            progress.finish()
     report(run)
-    return run.directory / "metrics.json"
+    return path
 
 
 def report(run: Run | str | os.PathLike[str]) -> Path:

@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from ctxvision._files import write_json
+from ctxvision.evaluation.features import short_name
 from ctxvision.evaluation.records import Record, save_records
-from ctxvision.evaluation.table1 import short_name
 from ctxvision.models import explain
 from ctxvision.training.head import probabilities_of, train_head
 from ctxvision.training.run import Run

@@ -4,8 +4,8 @@ from collections import Counter, defaultdict
 
 import numpy as np
 
+from ctxvision.evaluation.features import short_name
 from ctxvision.evaluation.records import Record, save_records
-from ctxvision.evaluation.table1 import short_name
 from ctxvision.metrics import hit_at_k, phrase_hits
 from ctxvision.training.run import Run
 

@@ -1,133 +1,71 @@
 """Suite `table1`: what context adds, at several qualities of the visual embedding (Table 1)."""
 
-import itertools
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 
-from ctxvision._files import read_json
-from ctxvision.evaluation.records import Record, load_records, save_records, select
-from ctxvision.metrics import top_k_accuracy
-from ctxvision.prototypes import PhraseTable
-from ctxvision.training.context import contexts
-from ctxvision.training.head import probabilities_of, train_head
+from ctxvision.evaluation.features import NO_LABEL_WORDS, Features, shuffled
+from ctxvision.evaluation.heads import Heads, Ranks
+from ctxvision.evaluation.records import Record
 from ctxvision.training.progress import Progress
 from ctxvision.training.run import Run
 
+FRACTIONS = (0.1, 0.3, 0.5, 0.7, 1.0)
 METHODS = ("visual_only", "text_only", "multimodal", "shuffled_phrases", "multimodal_no_label_words")
 
 
-class Head(NamedTuple):
-    """One row of the table before its metrics: a head's method, fraction and seed."""
-
-    method: str
-    fraction: float
-    seed: int
-
-
-def table1(run: Run, progress: Progress, seeds: int | None = None) -> list[Record]:
+def table1(run: Run, progress: Progress, seeds: int, fractions: Sequence[float] = FRACTIONS) -> list[Record]:
     """Trains a head for each method, fraction and seed on `train`, and measures it on every test split.
 
     `shuffled_phrases` is the control: the multimodal model, but each picture gets the context of another one, in
     training and in test. `multimodal_no_label_words` leaves out every phrase that holds a word of a label's name
-    or synset terms; it is not there where too few phrases are left. What is in `metrics.json` already is not trained again.
+    or synset terms; it is not there where too few phrases are left.
 
     Returns:
-        The suite's records: `top1` and `top5`, 0..1.
+        `top1` and `top5`, 0..1, of each head; of each method `top1_over_visual_only` with the ends of its interval.
     """
-    features = TableFeatures(run)
-    path = run.directory / "metrics.json"
-    found = select(load_records(path), suite="table1") if path.exists() else []
-    measured = {Head(r.method, r.fraction, r.seed) for r in found}  # type: ignore[arg-type]
-    wanted = [
-        Head(method, fraction, seed)
-        for fraction in run.config.fractions
-        for seed in range(seeds or run.config.seeds)
-        for method in features.methods
-        if method != "text_only" or fraction == run.config.fractions[0]
-    ]
-    missing = [head for head in wanted if head not in measured]
-    for number, head in enumerate(missing):
-        progress.update(number / len(missing))
-        found += _measure(run, features, head)
-        save_records(path, found)
-    return found
-
-
-class TableFeatures:
-    """The features of each method and split, computed when first asked for."""
-
-    def __init__(self, run: Run):
-        choice = read_json(run.stage_folder("classifier") / "choice.json")
-        self.run, self.k, self.weighting = run, choice["k"], choice["weighting"]
-        self._contexts: dict[tuple[str, bool], np.ndarray] = {}
-        self.plain_table = without_label_words(run)
-        plain = self.plain_table
-        enough = plain is not None and run.num_retrievable(plain) >= self.k
-        self.methods = METHODS if enough else METHODS[:-1]
-
-    def __call__(self, head: Head, split: str) -> list[np.ndarray]:
-        visual = self.run.visual_features(split, head.fraction)
-        if head.method == "visual_only":
-            return [visual]
-        context = self._context(split, head.method == "multimodal_no_label_words")
-        if head.method == "text_only":
-            return [context]
-        if head.method == "shuffled_phrases":
-            # Another order in every split: rows of two splits can show the same things in the same order.
-            seed = [head.seed, *split.encode()]
-            context = np.random.default_rng(seed).permutation(context)
-        return [visual, context]
-
-    def _context(self, split: str, no_label_words: bool) -> np.ndarray:
-        key = (split, no_label_words)
-        if key not in self._contexts:
-            table = self.plain_table if no_label_words else None
-            self._contexts[key] = contexts(self.run, split, self.k, self.weighting, table)[0]
-        return self._contexts[key]
-
-
-def without_label_words(run: Run) -> PhraseTable | None:
-    """The run's phrases that hold no word of any label's name or synset terms; None where all do."""
-    names = [*run.data.labels, *(t for terms in run.data.manifest.label_terms.values() for t in terms)]
-    words = {word for name in names for word in _words(name)}
-    table = run.phrase_table
-    kept = table.live & [not words & _words(phrase) for phrase in table.phrases]
-    return table.take(np.flatnonzero(kept)) if kept.any() else None
-
-
-def _words(phrase: str) -> set[str]:
-    """Words of three letters or more, a plural s taken off: "cat faces" -> {"cat", "face"}."""
-    words = "".join(c if c.isalnum() else " " for c in phrase.lower()).split()
-    return {word.removesuffix("s") for word in words if len(word) > 2}
-
-
-def _measure(run: Run, features: TableFeatures, head: Head) -> list[Record]:
-    data, config = run.data, run.config
-    train = features(head, "train")
-    model = train_head(train, data.label_ids("train"), len(data.labels), config.head_steps, head.seed)
+    features = Features(run, progress)
+    methods = methods_of(features)
+    heads = Heads(features, "table1", total=len(fractions) * seeds * len(methods))
     records = []
-    # What sees no picture is the same at every fraction.
-    fractions = config.fractions if head.method == "text_only" else (head.fraction,)
-    for split in data.test_splits:
-        probabilities = probabilities_of(model, features(head, split))
-        for fraction, k in itertools.product(fractions, (1, 5)):
-            records.append(
-                Record(
-                    suite="table1",
-                    data=run.data_name,
-                    method=head.method,
-                    fraction=fraction,
-                    vocabulary=int(run.phrase_table.live.sum()),
-                    seed=head.seed,
-                    split=short_name(split),
-                    metric=f"top{k}",
-                    value=top_k_accuracy(probabilities, data.label_ids(split), k),
-                )
-            )
+    for fraction in fractions:
+        found: dict[str, list[Ranks]] = {}
+        for method in methods:
+            # What sees no picture is the same at every fraction.
+            name = method if method == "text_only" else f"{method}-{fraction:g}"
+            for seed in range(seeds):
+
+                def inputs(
+                    split: str, method: str = method, fraction: float = fraction, seed: int = seed
+                ) -> list[np.ndarray]:
+                    return inputs_of(features, method, split, fraction, seed)
+
+                ranks = heads.ranks(name, inputs, seed)
+                found.setdefault(method, []).append(ranks)
+                records += heads.accuracy(ranks, method=method, fraction=fraction, seed=seed)
+            if method != "visual_only":
+                base = found["visual_only"]
+                records += heads.gain(found[method], base, "visual_only", method=method, fraction=fraction)
     return records
 
 
-def short_name(split: str) -> str:
-    """`test:seen` is reported as `seen`."""
-    return split.partition(":")[2] or split
+def methods_of(features: Features) -> tuple[str, ...]:
+    """All of `METHODS`, the last one where enough phrases are left without label words."""
+    plain = features.table(NO_LABEL_WORDS)
+    enough = plain is not None and features.run.num_retrievable(plain) >= features.chosen.k
+    return METHODS if enough else METHODS[:-1]
+
+
+def inputs_of(features: Features, method: str, split: str, fraction: float, seed: int) -> list[np.ndarray]:
+    """What a method's head is given of a split, one array a modality."""
+    if method == "visual_only":
+        return [features.visual(split, fraction)]
+    if method == "text_only":
+        return [features.context(split)]
+    if method == "multimodal_no_label_words":
+        plain = features.chosen._replace(vocabulary=NO_LABEL_WORDS)
+        return [features.visual(split, fraction), features.context(split, plain)]
+    context = features.context(split)
+    if method == "shuffled_phrases":
+        context = shuffled(context, split, seed)
+    return [features.visual(split, fraction), context]

@@ -1,5 +1,20 @@
 """Metrics as plain NumPy functions."""
 
-from ctxvision.metrics.classification import hit_at_k, mean_and_deviation, phrase_hits, top_k_accuracy
+from ctxvision.metrics.classification import (
+    hit_at_k,
+    mean_and_deviation,
+    phrase_hits,
+    ranks_of,
+    top_k_accuracy,
+)
+from ctxvision.metrics.intervals import Interval, paired_interval
 
-__all__ = ["hit_at_k", "mean_and_deviation", "phrase_hits", "top_k_accuracy"]
+__all__ = [
+    "Interval",
+    "hit_at_k",
+    "mean_and_deviation",
+    "paired_interval",
+    "phrase_hits",
+    "ranks_of",
+    "top_k_accuracy",
+]

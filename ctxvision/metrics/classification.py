@@ -27,8 +27,28 @@ def top_k_accuracy(probabilities: ArrayLike, labels: ArrayLike, k: int) -> float
         >>> top_k_accuracy([[0.7, 0.2, 0.1], [0.5, 0.4, 0.1]], [0, 1], k=1)
         0.5
     """
-    scores, truth = np.asarray(probabilities, dtype=float), np.asarray(labels)
     _check_k(k)
+    return float((ranks_of(probabilities, labels) < k).mean())
+
+
+def ranks_of(probabilities: ArrayLike, labels: ArrayLike) -> np.ndarray:
+    """The place of each row's true label, 0 for the most probable one.
+
+    Args:
+        probabilities: float [N, L], any scores that rank the labels; no NaN. Of equal ones the lower label is first.
+        labels: int [N], the true label of each row, 0..L-1.
+
+    Returns:
+        int64 [N] in 0..L-1.
+
+    Raises:
+        ValueError: for no rows, wrong shapes, NaN, or labels outside 0..L-1.
+
+    Example:
+        >>> ranks_of([[0.7, 0.2, 0.1], [0.5, 0.4, 0.1]], [0, 1]).tolist()
+        [0, 1]
+    """
+    scores, truth = np.asarray(probabilities, dtype=float), np.asarray(labels)
     if scores.ndim != 2 or 0 in scores.shape:
         raise ValueError(
             f"probabilities must be [N, L] with at least one row and one label, got shape "
@@ -52,7 +72,7 @@ def top_k_accuracy(probabilities: ArrayLike, labels: ArrayLike, k: int) -> float
     own = scores[np.arange(len(scores)), truth][:, None]
     before = np.arange(scores.shape[1]) < truth[:, None]
     rank = ((scores > own) | ((scores == own) & before)).sum(axis=1)
-    return float((rank < k).mean())
+    return rank
 
 
 def phrase_hits(found: Sequence[Sequence[str]], true_queries: Sequence[Collection[str]]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Heads over frozen features: what the tables compare and the classifier keeps."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,18 +14,38 @@ BATCH_SIZE = 128
 
 
 def train_head(
-    features: Sequence[np.ndarray], labels: np.ndarray, num_labels: int, steps: int, seed: int
+    features: Sequence[np.ndarray],
+    targets: np.ndarray,
+    num_labels: int,
+    steps: int,
+    seed: int,
+    **fusion: Any,
 ) -> keras.Model:
-    """Trains `ContextFusion` on float32 features [N, D_i], one array a modality, and int labels [N].
+    """Trains `ContextFusion` on features [N, D_i], one float32 array a modality, and int label numbers [N].
+
+    Args:
+        features, targets, num_labels: as above.
+        steps: of 128 rows each.
+        seed: of initial weights, dropout and the order of rows.
+        **fusion: arguments of `ContextFusion`.
 
     Returns:
         A model from the list of features to probabilities [N, L]; `model.get_layer("context_fusion")` is the head.
+
+    Raises:
+        ValueError: features that are not finite.
     """
+    for number, part in enumerate(features):
+        if not np.isfinite(part).all():
+            raise ValueError(
+                f"features must be finite, got {np.count_nonzero(~np.isfinite(part).all(axis=1))} rows of modality "
+                f"{number} with NaN or infinity: look at the tower that made them."
+            )
     keras.utils.set_random_seed(seed)
     inputs = [keras.Input(part.shape[1:]) for part in features]
-    head = keras.Model(inputs, ContextFusion(num_labels, seed=seed, name="context_fusion")(inputs))
+    head = keras.Model(inputs, ContextFusion(num_labels, seed=seed, name="context_fusion", **fusion)(inputs))
     head.compile(cosine_adamw(1e-3, steps, weight_decay=0.05), "sparse_categorical_crossentropy")
-    head.fit(_batches(features, labels, steps, seed), verbose=0)
+    head.fit(_batches(features, targets, steps, seed), verbose=0)
     return head
 
 

@@ -27,6 +27,7 @@ from ctxvision.layers import (
 from ctxvision.layers.retrieval.vocabulary import retrievable_ids
 from ctxvision.models import ContextClassifier
 from ctxvision.prototypes import PhraseTable
+from ctxvision.prototypes.generations import read_facts
 from ctxvision.training.config import Config
 from ctxvision.training.run_data import RunData
 
@@ -175,9 +176,18 @@ class Run:
         """How many phrases the classifier retrieves for a picture."""
         return read_json(self.stage_folder("classifier") / "choice.json")["k"]
 
+    def retrievable_ids(self, table: PhraseTable | None = None) -> np.ndarray:
+        """int32: rows of the phrases that pass the language filter and the minimum count."""
+        return retrievable_ids(table or self.phrase_table, **self.retrievable)
+
     def num_retrievable(self, table: PhraseTable | None = None) -> int:
         """How many phrases pass the language filter and the minimum count."""
-        return len(retrievable_ids(table or self.phrase_table, **self.retrievable))
+        return len(self.retrievable_ids(table))
+
+    @property
+    def vocabulary_generation(self) -> int:
+        """The number of the phrase table's generation: another one after each change."""
+        return int(read_facts(self.stage_folder("prototypes") / "table")["generation"])
 
     def build_classifier(self, backend: str = "ivf") -> ContextClassifier:
         """The end-to-end model, its retrieval by `backend`."""

@@ -1,17 +1,40 @@
 """What the rows of the table are made of."""
 
-from ctxvision.evaluation.table1 import METHODS, TableFeatures, without_label_words
+import pytest
+
+from ctxvision.evaluation.features import NO_LABEL_WORDS, Features, shuffled
+from ctxvision.evaluation.table1 import METHODS, methods_of
+from ctxvision.training import Progress
 
 
-def test_phrases_without_label_words(tiny_run):
+@pytest.fixture
+def features(tiny_run):
+    return Features(tiny_run, Progress())
+
+
+def test_phrases_without_label_words(tiny_run, features):
     # The labels are "red label", "green label"...; their synset terms are the colours.
-    kept = set(without_label_words(tiny_run).phrases)
+    kept = set(features.table(NO_LABEL_WORDS).phrases)
     assert kept == {phrase for phrase in tiny_run.phrase_table.phrases if "square" not in phrase}
-    assert TableFeatures(tiny_run).methods == METHODS
+    assert methods_of(features) == METHODS
 
 
-def test_a_vocabulary_of_label_words_alone(tiny_run, monkeypatch):
+def test_a_vocabulary_of_label_words_alone(tiny_run, features, monkeypatch):
     terms = tiny_run.data.manifest.label_terms
     monkeypatch.setitem(terms, "anything", list(tiny_run.phrase_table.phrases))
-    assert without_label_words(tiny_run) is None
-    assert TableFeatures(tiny_run).methods == METHODS[:-1]
+    assert features.table(NO_LABEL_WORDS) is None
+    assert methods_of(features) == METHODS[:-1]
+
+
+def test_the_most_searched_phrases(tiny_run, features):
+    counts = dict(zip(tiny_run.phrase_table.phrases, tiny_run.phrase_table.counts))
+    languages = dict(zip(tiny_run.phrase_table.phrases, tiny_run.phrase_table.languages))
+    english = sorted((p for p in counts if languages[p] == "en"), key=lambda p: -counts[p])
+    assert set(features.table(5).phrases) == set(english[:5])
+
+
+def test_shuffled_rows_are_the_same_rows_in_another_order_for_each_split_and_seed(features):
+    rows = features.bottleneck("train")
+    orders = [shuffled(rows, split, seed) for split, seed in (("train", 0), ("val", 0), ("train", 1))]
+    assert all(sorted(order.tolist()) == sorted(rows.tolist()) for order in orders)
+    assert len({order.tobytes() for order in orders} | {rows.tobytes()}) == 4

@@ -1,0 +1,119 @@
+"""What heads are given: each picture's visual features, query embedding and context, computed once."""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from ctxvision._files import read_json
+from ctxvision.errors import InputError
+from ctxvision.prototypes import PhraseTable
+from ctxvision.training.context import contexts
+from ctxvision.training.phrases import class_numbers
+from ctxvision.training.progress import Progress
+from ctxvision.training.run import Run
+from ctxvision.training.visual import train_visual
+
+# Vocabularies beside the number of the most searched phrases.
+ALL, CLASSES, NO_LABEL_WORDS = "all", "classes", "no_label_words"
+
+
+class Context(NamedTuple):
+    """How phrases become a context: out of which vocabulary, how many, and how they are weighted."""
+
+    vocabulary: str | int
+    k: int
+    weighting: str
+
+
+class Features:
+    """Features of a run's splits, kept in memory; towers that are missing are trained.
+
+    Args:
+        run: trained to the end.
+        progress: of the suite.
+    """
+
+    def __init__(self, run: Run, progress: Progress):
+        choice = read_json(run.stage_folder("classifier") / "choice.json")
+        self.run, self.progress = run, progress
+        self.chosen = Context(ALL, choice["k"], choice["weighting"])
+        self._contexts: dict[tuple[str, Context], np.ndarray] = {}
+        self._tables: dict[str | int, PhraseTable | None] = {ALL: run.phrase_table}
+
+    def labels(self, split: str) -> np.ndarray:
+        """int32 [N]."""
+        return self.run.data.label_ids(split)
+
+    def visual(self, split: str, fraction: float) -> np.ndarray:
+        """float32 [N, D] by the encoder of a pre-training fraction, which is trained where no stage has."""
+        if not self.run.is_done(f"visual/{fraction:g}"):
+            train_visual(self.run, fraction, self.progress)
+        return self.run.visual_features(split, fraction)
+
+    def bottleneck(self, split: str) -> np.ndarray:
+        """float32 [N, 64], L2-normalised: the query embedding itself."""
+        return self.run.query_embeddings(split)
+
+    def context(self, split: str, context: Context | None = None) -> np.ndarray:
+        """float32 [N, 200]; by default what the run's classifier sees."""
+        context = context or self.chosen
+        if (split, context) not in self._contexts:
+            table = self.table(context.vocabulary)
+            found = 0 if table is None else self.run.num_retrievable(table)
+            if found < context.k:
+                raise InputError(
+                    f"vocabulary {context.vocabulary!r} must have at least {context.k} phrases for context, got "
+                    f"{found}: give more queries."
+                )
+            self._contexts[split, context] = contexts(self.run, split, context.k, context.weighting, table)[0]
+        return self._contexts[split, context]
+
+    def table(self, vocabulary: str | int) -> PhraseTable | None:
+        """The phrases of a vocabulary; None where it is empty."""
+        if vocabulary not in self._tables:
+            table = self.run.phrase_table
+            if vocabulary == NO_LABEL_WORDS:
+                kept = self._without_label_words
+            elif vocabulary == CLASSES:
+                names = self.run.data.query_log.phrases
+                classes = {names[i] for i in np.flatnonzero(class_numbers(self.run) >= 0)}
+                kept = table.live & [phrase in classes for phrase in table.phrases]
+            else:
+                kept = self._most_searched(int(vocabulary))
+            self._tables[vocabulary] = table.take(np.flatnonzero(kept)) if kept.any() else None
+        return self._tables[vocabulary]
+
+    @functools.cached_property
+    def _without_label_words(self) -> np.ndarray:
+        run = self.run
+        names = [*run.data.labels, *(t for terms in run.data.manifest.label_terms.values() for t in terms)]
+        words = {word for name in names for word in words_of(name)}
+        return run.phrase_table.live & [not words & words_of(phrase) for phrase in run.phrase_table.phrases]
+
+    def _most_searched(self, number: int) -> np.ndarray:
+        """bool [rows]: the phrases that may be context and have most pictures; of equal ones the first."""
+        table = self.run.phrase_table
+        ids = self.run.retrievable_ids(table)
+        kept = np.zeros(len(table), bool)
+        kept[ids[np.argsort(-np.asarray(table.counts)[ids], kind="stable")[:number]]] = True
+        return kept
+
+
+def words_of(phrase: str) -> set[str]:
+    """Words of three letters or more, a plural s taken off: "cat faces" -> {"cat", "face"}."""
+    words = "".join(c if c.isalnum() else " " for c in phrase.lower()).split()
+    return {word.removesuffix("s") for word in words if len(word) > 2}
+
+
+def shuffled(features: np.ndarray, split: str, seed: int) -> np.ndarray:
+    """Each picture gets another one's row.
+
+    The order is another in every split: rows of two splits can show the same things in the same order.
+    """
+    return np.random.default_rng([seed, *split.encode()]).permutation(features)
+
+
+def short_name(split: str) -> str:
+    """`test:seen` is reported as `seen`."""
+    return split.partition(":")[2] or split

@@ -1,0 +1,88 @@
+"""Heads that a suite compares: trained once over frozen features, and what they answered as records."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ctxvision.evaluation.features import Features, short_name
+from ctxvision.evaluation.kept import Kept
+from ctxvision.evaluation.records import Record
+from ctxvision.metrics import paired_interval, ranks_of
+from ctxvision.training.head import probabilities_of, train_head
+
+# A test split to int16 [N], the place of each picture's true label.
+Ranks = dict[str, np.ndarray]
+
+
+class Heads:
+    """Trains the heads of a suite, and remembers their answers on disk.
+
+    Args:
+        features: of the run.
+        suite: name of the suite.
+        total: how many heads it will ask for, for the progress.
+    """
+
+    def __init__(self, features: Features, suite: str, total: int):
+        self.features, self.suite, self._total, self._done = features, suite, total, 0
+        self._kept = Kept(features.run, suite)
+
+    def ranks(
+        self, name: str, inputs: Callable[[str], Sequence[np.ndarray]], seed: int, **fusion: Any
+    ) -> Ranks:
+        """Trains a head on `train`, and finds the true label's place on every test split.
+
+        Args:
+            name: of the head, without the seed; part of a file name.
+            inputs: a split to its features, one array a modality.
+            seed: of the head.
+            **fusion: arguments of `ContextFusion`.
+        """
+        run = self.features.run
+        self.features.progress.update(self._done / self._total)
+        self._done += 1
+
+        def measure() -> Ranks:
+            labels = self.features.labels("train")
+            head = train_head(
+                inputs("train"), labels, len(run.data.labels), run.config.head_steps, seed, **fusion
+            )
+            return {
+                split: ranks_of(probabilities_of(head, inputs(split)), self.features.labels(split))
+                for split in run.data.test_splits
+            }
+
+        return self._kept.arrays(f"{name}-seed{seed}", measure)
+
+    def accuracy(self, ranks: Ranks, **keys: Any) -> list[Record]:
+        """Records `top1` and `top5` of one head on every split."""
+        return [
+            self._record(split, metric=f"top{k}", value=float((places < k).mean()), **keys)
+            for split, places in ranks.items()
+            for k in (1, 5)
+        ]
+
+    def gain(self, ranks: Sequence[Ranks], base: Sequence[Ranks], over: str, **keys: Any) -> list[Record]:
+        """Records `top1_over_BASE` with `_low` and `_high`, the ends of its 95% interval, on every split.
+
+        Args:
+            ranks, base: of the same seeds, in the same order.
+            over: name of the base's method.
+            **keys: of the records.
+        """
+        records = []
+        for split in ranks[0]:
+            right = np.stack([(one[split] < 1).astype(float) for one in ranks])
+            interval = paired_interval(right - np.stack([one[split] < 1 for one in base]))
+            ends = zip(("", "_low", "_high"), interval, strict=True)
+            records += [
+                self._record(split, metric=f"top1_over_{over}{end}", value=value, **keys)
+                for end, value in ends
+            ]
+        return records
+
+    def _record(self, split: str, **keys: Any) -> Record:
+        run = self.features.run
+        found = {"vocabulary": int(run.phrase_table.live.sum()), **keys}
+        return Record(suite=self.suite, data=run.data_name, split=short_name(split), **found)

@@ -1,0 +1,13 @@
+"""The suites of `ctxvision evaluate`, in the order in which "all" runs them."""
+
+from collections.abc import Callable
+
+from ctxvision.evaluation.records import Record
+from ctxvision.evaluation.table1 import table1
+from ctxvision.training.progress import Progress
+from ctxvision.training.run import Run
+
+# From a run, where progress is shown, and the number of seeds to the suite's records.
+SUITES: dict[str, Callable[[Run, Progress, int], list[Record]]] = {
+    "table1": table1,
+}

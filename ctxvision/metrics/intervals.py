@@ -1,0 +1,58 @@
+"""How sure a difference is."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+_DRAWS_AT_A_TIME = 64
+
+
+class Interval(NamedTuple):
+    """A mean and the ends of its confidence interval, all in the unit of the values."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def paired_interval(
+    differences: ArrayLike, confidence: float = 0.95, draws: int = 2000, seed: int = 0
+) -> Interval:
+    """The mean of paired differences, with a bootstrap interval over seeds and pictures (percentiles).
+
+    Each draw takes as many seeds and as many pictures as there are, with replacement, the same pictures for every
+    seed: what varies is who trained, and what happened to be tested.
+
+    Args:
+        differences: float [S, N]: seeds by pictures, such as one method's right answers minus another's.
+        confidence: share of the draws inside, 0..1.
+        draws: how many.
+        seed: of the draws.
+
+    Raises:
+        ValueError: no seeds or no pictures, or values that are not finite.
+
+    Example:
+        >>> right, base = np.ones([3, 200]), np.zeros([3, 200])
+        >>> paired_interval(right - base)
+        Interval(mean=1.0, low=1.0, high=1.0)
+    """
+    values = np.asarray(differences, np.float32)
+    if values.ndim != 2 or 0 in values.shape or not np.isfinite(values).all():
+        raise ValueError(
+            f"differences must be finite numbers [seeds, pictures], got shape {values.shape}: give one row per seed."
+        )
+    rng = np.random.default_rng(seed)
+    seeds, pictures = values.shape
+    means = []
+    for start in range(0, draws, _DRAWS_AT_A_TIME):
+        number = min(_DRAWS_AT_A_TIME, draws - start)
+        times = rng.multinomial(pictures, np.full(pictures, 1 / pictures), number).astype(np.float32)
+        by_seed = times @ values.T / pictures
+        means.append(
+            np.take_along_axis(by_seed, rng.integers(0, seeds, [number, seeds]), axis=1).mean(axis=1)
+        )
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
+    return Interval(float(values.mean(dtype=float)), float(low), float(high))
