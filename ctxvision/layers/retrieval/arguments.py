@@ -10,6 +10,13 @@ def unit_rows(rows: tf.Tensor) -> tf.Tensor:
     return tf.math.l2_normalize(rows / tf.reduce_max(tf.abs(rows), axis=-1, keepdims=True), axis=-1)
 
 
+def check_setting(name: str, value: Any, most: int | None = None) -> None:
+    """ValueError unless a setting of a search is a whole number of 1 or more, up to `most` where that is given."""
+    if int(value) != value or value < 1 or (most is not None and value > most):
+        rule = "of at least 1" if most is None else f"from 1 to the {most} rows that may be found"
+        raise ValueError(f"{name} must be a whole number {rule}, got {value!r}: leave it to tune.")
+
+
 def checked_k(k: Any, most: int) -> Any:
     """`k`, an int or a scalar tensor, if it lies in 1..`most`; else ValueError, or InvalidArgumentError in a graph."""
     rule = f"k must be a whole number from 1 to the built {most}"

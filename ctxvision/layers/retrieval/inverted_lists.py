@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from ctxvision.layers.retrieval.arguments import check_setting
 from ctxvision.layers.retrieval.batches import Found, apart, in_chunks, pick_best
 from ctxvision.layers.retrieval.clustering import cluster
 from ctxvision.layers.retrieval.supported_rows import Rows
@@ -44,7 +45,9 @@ class InvertedLists(tf.Module):
         seed: int = 0,
     ):
         super().__init__(name="inverted_lists")
-        num_lists = num_lists or default_lists(len(ids))
+        num_lists = default_lists(len(ids)) if num_lists is None else num_lists
+        check_setting("num_lists", num_lists, len(ids))
+        check_setting("probes", probes)
         capacity = math.ceil(PLACES_PER_ROW * len(ids) / num_lists)
         centroids, lists = cluster(prototypes, ids, num_lists, capacity, seed)
         self.num_lists, self.capacity, self.num_rows = num_lists, capacity, len(ids)

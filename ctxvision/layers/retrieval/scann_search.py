@@ -9,6 +9,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 from scann.scann_ops.py import scann_ops
 
+from ctxvision.layers.retrieval.arguments import check_setting
 from ctxvision.layers.retrieval.batches import Found, apart, in_chunks, pick_best
 from ctxvision.layers.retrieval.supported_rows import Rows
 
@@ -41,7 +42,9 @@ class ScannSearch(tf.Module):
         depth: int = 300,
     ):
         super().__init__(name="scann_search")
-        self.num_lists = num_lists or default_leaves(len(ids))
+        self.num_lists = default_leaves(len(ids)) if num_lists is None else num_lists
+        check_setting("num_lists", self.num_lists, len(ids))
+        check_setting("depth", depth)
         self.probes = min(self.num_lists, probes or max(40, self.num_lists // 4))
         self.depth = min(depth, len(ids))
         self.ids = tf.Variable(ids, trainable=False, dtype=tf.int32, name="ids")

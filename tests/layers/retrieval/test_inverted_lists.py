@@ -165,3 +165,12 @@ def test_default_lists(rows, lists):
 @pytest.mark.parametrize(("k", "lists"), [(1, 1), (5, 1), (6, 2), (50, 10), (100, 10)])
 def test_lists_that_hold_k_rows_twice(k, lists):
     assert InvertedLists(ROWS[:100], np.arange(100), num_lists=10).fewest_probes(k) == lists
+
+
+@pytest.mark.parametrize(
+    "settings", [{"num_lists": 0}, {"num_lists": 4001}, {"num_lists": 2.5}, {"probes": 0}, {"probes": -1}]
+)
+def test_settings_out_of_range(settings):
+    name, value = next(iter(settings.items()))
+    with pytest.raises(ValueError, match=f"{name} must be a whole number .*, got {value}: leave it to tune"):
+        InvertedLists(clustered(0, 4000, dim=8, clusters=10), np.arange(4000, dtype=np.int32), **settings)
