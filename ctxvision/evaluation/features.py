@@ -15,7 +15,7 @@ from ctxvision.training.run import Run
 from ctxvision.training.visual import train_visual
 
 # Vocabularies beside the number of the most searched phrases.
-ALL, CLASSES, NO_LABEL_WORDS = "all", "classes", "no_label_words"
+ALL, CLASSES, NO_LABEL_WORDS, LABEL_WORDS = "all", "classes", "no_label_words", "label_words"
 
 
 class Context(NamedTuple):
@@ -75,6 +75,8 @@ class Features:
             table = self.run.phrase_table
             if vocabulary == NO_LABEL_WORDS:
                 kept = self._without_label_words
+            elif vocabulary == LABEL_WORDS:
+                kept = table.live & ~self._without_label_words
             elif vocabulary == CLASSES:
                 names = self.run.data.query_log.phrases
                 classes = {names[i] for i in np.flatnonzero(class_numbers(self.run) >= 0)}

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from ctxvision.evaluation.deletion import deletion
+from ctxvision.evaluation.knowledge import knowledge
 from ctxvision.evaluation.records import Record
 from ctxvision.evaluation.table1 import table1
 from ctxvision.training.progress import Progress
@@ -10,4 +12,6 @@ from ctxvision.training.run import Run
 # From a run, where progress is shown, and the number of seeds to the suite's records.
 SUITES: dict[str, Callable[[Run, Progress, int], list[Record]]] = {
     "table1": table1,
+    "deletion": deletion,
+    "knowledge": knowledge,
 }

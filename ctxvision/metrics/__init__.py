@@ -8,6 +8,7 @@ from ctxvision.metrics.classification import (
     top_k_accuracy,
 )
 from ctxvision.metrics.intervals import Interval, paired_interval
+from ctxvision.metrics.permutation import sign_flip_p_value
 
 __all__ = [
     "Interval",
@@ -16,5 +17,6 @@ __all__ = [
     "paired_interval",
     "phrase_hits",
     "ranks_of",
+    "sign_flip_p_value",
     "top_k_accuracy",
 ]

@@ -1,7 +1,10 @@
 """What each phrase, and the picture itself, adds to the answer."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
+from ctxvision.layers.context_pooling import ContextPooling
 from ctxvision.models.context_classifier import ContextClassifier
 
 
@@ -19,18 +22,29 @@ def explain(model: ContextClassifier, pixels: tf.Tensor, top: int = 3) -> dict[s
         against the label); `visual` float32 [B, top], the probability minus that with an average picture's visual
         features; `phrases` string [B, k] and `phrase_scores` float32 [B, k].
     """
-    found = model.retrieval(model.phrase_generator(pixels))
-    embeddings = model.text(found.ids)
-    visual = model.visual_encoder(pixels)
-    batch, k = tf.shape(found.scores)[0], found.scores.shape[1]
+    return explain_features(model, model.phrase_generator(pixels), model.visual_encoder(pixels), top)
+
+
+def explain_features(
+    model: ContextClassifier, queries: tf.Tensor, visual: tf.Tensor, top: int = 3
+) -> dict[str, tf.Tensor]:
+    """As `explain`, of pictures whose features are known.
+
+    Args:
+        model, top: as above.
+        queries: float32 [B, 64], query embeddings.
+        visual: float32 [B, D], visual features.
+
+    Returns:
+        As `explain`, and `phrase_ids` int32 [B, k], row numbers of the phrase table, -1 where there is none.
+    """
+    found = model.retrieval(queries)
+    embeddings, k = model.text(found.ids), found.scores.shape[1]
 
     # Variant 0 has every phrase; variant j + 1 lacks phrase j.
-    leave_out = tf.concat([tf.zeros([1, k], tf.bool), tf.eye(k, dtype=tf.bool)], axis=0)
-    scores = tf.where(leave_out, -1.0, found.scores[:, tf.newaxis, :])
-    repeated = tf.repeat(embeddings, k + 1, axis=0)
-    contexts = model.pooling([repeated, tf.reshape(scores, [-1, k])])
-    probabilities = model.fusion([tf.repeat(visual, k + 1, axis=0), contexts])
-    probabilities = tf.reshape(probabilities, [batch, k + 1, model.fusion.num_labels])
+    removed = tf.concat([tf.zeros([1, k], tf.bool), tf.eye(k, dtype=tf.bool)], axis=0)
+    removed = tf.repeat(removed[tf.newaxis], tf.shape(found.scores)[0], axis=0)
+    probabilities = without_phrases(model.pooling, model.fusion, visual, embeddings, found.scores, removed)
 
     whole = probabilities[:, 0]
     values, label_ids = tf.math.top_k(whole, min(top, model.fusion.num_labels))
@@ -44,4 +58,33 @@ def explain(model: ContextClassifier, pixels: tf.Tensor, top: int = 3) -> dict[s
         "visual": values - tf.gather(unseen, label_ids, axis=1, batch_dims=1),
         "phrases": found.phrases,
         "phrase_scores": found.scores,
+        "phrase_ids": found.ids,
     }
+
+
+def without_phrases(
+    pooling: ContextPooling,
+    fusion: Callable[[list[tf.Tensor]], tf.Tensor],
+    visual: tf.Tensor,
+    embeddings: tf.Tensor,
+    scores: tf.Tensor,
+    removed: tf.Tensor,
+) -> tf.Tensor:
+    """The probabilities of each picture without some of its phrases, in V variants.
+
+    Args:
+        pooling, fusion: of a model, or any head of [visual, context].
+        visual: float32 [B, D].
+        embeddings: float32 [B, k, text dim], of the phrases.
+        scores: float32 [B, k], of the phrases.
+        removed: bool [B, V, k], which phrases each variant lacks.
+
+    Returns:
+        float32 [B, V, L].
+    """
+    batch, variants, k = tf.unstack(tf.shape(removed))
+    left = tf.where(removed, -1.0, scores[:, tf.newaxis, :])
+    repeated = tf.repeat(embeddings, variants, axis=0)
+    contexts = pooling([repeated, tf.reshape(left, [-1, k])])
+    probabilities = fusion([tf.repeat(visual, variants, axis=0), contexts])
+    return tf.reshape(probabilities, [batch, variants, probabilities.shape[-1]])

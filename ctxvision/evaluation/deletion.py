@@ -1,0 +1,172 @@
+"""Suite `deletion`: does the phrase that `explain` ranks first matter most to the answer?"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from ctxvision.errors import InputError
+from ctxvision.evaluation.features import Features, short_name
+from ctxvision.evaluation.kept import Kept
+from ctxvision.evaluation.records import Record
+from ctxvision.metrics import paired_interval, sign_flip_p_value
+from ctxvision.models.explanation import explain_features, without_phrases
+from ctxvision.training.head import train_head
+from ctxvision.training.progress import Progress
+from ctxvision.training.run import Run
+
+COUNTS = (1, 2, 3, 5)
+MOST_PICTURES = 2000
+BATCH_SIZE = 128
+
+
+class Explained(NamedTuple):
+    """Pictures of a split and what the run's classifier said of them.
+
+    `visual` float32 [N, D]; `ids` int32, `scores` and `shares` float32 [N, k], of the phrases; `labels` int32 [N],
+    the most probable ones, which the shares are of.
+    """
+
+    visual: np.ndarray
+    ids: np.ndarray
+    scores: np.ndarray
+    shares: np.ndarray
+    labels: np.ndarray
+
+
+def deletion(run: Run, progress: Progress, seeds: int) -> list[Record]:
+    """Removes phrases by their share in the first label, and others at random: which costs more probability?
+
+    On the classifier itself the first phrase's fall *is* its share, so that it cannot lie below another's: `first`
+    and `random` say how far shares lie apart, not whether they are true. The check is on other heads: ranked by the
+    run's classifier, measured on heads that were trained the same way from other seeds, for the same label
+    (`first_on_other_head`, `random_on_other_head`). At most 2000 pictures of a split, those with two phrases or more.
+
+    Returns:
+        `probability_fall`, -1..1, of each method, and `probability_fall/N` with N phrases removed: the first N by
+        share, or N of all but the first at random. Of both firsts `probability_fall_over_random` with the ends of
+        its interval, and `p_value` of a two-sided sign-flip test over pictures.
+
+    Raises:
+        InputError: no picture of a split has two phrases.
+    """
+    features, kept = Features(run, progress), Kept(run, "deletion")
+    own, splits = run.config.seed, run.data.test_splits
+    others = range(own + 1, own + 1 + seeds)
+    counts = [n for n in COUNTS if n < run.phrases_needed]
+
+    @functools.cache
+    def head(seed: int) -> Callable[[list[tf.Tensor]], tf.Tensor]:
+        if seed == own:
+            return run.classifier.fusion
+        inputs = [features.visual("train", max(run.config.fractions)), features.context("train")]
+        labels = features.labels("train")
+        return train_head(inputs, labels, len(run.data.labels), run.config.head_steps, seed)
+
+    records = []
+    for number, split in enumerate(splits):
+        explained = functools.cache(functools.partial(_explained, features, split))
+        for seeds_of, suffix in (([own], ""), (others, "_on_other_head")):
+            falls = []
+            for seed in seeds_of:
+                progress.update((number + (seed - own) / (seeds + 1)) / len(splits))
+
+                def measure(
+                    seed: int = seed, explained: Callable[[], Explained] = explained
+                ) -> dict[str, np.ndarray]:
+                    return _falls(run, explained(), head(seed), counts, seed)
+
+                falls.append(kept.arrays(f"{split.replace(':', '-')}-seed{seed}", measure))
+            keys = {"data": run.data_name, "fraction": max(run.config.fractions), "split": short_name(split)}
+            keys["vocabulary"] = int(run.phrase_table.live.sum())
+            records += _records(falls, seeds_of, counts, suffix, **keys)
+    return records
+
+
+def _explained(features: Features, split: str) -> Explained:
+    run, model = features.run, features.run.classifier
+    queries, visual = features.bottleneck(split), features.visual(split, max(run.config.fractions))
+    rows = np.random.default_rng([run.config.seed, *split.encode()]).permutation(len(queries))
+    rows = np.sort(rows[:MOST_PICTURES])
+    parts = []
+    for start in range(0, len(rows), BATCH_SIZE):
+        part = rows[start : start + BATCH_SIZE]
+        told = explain_features(model, tf.constant(queries[part]), tf.constant(visual[part]), top=1)
+        parts.append(
+            (told["phrase_ids"], told["phrase_scores"], told["shares"][:, 0], told["label_ids"][:, 0])
+        )
+    found = Explained(visual[rows], *(np.concatenate(column) for column in zip(*parts)))
+    several = np.count_nonzero(found.scores > -1, axis=1) > 1
+    if not several.any():
+        raise InputError(
+            f"a picture must have two phrases or more for deletion, got none of {split} with more than one: give "
+            "more queries."
+        )
+    return Explained(*(values[several] for values in found))
+
+
+def _falls(
+    run: Run,
+    explained: Explained,
+    head: Callable[[list[tf.Tensor]], tf.Tensor],
+    counts: Sequence[int],
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Falls float32 [N, counts] of the label's probability under `head`: `first` by share, `random` of all others."""
+    absent = explained.scores <= -1
+    rank = _places(np.where(absent, np.inf, -explained.shares))
+    drawn = np.random.default_rng(seed).random(absent.shape)
+    random = _places(np.where(absent, 3, np.where(rank == 0, 2, drawn)))
+    removed = [np.zeros_like(absent), *(place < n for place in (rank, random) for n in counts)]
+    masks, model, parts = np.stack(removed, axis=1), run.classifier, []
+    for start in range(0, len(absent), BATCH_SIZE):
+        some = slice(start, start + BATCH_SIZE)
+        probabilities = without_phrases(
+            model.pooling,
+            head,
+            tf.constant(explained.visual[some]),
+            model.text(tf.constant(explained.ids[some])),
+            tf.constant(explained.scores[some]),
+            tf.constant(masks[some]),
+        )
+        parts.append(tf.gather(probabilities, explained.labels[some], axis=2, batch_dims=1))
+    own = np.concatenate(parts)
+    first, others = np.split(own[:, :1] - own[:, 1:], 2, axis=1)
+    return {"first": first, "random": others}
+
+
+def _places(values: np.ndarray) -> np.ndarray:
+    """int [N, k]: the place of each value in its row, 0 for the smallest."""
+    return values.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
+
+
+def _records(
+    falls: Sequence[dict[str, np.ndarray]],
+    seeds: Sequence[int],
+    counts: Sequence[int],
+    suffix: str,
+    **keys: Any,
+) -> list[Record]:
+    record = functools.partial(Record, suite="deletion", **keys)
+    records = []
+    for seed, fall in zip(seeds, falls, strict=True):
+        for method, values in fall.items():
+            names = ["probability_fall", *(f"probability_fall/{n}" for n in counts)]
+            means = values.mean(axis=0, dtype=float)
+            records += [
+                record(method=method + suffix, seed=seed, metric=name, value=float(value))
+                for name, value in zip(names, [means[0], *means], strict=True)
+            ]
+    differences = np.stack([fall["first"][:, 0] - fall["random"][:, 0] for fall in falls])
+    ends = zip(("", "_low", "_high"), paired_interval(differences), strict=True)
+    p_value = sign_flip_p_value(differences.mean(axis=0))
+    return [
+        *records,
+        *(
+            record(method=f"first{suffix}", metric=f"probability_fall_over_random{end}", value=value)
+            for end, value in ends
+        ),
+        record(method=f"first{suffix}", metric="p_value", value=p_value),
+    ]

@@ -1,0 +1,95 @@
+"""Suite `knowledge`: what the phrases know that the names of the labels do not say already."""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from ctxvision.errors import InputError
+from ctxvision.evaluation.features import LABEL_WORDS, NO_LABEL_WORDS, Features
+from ctxvision.evaluation.heads import Heads
+from ctxvision.evaluation.records import Record
+from ctxvision.training.progress import Progress
+from ctxvision.training.run import Run
+
+VOCABULARIES = {"multimodal_no_label_words": NO_LABEL_WORDS, "label_words_only": LABEL_WORDS}
+METHODS = ("visual_only", "multimodal", *VOCABULARIES, "text_only", "oracle")
+
+
+def knowledge(run: Run, progress: Progress, seeds: int) -> list[Record]:
+    """Trains a head for each kind of context at the smallest fraction, where context has most to say.
+
+    `multimodal_no_label_words` and `label_words_only` are the multimodal model with phrases of which none, or each,
+    holds a word of a label's name or synset terms; one that too few phrases are left for is not there. `oracle` is
+    the multimodal model with the queries that really led to the picture instead of predicted ones, in training and
+    in test: the upper bound of what predicting phrases better could give. It is there only where the pictures of
+    `train` and of every test split carry queries of their own: queries looked up by a picture's label would tell
+    the head the answer.
+
+    Returns:
+        `top1` and `top5`, 0..1, of each head; of each method `top1_over_visual_only` with the ends of its interval.
+    """
+    features = Features(run, progress)
+    fraction = min(run.config.fractions)
+    methods = methods_of(features)
+    heads = Heads(features, "knowledge", total=len(methods) * seeds)
+    oracle = functools.cache(functools.partial(true_context, run))
+
+    def inputs_of(method: str, split: str) -> list[np.ndarray]:
+        visual = [] if method == "text_only" else [features.visual(split, fraction)]
+        if method == "visual_only":
+            return visual
+        if method == "oracle":
+            return [*visual, oracle(split)]
+        vocabulary = VOCABULARIES.get(method, features.chosen.vocabulary)
+        return [*visual, features.context(split, features.chosen._replace(vocabulary=vocabulary))]
+
+    found, records = {}, []
+    for method in methods:
+        found[method] = [heads.ranks(method, functools.partial(inputs_of, method), s) for s in range(seeds)]
+        keys = {"method": method, "fraction": fraction}
+        for seed, ranks in enumerate(found[method]):
+            records += heads.accuracy(ranks, seed=seed, **keys)
+        if method != "visual_only":
+            records += heads.gain(found[method], found["visual_only"], "visual_only", **keys)
+    return records
+
+
+def methods_of(features: Features) -> list[str]:
+    """Those of `METHODS` that the run's phrases and queries allow, in their order."""
+    run = features.run
+    left_out = []
+    for method, vocabulary in VOCABULARIES.items():
+        table = features.table(vocabulary)
+        if table is None or run.num_retrievable(table) < features.chosen.k:
+            left_out.append(method)
+    if not all(any(run.data.split(split).queries) for split in ("train", *run.data.test_splits)):
+        left_out.append("oracle")
+    return [method for method in METHODS if method not in left_out]
+
+
+def true_context(run: Run, split: str) -> np.ndarray:
+    """float32 [N, 200]: the mean text embedding of each picture's own queries in the run's languages.
+
+    A picture without any has zeros, as in `ContextPooling`.
+
+    Raises:
+        InputError: no picture of the split has queries.
+    """
+    rows = [
+        [query.text for query in queries if query.language in run.config.languages]
+        for queries in run.data.split(split).queries
+    ]
+    texts = sorted({text for row in rows for text in row})
+    if not texts:
+        raise InputError(
+            f"pictures of {split} must carry queries for the oracle, got none in {', '.join(run.config.languages)}: "
+            "add them to images.csv."
+        )
+    parts = [run.text_encoder(tf.constant(texts[i : i + 4096])) for i in range(0, len(texts), 4096)]
+    embeddings, number = np.concatenate(parts), {text: i for i, text in enumerate(texts)}
+    context = np.zeros([len(rows), embeddings.shape[1]], np.float32)
+    for i, row in enumerate(rows):
+        if row:
+            context[i] = embeddings[[number[text] for text in row]].mean(axis=0)
+    return context
