@@ -67,7 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("run")
     verb.add_argument("--to", required=True, help="folder of the model; the next version in it is written")
     verb.add_argument("--retrieval", choices=("ivf", "exact", "scann"), default="ivf")
-    verb.set_defaults(verb=lambda chosen: print(ctxvision.export(chosen.run, chosen.to, chosen.retrieval)))
+    verb.add_argument("--without-context", action="store_true", help="the picture alone decides")
+    verb.set_defaults(verb=_export)
 
     _add_phrases_verbs(
         verbs.add_parser("phrases", help="look into and change the vocabulary, without training")
@@ -200,6 +201,10 @@ def _train(chosen: argparse.Namespace) -> None:
     )
     run = ctxvision.train(chosen.data, chosen.out, config)
     print(f"report  {run.directory / 'report.html'}\nexport  {run.directory / 'export'}")
+
+
+def _export(chosen: argparse.Namespace) -> None:
+    print(ctxvision.export(chosen.run, chosen.to, chosen.retrieval, context=not chosen.without_context))
 
 
 def _serve(chosen: argparse.Namespace) -> None:

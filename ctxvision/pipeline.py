@@ -11,6 +11,7 @@ from ctxvision.evaluation import SUITES, measure_phrases, save_records, table1, 
 from ctxvision.serving import export_saved_model
 from ctxvision.training import Config, Progress, Run
 from ctxvision.training.classifier import train_classifier
+from ctxvision.training.context_check import check_context, without_context
 from ctxvision.training.phrases import train_phrases
 from ctxvision.training.prototypes import make_prototypes
 from ctxvision.training.text import train_text
@@ -53,13 +54,12 @@ def train(
     progress = progress or Progress()
     run = Run.create(out, config or Config(), data)
 
-    def stage(name: str, work: Callable[[], object]) -> None:
+    def stage(name: str, work: Callable[[], str | None]) -> None:
         if run.is_done(name):
             progress.skip(name)
             return
         progress.start(name)
-        work()
-        progress.finish()
+        progress.finish(work() or "")
 
     for fraction in run.config.fractions:
         stage(f"visual/{fraction:g}", lambda fraction=fraction: train_visual(run, fraction, progress))  # type: ignore
@@ -67,6 +67,7 @@ def train(
     stage("prototypes", lambda: make_prototypes(run, progress))
     stage("text", lambda: train_text(run, progress))
     stage("classifier", lambda: train_classifier(run, progress))
+    stage("context", lambda: check_context(run, progress))
     stage("evaluation", lambda: _first_evaluation(run, progress))
     if not (run.directory / "report.html").is_file():
         report(run)
@@ -142,7 +143,10 @@ def report(run: Run | str | os.PathLike[str]) -> Path:
 
 
 def export(
-    run: Run | str | os.PathLike[str], directory: str | os.PathLike[str], retrieval: str = "ivf"
+    run: Run | str | os.PathLike[str],
+    directory: str | os.PathLike[str],
+    retrieval: str = "ivf",
+    context: bool = True,
 ) -> Path:
     """Exports a run's classifier for TF Serving.
 
@@ -150,6 +154,8 @@ def export(
         run: a run or its folder.
         directory: of the model; the export becomes the next version in it, `directory/<version>`.
         retrieval: `"ivf"` and `"exact"` run on an unmodified TF Serving; `"scann"` needs ScaNN's op library.
+        context: False exports the visual-only head that training compared on `val`: phrases are still found and
+            shown, but decide nothing.
 
     Returns:
         The version's folder.
@@ -160,7 +166,8 @@ def export(
     run = run if isinstance(run, Run) else Run(run)
     versions = [int(path.name) for path in Path(directory).glob("*") if path.name.isdigit()]
     version = Path(directory) / str(max(versions, default=0) + 1)
-    export_saved_model(run.build_classifier(retrieval), version)
+    model = run.build_classifier(retrieval) if context else without_context(run, retrieval)
+    export_saved_model(model, version)
     return version
 
 

@@ -35,5 +35,5 @@ def sign_flip_p_value(differences: ArrayLike, draws: int = 10000, seed: int = 0)
     as_far = 0
     for start in range(0, draws, _DRAWS_AT_A_TIME):
         signs = rng.integers(0, 2, [min(_DRAWS_AT_A_TIME, draws - start), len(values)], np.int8) * 2 - 1
-        as_far += np.count_nonzero(np.abs(signs @ values) >= measured)
+        as_far += int(np.count_nonzero(np.abs(signs @ values) >= measured))
     return (as_far + 1) / (draws + 1)

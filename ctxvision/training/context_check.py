@@ -1,0 +1,105 @@
+"""Stage `context`: does context help on `val`, and a head that does without it."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ctxvision._files import read_json, write_json
+from ctxvision.layers import ContextFusion
+from ctxvision.metrics import Interval, paired_interval, ranks_of
+from ctxvision.models import ContextClassifier
+from ctxvision.training.context import contexts
+from ctxvision.training.head import probabilities_of, train_head
+from ctxvision.training.progress import Progress
+from ctxvision.training.run import Run, load_weights, save_weights
+
+
+def check_context(run: Run, progress: Progress) -> str:
+    """Compares heads with and without context on `val`, over the run's seeds, and keeps a visual-only one.
+
+    Returns:
+        What was found, in a sentence; where context is not shown to help, with the way to switch it off. It is in
+        the stage's `check.json` as well, with the numbers.
+    """
+    data, config = run.data, run.config
+    choice = read_json(run.stage_folder("classifier") / "choice.json")
+    features: dict[str, list[np.ndarray]] = {}
+    for split in ("train", "val"):
+        context = contexts(run, split, choice["k"], choice["weighting"])[0]
+        features[split] = [run.visual_features(split, max(config.fractions)), context]
+    right: dict[int, list[np.ndarray]] = {1: [], 2: []}  # by the number of modalities
+    seeds = range(config.seed, config.seed + config.seeds)
+    heads = []
+    for number, seed in enumerate(seeds):
+        progress.update(number / len(seeds))
+        for modalities, found in right.items():
+            head = train_head(
+                features["train"][:modalities],
+                data.label_ids("train"),
+                len(data.labels),
+                config.head_steps,
+                seed,
+            )
+            probabilities = probabilities_of(head, features["val"][:modalities])
+            found.append(ranks_of(probabilities, data.label_ids("val")) < 1)
+            if modalities == 1:
+                heads.append(head.get_layer("context_fusion"))
+    visual, multimodal = (np.stack(right[modalities]).astype(float) for modalities in (1, 2))
+    gain = paired_interval(multimodal - visual)
+    sentence = sentence_of(gain)
+    with run.finishing("context") as folder:
+        save_weights(with_idle_context(heads[0], config.text_dim), folder / "weights.npz")
+        check: dict[str, Any] = {"metric": "top1", "pictures": visual.shape[1], "seeds": config.seeds}
+        check |= {"visual_only": float(visual.mean()), "multimodal": float(multimodal.mean())}
+        write_json(folder / "check.json", {**check, "gain": gain._asdict(), "sentence": sentence})
+    return sentence
+
+
+def without_context(run: Run, backend: str = "ivf") -> ContextClassifier:
+    """The end-to-end model with the visual-only head: phrases are still found and shown, but decide nothing.
+
+    Args:
+        run: past its stage `context`.
+        backend: of retrieval.
+
+    Raises:
+        InputError: the run has no stage `context`.
+    """
+    stored = run.stage_folder("context") / "weights.npz"
+    model = run.build_classifier(backend)
+    labels, fusion = run.data.labels, ContextFusion(len(run.data.labels), name="context_fusion")
+    parts = (model.phrase_generator, model.retrieval, model.text, model.visual_encoder)
+    off = ContextClassifier(*parts, fusion, labels, model.pooling)
+    load_weights(fusion, stored)
+    return off
+
+
+def with_idle_context(visual: ContextFusion, context_dim: int) -> ContextFusion:
+    """A head of [visual, context] that answers as the visual-only one whatever the context, whose weights are 0.
+
+    Args:
+        visual: built on one modality, `fusion="concat"`.
+        context_dim: width of the context.
+    """
+    head = ContextFusion.from_config(visual.get_config())
+    head([visual.average_input(0)[tf.newaxis], tf.zeros([1, context_dim])])
+    head.standardize[0].set_weights(visual.standardize[0].get_weights())
+    head.stage_1[0].set_weights(visual.stage_1[0].get_weights())
+    kernel, bias = visual.stage_2.get_weights()
+    idle = np.zeros((visual.hidden, visual.hidden), np.float32)
+    head.stage_1[1].set_weights([np.zeros((context_dim, visual.hidden)), np.zeros(visual.hidden)])
+    head.stage_2.set_weights([np.concatenate([kernel, idle]), bias])
+    head.output_stage.set_weights(visual.output_stage.get_weights())
+    return head
+
+
+def sentence_of(gain: Interval) -> str:
+    """What the gain on `val` says, no stronger than its interval, and what to do."""
+    mean, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in gain)
+    switch = "`ctxvision export RUN --to DIR --without-context` switches it off."
+    if gain.low > 0:
+        return f"On val, context adds {mean} points of top-1 ({low} to {high})."
+    if gain.high < 0:
+        return f"On val, context costs accuracy: {mean} points of top-1 ({low} to {high}); {switch}"
+    return f"On val, no difference by context is shown: {mean} points of top-1 ({low} to {high}); {switch}"
