@@ -5,15 +5,19 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+WEIGHTINGS = ("uniform", "similarity", "attention")
+
 
 @keras.saving.register_keras_serializable("ctxvision")
 class ContextPooling(keras.layers.Layer):
-    """Averages the phrases' text embeddings (section 3.3), plainly or weighted by similarity.
+    """Averages the phrases' text embeddings e_i (section 3.3), plainly or weighted by their cosine scores s_i.
 
     Args:
         weighting: `"uniform"` is the method's plain average; `"similarity"` weighs phrase i by
-            softmax(sharpness · score)_i, so that a long list of phrases can be used.
-        sharpness: the factor before the softmax, above 0; used by `"similarity"` alone.
+            softmax(sharpness · s)_i, so that a long list of phrases can be used; `"attention"` by
+            softmax(sharpness · c · s + e a)_i with a learned vector a and a learned factor c, 0 and 1 before
+            training, where it is `"similarity"`.
+        sharpness: the factor before the softmax, above 0; not used by `"uniform"`.
 
     Call arguments:
         inputs: [phrase embeddings [B, k, D], cosine scores [B, k]]. A phrase whose score is -1 is not there
@@ -28,22 +32,34 @@ class ContextPooling(keras.layers.Layer):
     """
 
     def __init__(self, weighting: str = "similarity", sharpness: float = 16.0, **kwargs: Any):
-        super().__init__(**kwargs)
-        if weighting not in ("uniform", "similarity"):
-            raise ValueError(f"weighting must be 'uniform' or 'similarity', got {weighting!r}: choose one.")
+        # Float32 whatever the policy: a softmax over scores that lie close together.
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        if weighting not in WEIGHTINGS:
+            raise ValueError(
+                f"weighting must be one of {', '.join(WEIGHTINGS)}, got {weighting!r}: choose one."
+            )
         if not sharpness > 0:
             raise ValueError(f"sharpness must be above 0, got {sharpness}: 16 is the default.")
         self.weighting = weighting
         self.sharpness = sharpness
 
+    def build(self, input_shape: Any) -> None:
+        if self.weighting == "attention":
+            width = input_shape[0][-1]
+            self.attention = self.add_weight("attention", (width,), tf.float32, initializer="zeros")
+            self.score_factor = self.add_weight("score_factor", (), tf.float32, initializer="ones")
+        super().build(input_shape)
+
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
         embeddings, scores = inputs
         present = tf.cast(scores > -1.0, tf.float32)
-        weights = present
-        if self.weighting == "similarity":
-            best = tf.reduce_max(scores, axis=-1, keepdims=True)
-            weights = present * tf.exp(self.sharpness * (scores - best))
-        weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights, axis=-1, keepdims=True))
+        logits = tf.zeros_like(scores)
+        if self.weighting != "uniform":
+            logits = self.sharpness * scores
+        if self.weighting == "attention":
+            logits = self.score_factor * logits + tf.linalg.matvec(embeddings, self.attention)
+        logits = tf.where(present > 0, logits, logits.dtype.min)
+        weights = present * tf.nn.softmax(logits)
         return tf.einsum("bk,bkd->bd", weights, embeddings)
 
     def get_config(self) -> dict[str, Any]:

@@ -27,6 +27,64 @@ def test_it_is_the_two_stage_mlp():
     np.testing.assert_allclose(probabilities, expected, rtol=1e-4)
 
 
+def bilinear_parts(layer):
+    """A layer of random weights on [3, 5] and [3, 4]: the first stage's x and y, and the second stage's output."""
+    rng = np.random.default_rng(1)
+    inputs = [rng.normal(size=(3, width)).astype(np.float32) for width in (5, 4)]
+    layer(inputs)
+    layer.stage_2.set_weights([rng.normal(size=w.shape) for w in layer.stage_2.get_weights()])
+    x, y = (
+        relu(value / np.sqrt(1.001) @ stage.kernel.numpy())
+        for value, stage in zip(inputs, layer.stage_1, strict=True)
+    )
+    return inputs, x, y
+
+
+def check_output(layer, inputs, z):
+    logits = z @ layer.output_stage.kernel.numpy()
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(layer(inputs), expected, rtol=1e-4, atol=1e-6)
+    compiled = tf.function(layer, jit_compile=True)
+    np.testing.assert_allclose(
+        compiled([tf.constant(value) for value in inputs]), expected, rtol=1e-4, atol=1e-6
+    )
+
+
+def test_mlb_is_its_equation():
+    layer = ContextFusion(num_labels=6, fusion="mlb", hidden=7, rank=3)
+    inputs, x, y = bilinear_parts(layer)
+    u, u_bias, v, v_bias, p, p_bias = layer.stage_2.get_weights()
+    assert u.shape == v.shape == (7, 3)
+    product = np.einsum("br,br->br", np.tanh(x @ u + u_bias), np.tanh(y @ v + v_bias))
+    check_output(layer, inputs, np.einsum("br,rh->bh", product, p) + p_bias)
+
+
+def test_mutan_is_a_tucker_decomposition_of_the_bilinear_form():
+    layer = ContextFusion(num_labels=6, fusion="mutan", hidden=7, rank=2)
+    inputs, x, y = bilinear_parts(layer)
+    weights = layer.stage_2.get_weights()
+    matrices = [np.vstack([weights[i], weights[i + 1]]) for i in range(0, 8, 2)]  # the bias as a last row
+    core = np.einsum("rih,rjh->ijh", np.stack(matrices[:2]), np.stack(matrices[2:]))
+    x, y = (np.hstack([value, np.ones([3, 1])]) for value in (x, y))
+    check_output(layer, inputs, np.einsum("bi,bj,ijh->bh", x, y, core))
+
+
+@pytest.mark.parametrize("fusion", ["mlb", "mutan"])
+def test_one_modality_is_the_same_baseline_whatever_the_fusion(fusion):
+    one = tf.constant(np.random.default_rng(0).normal(size=(4, 3)), tf.float32)
+    np.testing.assert_array_equal(ContextFusion(5, fusion)([one]), ContextFusion(5)([one]))
+
+
+def test_default_ranks():
+    inputs = [tf.zeros([1, 30]), tf.zeros([1, 20])]
+    layers = {fusion: ContextFusion(5, fusion) for fusion in ("concat", "mlb", "mutan")}
+    for layer in layers.values():
+        layer(inputs)
+    stages = {fusion: layer.stage_2.count_params() for fusion, layer in layers.items()}
+    assert stages["mlb"] == pytest.approx(stages["concat"], rel=0.01)
+    assert stages["mutan"] == 5 * 2 * 256 * 257
+
+
 def test_sigmoid_gives_each_label_its_own_probability():
     probabilities = ContextFusion(3, activation="sigmoid")([tf.zeros([1, 2]), tf.zeros([1, 2])])
     np.testing.assert_allclose(probabilities, [[0.5, 0.5, 0.5]])
@@ -43,15 +101,26 @@ def test_the_seed_decides_the_weights():
     assert not np.allclose(values[0], values[2])
 
 
-def test_layer_contract():
-    check_layer(ContextFusion(4, hidden=5, dropout=0.1, seed=3), [tf.ones([2, 3]), tf.ones([2, 6])])
+def test_weights_of_concat_keep_their_order():
+    layer = ContextFusion(4, hidden=5)
+    layer([tf.ones([2, 3]), tf.ones([2, 6])])
+    trained = [(3, 5), (5,), (6, 5), (5,), (10, 5), (5,), (5, 4), (4,)]
+    assert [tuple(w.shape) for w in layer.weights] == [*trained, (3,), (3,), (6,), (6,)]
+
+
+@pytest.mark.parametrize("fusion", ["concat", "mlb", "mutan"])
+def test_layer_contract(fusion):
+    layer = ContextFusion(4, fusion, hidden=5, dropout=0.1, seed=3, rank=None if fusion == "concat" else 2)
+    check_layer(layer, [tf.ones([2, 3]), tf.ones([2, 6])])
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         ({"num_labels": 1}, "num_labels must be at least 2, got 1"),
-        ({"num_labels": 3, "fusion": "sum"}, "fusion must be 'concat', got 'sum'"),
+        ({"num_labels": 3, "fusion": "sum"}, "fusion must be one of concat, mlb, mutan, got 'sum'"),
+        ({"num_labels": 3, "rank": 4}, "rank .* is for fusion 'mlb' and 'mutan' alone, got 4 with 'concat'"),
+        ({"num_labels": 3, "fusion": "mlb", "rank": 0}, "rank must be at least 1, .* got 0 with 'mlb'"),
         ({"num_labels": 3, "activation": "relu"}, "activation must be 'softmax' .* got 'relu'"),
         ({"num_labels": 3, "dropout": 1.0}, r"dropout in \[0, 1\), got 256 and 1.0"),
     ],
@@ -64,3 +133,8 @@ def test_bad_arguments(arguments, sentence):
 def test_inputs_must_be_a_list():
     with pytest.raises(ValueError, match=r"inputs must be a list of tensors \[B, D\]"):
         ContextFusion(3)(tf.zeros([2, 3]))
+
+
+def test_a_bilinear_form_has_two_sides():
+    with pytest.raises(ValueError, match="fusion 'mlb' takes at most two inputs, got 3: use 'concat'"):
+        ContextFusion(3, "mlb")([tf.zeros([2, 3])] * 3)
