@@ -1,5 +1,6 @@
 """Settings of an approximate search, chosen by measurement against exact search."""
 
+import gc
 import math
 import time
 from typing import TYPE_CHECKING, Any
@@ -35,29 +36,27 @@ def tune(
         raise ValueError(f"recall must lie above 0 and at most at 1, got {recall!r}: 0.95 is usual.")
     if int(k) != k or not 1 <= k <= retrieval.k:
         raise ValueError(f"k must be a whole number from 1 to the built {retrieval.k}, got {k!r}: lower it.")
-    search = retrieval._search
-    if not hasattr(search, "probes"):
+    if not hasattr(retrieval._search, "probes"):
         return {"recall": recall, "k": k, "queries": 0, "exact": True, "chosen": {}, "measured": []}
-    ids = search.ids.numpy()
+    ids = retrieval._search.ids.numpy()
     ids = np.sort(ids[ids >= 0])
     truth = _Truth.of(rows, ids, queries, k)
 
-    measured = _measured(search, truth, recall)
+    # No name for the search here: an old index would live on while the next one is built.
+    measured = _measured(retrieval._search, truth, recall)
     best = _best(measured, recall)
-    while num_lists := _other_number(search, measured, best, len(ids)):
-        search = retrieval._parts.search = None  # two indexes need not fit in memory
-        search = retrieval._parts.search = retrieval._build_search(rows, ids, num_lists=num_lists)
-        measured += (others := _measured(search, truth, recall))
+    while num_lists := _other_number(retrieval._search, measured, best, len(ids)):
+        _rebuild(retrieval, rows, ids, num_lists=num_lists)
+        measured += (others := _measured(retrieval._search, truth, recall))
         if _best([best, *others], recall) is best:
             break
         best = _best(others, recall)
     chosen = {name: best[name] for name in ("num_lists", "probes", "depth") if name in best}
-    if chosen["num_lists"] != search.num_lists:
-        search = retrieval._parts.search = None
-        retrieval._parts.search = retrieval._build_search(rows, ids, **chosen)
+    if chosen["num_lists"] != retrieval._search.num_lists:
+        _rebuild(retrieval, rows, ids, **chosen)
     else:
         for name in set(chosen) - {"num_lists"}:
-            setattr(search, name, chosen[name])
+            setattr(retrieval._search, name, chosen[name])
     return {
         "recall": recall,
         "k": k,
@@ -66,6 +65,12 @@ def tune(
         "chosen": best,
         "measured": measured,
     }
+
+
+def _rebuild(retrieval: "PrototypeRetrieval", rows: SupportedRows, ids: np.ndarray, **settings: int) -> None:
+    retrieval._parts.search = None
+    gc.collect()  # the functions that measured the old index hold it in cycles, and two need not fit in memory
+    retrieval._parts.search = retrieval._build_search(rows, ids, **settings)
 
 
 class _Truth:
