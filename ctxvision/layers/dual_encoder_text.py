@@ -10,6 +10,8 @@ import tf_keras as keras
 from ctxvision.layers.retrieval.vocabulary import with_room
 
 _ROWS_AT_A_TIME = 1 << 17
+# Letters of a character n-gram, a word's start "<" and end ">" among them.
+_CHARACTERS = 3
 
 
 @keras.saving.register_keras_serializable("ctxvision")
@@ -20,13 +22,17 @@ class DualEncoderText(keras.layers.Layer):
     vector v(g); the phrase is the average of them under the weights softmax(v(g) · a) with one learned vector a,
     L2-normalised. `SiameseText` trains the layer on pairs of queries that share a picture.
 
+    With `character_ngrams` the runs of three letters in each word are n-grams as well (Bojanowski et al. 2017), so
+    that a misspelt or unseen word shares most of its n-grams with those it resembles.
+
     The embeddings of a whole vocabulary can be folded in: the layer then also maps row numbers to embeddings, by a
     gather and without any string op.
 
     Args:
         dim: width of the embedding, 200 in the method.
         hash_buckets: rows of the n-gram table; n-grams whose hashes collide share a row.
-        max_ngrams: n-grams read of each phrase, unigrams first (16: phrases of up to 8 words in full).
+        max_ngrams: n-grams of words read of each phrase, unigrams first (16: phrases of up to 8 words in full).
+        character_ngrams: n-grams of characters read of each phrase besides, 0 for none.
         folded_rows: rows kept for `fold`, which sets it; a copy made from the config then has room for them.
         folded_dtype: "float32" or "float16", of the rows kept for `fold`, which sets it.
 
@@ -51,6 +57,7 @@ class DualEncoderText(keras.layers.Layer):
         dim: int = 200,
         hash_buckets: int = 2**15,
         max_ngrams: int = 16,
+        character_ngrams: int = 0,
         folded_rows: int = 0,
         folded_dtype: str = "float32",
         **kwargs: Any,
@@ -60,16 +67,21 @@ class DualEncoderText(keras.layers.Layer):
         for name, value in (("dim", dim), ("hash_buckets", hash_buckets), ("max_ngrams", max_ngrams)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}: leave it out for the default.")
+        if character_ngrams < 0:
+            raise ValueError(
+                f"character_ngrams must be at least 0, got {character_ngrams}: 32 reads phrases of 30 letters in full."
+            )
         self.dim = dim
         self.hash_buckets = hash_buckets
         self.max_ngrams = max_ngrams
+        self.character_ngrams = character_ngrams
         self.folded_rows = folded_rows
         self.folded_dtype = folded_dtype
-        # Row 0 is padding's; its weight is 0, so that it never learns.
+        # Row 0 is padding's; its weight is 0, so that it never learns. Small, or Adagrad takes long to move them.
         self.ngram_table = self.add_weight(
             name="ngram_table",
             shape=(hash_buckets + 1, dim),
-            initializer=keras.initializers.RandomNormal(stddev=0.1, seed=0),
+            initializer=keras.initializers.RandomNormal(stddev=0.02, seed=0),
         )
         self.attention = self.add_weight(name="attention", shape=(dim,), initializer="zeros")
         self.folded: tf.Variable | None = None
@@ -77,15 +89,23 @@ class DualEncoderText(keras.layers.Layer):
             self._keep_rows()
 
     def ngram_ids(self, phrases: tf.Tensor) -> tf.Tensor:
-        """Hashed unigrams, then bigrams, of string [...]: int32 [..., max_ngrams] in 1..hash_buckets, 0 is padding."""
+        """Hashed n-grams of string [...]: int32 [..., max_ngrams + character_ngrams] in 1..hash_buckets, 0 is padding.
+
+        Unigrams come first, then bigrams, then characters.
+        """
         phrases = tf.convert_to_tensor(phrases, tf.string)
         flat = tf.strings.lower(tf.reshape(phrases, [-1]), encoding="utf-8")
         words = tf_text.WhitespaceTokenizer().tokenize(tf_text.normalize_utf8(flat, "NFC"))
         bigrams = tf_text.ngrams(words, 2, reduction_type=tf_text.Reduction.STRING_JOIN)
-        ngrams = tf.concat([words, bigrams], axis=1)[:, : self.max_ngrams]
-        ids = tf.strings.to_hash_bucket_fast(ngrams, self.hash_buckets) + 1
-        ids = tf.cast(ids.to_tensor(0, shape=[None, self.max_ngrams]), tf.int32)
-        return tf.reshape(ids, tf.concat([tf.shape(phrases), [self.max_ngrams]], axis=0))
+        ids = self._hashed(tf.concat([words, bigrams], axis=1), self.max_ngrams)
+        if self.character_ngrams:
+            ids = tf.concat([ids, self._hashed(_character_ngrams(words), self.character_ngrams)], axis=1)
+        return tf.reshape(ids, tf.concat([tf.shape(phrases), [ids.shape[1]]], axis=0))
+
+    def _hashed(self, ngrams: tf.RaggedTensor, most: int) -> tf.Tensor:
+        """int32 [N, most] of string [N, ragged]."""
+        ids = tf.strings.to_hash_bucket_fast(ngrams[:, :most], self.hash_buckets) + 1
+        return tf.ensure_shape(tf.cast(ids.to_tensor(0, shape=[None, most]), tf.int32), [None, most])
 
     def encode(self, ids: tf.Tensor) -> tf.Tensor:
         """Embeddings float32 [..., dim], L2-normalised, of `ngram_ids` [..., M]; zeros where all is padding."""
@@ -146,6 +166,18 @@ class DualEncoderText(keras.layers.Layer):
             "dim": self.dim,
             "hash_buckets": self.hash_buckets,
             "max_ngrams": self.max_ngrams,
+            "character_ngrams": self.character_ngrams,
             "folded_rows": self.folded_rows,
             "folded_dtype": self.folded_dtype,
         }
+
+
+def _character_ngrams(words: tf.RaggedTensor) -> tf.RaggedTensor:
+    """string [N, ragged] of [N, words]: "fox" -> "#<fo", "#fox", "#ox>", which no word is."""
+    bounded = tf.strings.join(["<", words.flat_values, ">"])
+    characters = tf.strings.unicode_split(bounded, "UTF-8")
+    ngrams = tf_text.ngrams(
+        characters, _CHARACTERS, reduction_type=tf_text.Reduction.STRING_JOIN, string_separator=""
+    )
+    marked = ngrams.with_flat_values(tf.strings.join(["#", ngrams.flat_values]))
+    return words.with_flat_values(marked).merge_dims(1, 2)

@@ -83,7 +83,7 @@ class PrototypeRetrieval(keras.layers.Layer):
 
     @property
     def _search(self) -> Any:
-        return self._parts.search
+        return getattr(self._parts, "search", None)
 
     @property
     def _vocabulary(self) -> Vocabulary:

@@ -1,6 +1,5 @@
 """Settings of an approximate search, chosen by measurement against exact search."""
 
-import gc
 import math
 import time
 from typing import TYPE_CHECKING, Any
@@ -68,8 +67,7 @@ def tune(
 
 
 def _rebuild(retrieval: "PrototypeRetrieval", rows: SupportedRows, ids: np.ndarray, **settings: int) -> None:
-    retrieval._parts.search = None
-    gc.collect()  # the functions that measured the old index hold it in cycles, and two need not fit in memory
+    del retrieval._parts.search  # two need not fit in memory, and a module keeps what is merely set to None
     retrieval._parts.search = retrieval._build_search(rows, ids, **settings)
 
 

@@ -1,6 +1,7 @@
 """Settings that reach the wanted recall, and are those that the layer then searches with."""
 
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -175,3 +176,18 @@ def test_queries_are_timed_and_answered_one_by_one():
     assert found.shape == (100, 4) and 0 < milliseconds < 1000
     alone = [layer._search.search(tf.constant(query[None]), 4)[1].numpy()[0] for query in QUERIES[:20]]
     np.testing.assert_array_equal(found[:20], alone)
+
+
+def test_an_index_is_let_go_before_the_next_is_built(monkeypatch):
+    cost_is(monkeypatch, lambda search: search.num_lists)
+    build, held = PrototypeRetrieval._build_search, []
+
+    def building(layer, *arguments, **settings):
+        assert all(variable() is None for variable in held)
+        search = build(layer, *arguments, **settings)
+        held.append(weakref.ref(search.rows))
+        return search
+
+    monkeypatch.setattr(PrototypeRetrieval, "_build_search", building)
+    PrototypeRetrieval(k=4).tune(TABLE, 0.5, queries=QUERIES)
+    assert len(held) > 1
