@@ -23,8 +23,8 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
         run_dir: the run's folder. Read are
 
             * `config.json`: `{"settings": {...}, "data": {"name"}, "versions": {...}}`;
-            * `metrics.json`: records of the suites "table1", "phrases" and "answers" (how often each kind of example
-              is met);
+            * `metrics.json`: a section for each suite; "answers" says how often each kind of example is met;
+            * `context/check.json`, where it is there: what training found on `val`;
             * `evaluation/examples.json`, where it is there: a list of `{"image": data URI, "truth": label,
               "split", "visual_only": {"label", "score"}, "multimodal": {"label", "score"}, "phrases":
               [{"phrase", "score", "share"}], "kind": "win" | "loss" | "both_right" | "both_wrong"}`; scores of
@@ -54,9 +54,10 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
     for number, example in enumerate(examples):
         _check_example(example, number, run / "evaluation" / "examples.json")
     history = _read_optional(run / "logs" / "history.json", dict, "ctxvision train")
+    check = _read_optional(run / "context" / "check.json", dict, "ctxvision train")
     target = run / "report.html"
     with atomic_path(target) as temporary:
-        temporary.write_text(page(config, records, examples, history), encoding="utf-8")
+        temporary.write_text(page(config, records, examples, history, check), encoding="utf-8")
     return target
 
 

@@ -9,23 +9,12 @@ from typing import Any
 
 from ctxvision.evaluation import findings
 from ctxvision.evaluation.records import Record, select, summary
+from ctxvision.evaluation.report_suites import section, suites_of, title_of, unbroken
+from ctxvision.evaluation.report_tables import boxed
+from ctxvision.evaluation.suite_findings import Finding, finding_of
 from ctxvision.evaluation.svg import Series, line_chart
 
 SHOWN_PHRASES = 5
-METHODS = {
-    "visual_only": "visual only",
-    "multimodal": "multimodal",
-    "text_only": "text only",
-    "multimodal_no_label_words": "no label words",
-    "shuffled_phrases": "shuffled phrases",
-}
-STYLES = {
-    "multimodal": 0,
-    "visual_only": 1,
-    "text_only": 2,
-    "shuffled_phrases": 3,
-    "multimodal_no_label_words": 4,
-}
 KINDS = {
     "win": ("Wins", "Multimodal is right where the picture alone is wrong."),
     "loss": ("Losses", "Multimodal is wrong where the picture alone is right."),
@@ -34,27 +23,41 @@ KINDS = {
 }
 
 
+# A suite's verdict: what the overview shows before its line.
+VERDICTS = {
+    "adds": "▲ gain",
+    "costs": "▼ loss",
+    "partly": "▲ gain in part",
+    "none": "= not shown",
+    "mixed": "◆ mixed",
+    "holds": "✓ holds",
+    "fails": "✗ fails",
+    "told": "measured",
+}
+
+
 def page(
     config: dict[str, Any],
     records: Sequence[Record],
     examples: Sequence[dict[str, Any]],
     history: dict[str, dict[str, list[float]]],
+    check: dict[str, Any] | None = None,
 ) -> str:
     """The whole page.
 
     Args:
         config: the run's settings, with "data" and "versions".
-        records: all records of the run; the suites "table1" and "phrases" are shown.
+        records: all records of the run.
         examples: pictures with their answers, see `write_report`.
         history: training curves by stage.
+        check: what the stage `context` found on `val`, where it is known.
     """
     title = f"What context adds: {config['data']['name']}"
-    table1 = select(records, suite="table1")
+    suites = suites_of(records)
     body = [
         f"<h1>{escape(title)}</h1>",
-        _opening(table1),
-        _tables(table1),
-        _charts(table1),
+        _overview(records, suites, check or {}),
+        *(section(suite, select(records, suite=suite)) for suite in suites),
         _phrase_hits(select(records, suite="phrases")),
         _gallery(examples, select(records, suite="answers")),
         _curves(history),
@@ -64,124 +67,30 @@ def page(
     return Template(template).substitute(title=escape(title), body="\n".join(part for part in body if part))
 
 
-def _opening(records: Sequence[Record]) -> str:
-    unbroken = [sentence.replace(" ± ", "\u00a0±\u00a0") for sentence in findings.opening(records)]
-    first, *rest = unbroken
-    more = f"<p>{escape(' '.join(rest))}</p>" if rest else ""
+def _overview(records: Sequence[Record], suites: Sequence[str], check: dict[str, Any]) -> str:
+    """One line for each suite, that of Table 1 large; what training found on `val`; how to read it all."""
+    found = {suite: finding_of(suite, select(records, suite=suite)) for suite in suites}
+    lead = found.pop("table1", None)
+    first = lead.text if lead else findings.opening(select(records, suite="table1"))[0]
+    items = "".join(
+        f'<li>{_verdict(one)}<div><a href="#{escape(suite)}">{escape(title_of(suite))}</a> '
+        f"{escape(unbroken(one.text))}</div></li>"
+        for suite, one in found.items()
+        if one
+    )
+    sentence = f"<p>{escape(unbroken(str(check['sentence'])))}</p>" if "sentence" in check else ""
     return (
-        f'<p class="lead">{escape(first)}</p>{more}<p class="note">Differences are points of top-1 between '
-        "a model and the visual-only one of the same seed, ± their standard deviation over seeds. "
-        f"One of at most {findings.SMALLEST_POINTS:g} point, or of at most {findings.DEVIATIONS:g} deviations, "
-        "counts as not shown. A percentage such as 10% is the share of the labelled pictures that the visual "
-        "encoder was pre-trained on.</p>"
+        f'<p class="lead">{_verdict(lead) if lead else ""} {escape(unbroken(first))}</p>{sentence}'
+        + (f'<ul class="findings">{items}</ul>' if items else "")
+        + '<p class="note">Differences are points between a model and another of the same seed. In brackets: their '
+        "95% interval, by bootstrap over test pictures and seeds; where it holds zero, no difference is shown. After "
+        "±: their standard deviation over seeds, where there is no interval; then one of at most "
+        f"{findings.SMALLEST_POINTS:g} point, or of at most {findings.DEVIATIONS:g} deviations, counts as not shown.</p>"
     )
 
 
-def _tables(records: Sequence[Record]) -> str:
-    splits = findings.splits_of(records)
-    if not splits:
-        return ""
-    note = (
-        '<p class="note"><b>multimodal</b>: what the ConvNet sees and the predicted phrases. <b>no label '
-        "words</b>: the same, queries that hold a word of the label left out. <b>shuffled phrases</b>: the same, "
-        "phrases of another picture. <b>relative gain</b>: multimodal over visual only.</p>"
-    )
-    return f"<h2>Accuracy (Table 1)</h2>{note}" + "".join(_table(records, split) for split in splits)
-
-
-def _table(records: Sequence[Record], split: str) -> str:
-    here = select(records, split=split)
-    methods = _methods(here)
-    head = "".join(f'<th scope="col">{escape(METHODS.get(method, method))}</th>' for method in methods)
-    bodies = []
-    for metric in sorted({record.metric for record in here}):
-        rows = [
-            _row(select(here, metric=metric, fraction=fraction), methods, metric, fraction)
-            for fraction in findings.fractions_of(select(here, metric=metric))
-        ]
-        bodies.append(f"<tbody>{''.join(rows)}</tbody>")
-    seeds = len({record.seed for record in here})
-    over = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
-    return _boxed(
-        f"<b>{escape(split)}</b>: accuracy in %, {over}; ★ and bold = best of its row",
-        f'<thead><tr><th scope="col">accuracy, share</th>{head}<th scope="col">relative gain</th></tr>'
-        f"</thead>{''.join(bodies)}",
-    )
-
-
-def _boxed(caption: str, table: str) -> str:
-    """A table that scrolls inside its own box; the caption stays outside, so that it wraps with the page."""
-    return (
-        f'<figure class="table"><figcaption>{caption}</figcaption><div class="box" role="region" tabindex="0" '
-        f'aria-label="table"><table>{table}</table></div></figure>'
-    )
-
-
-def _row(records: Sequence[Record], methods: Sequence[str], metric: str, fraction: float) -> str:
-    found = {row["method"]: row for row in summary(records, by=("method",))}
-    best = max(round(100 * row["mean"], 1) for row in found.values())
-    cells = []
-    for method in methods:
-        if method not in found:
-            cells.append("<td>–</td>")
-            continue
-        row = found[method]
-        number, *deviation = findings.spread(100 * row["mean"], 100 * row["deviation"], row["n"]).split(" ")
-        text = number + (f" <small>{' '.join(deviation)}</small>" if deviation else "")
-        wins = round(100 * row["mean"], 1) == best
-        cells.append(
-            f'<td class="best"><span aria-label="best">★</span> {text}</td>' if wins else f"<td>{text}</td>"
-        )
-    name = metric.replace("top", "top-")
-    return (
-        f'<tr><th scope="row">{escape(name)}, {findings.percent(fraction)}</th>{"".join(cells)}'
-        f"<td>{_relative_gain(found)}</td></tr>"
-    )
-
-
-def _relative_gain(found: dict[str, dict[str, Any]]) -> str:
-    if "visual_only" not in found or "multimodal" not in found or not found["visual_only"]["mean"]:
-        return "–"
-    ratio = found["multimodal"]["mean"] / found["visual_only"]["mean"]
-    return findings.spread(100 * (ratio - 1), 0.0, 1, sign=True) + "%"
-
-
-def _charts(records: Sequence[Record]) -> str:
-    fractions = findings.fractions_of(records)
-    if len(fractions) < 2:
-        return ""
-    figures = []
-    for split in findings.splits_of(records):
-        here = select(records, split=split, metric="top1")
-        series = []
-        for method in _methods(here):
-            rows = sorted(
-                (
-                    row
-                    for row in summary(select(here, method=method), by=("fraction",))
-                    if row["fraction"] is not None
-                ),
-                key=lambda row: row["fraction"],
-            )
-            if rows:
-                series.append(
-                    Series(
-                        METHODS.get(method, method),
-                        [(row["fraction"], 100 * row["mean"]) for row in rows],
-                        STYLES.get(method, 5),
-                        [100 * row["deviation"] for row in rows],
-                    )
-                )
-        if series:
-            title = f"Top-1 accuracy in % on {split} against the share of labelled pictures"
-            chart = line_chart(series, title, [(one, findings.percent(one)) for one in fractions], log_x=True)
-            figures.append(
-                f"<figure>{chart}<figcaption><b>{escape(split)}</b>: top-1 in %, whiskers ± one "
-                "deviation; across: share of the labelled pictures (logarithmic)</figcaption></figure>"
-            )
-    return (
-        f'<h3>Top-1 against the share of labelled pictures</h3><div class="charts">{"".join(figures)}</div>'
-    )
+def _verdict(finding: Finding) -> str:
+    return f'<span class="verdict is-{finding.verdict}">{VERDICTS[finding.verdict]}</span>'
 
 
 def _phrase_hits(records: Sequence[Record]) -> str:
@@ -196,7 +105,7 @@ def _phrase_hits(records: Sequence[Record]) -> str:
             f"<td>{_share(found[metric])}</td>" if metric in found else "<td>–</td>" for metric in metrics
         )
         rows.append(f'<tr><th scope="row">{escape(split)}</th>{cells}</tr>')
-    return "<h2>Phrases found</h2>" + _boxed(
+    return "<h2>Phrases found</h2>" + boxed(
         "hit@k: pictures, in %, one of whose first k phrases is a query of the pictured thing",
         f'<thead><tr><th scope="col">split</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody>',
     )
@@ -305,7 +214,7 @@ def _pairs(caption: str, pairs: dict[str, Any]) -> str:
         f'<tr><th scope="row">{escape(key)}</th><td class="text">{escape(str(value))}</td></tr>'
         for key, value in pairs.items()
     )
-    return _boxed(f"<b>{caption}</b>", f"<tbody>{rows}</tbody>")
+    return boxed(f"<b>{caption}</b>", f"<tbody>{rows}</tbody>")
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -314,9 +223,3 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
     return flat
-
-
-def _methods(records: Sequence[Record]) -> list[str]:
-    """Those of Table 1 in its order, then any others as they appear."""
-    there = dict.fromkeys(record.method for record in records if record.method)
-    return [method for method in METHODS if method in there] + [one for one in there if one not in METHODS]

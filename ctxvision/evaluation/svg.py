@@ -6,14 +6,15 @@ from html import escape
 from itertools import pairwise
 from typing import NamedTuple
 
-DASHES = ("", "7 4", "2 3", "9 3 2 3", "5 2", "1 5")
-MARKS = ("circle", "square", "triangle", "diamond", "cross", "circle")
+DASHES = ("", "7 4", "2 3", "9 3 2 3", "5 2", "1 5", "12 3", "3 6")
+MARKS = ("circle", "square", "triangle", "diamond", "cross", "circle", "square", "triangle")
+NUM_STYLES = len(DASHES)
 CHARACTER = 6.6  # mean width in user units of a character of the 12 unit labels
 LINE = 15
 
 
 class Series(NamedTuple):
-    """One line: its name, its points (x, y) in ascending x, and which style (0..5) it wears.
+    """One line: its name, its points (x, y) in ascending x, and which style (0..7) it wears.
 
     The style decides colour, dash and marker together, so that a method looks the same in every chart and
     can be told apart in grey. `deviations`, where given, are drawn as whiskers of ± that much.
@@ -39,26 +40,26 @@ def line_chart(
     Args:
         series: at least one, each with at least one point.
         title: read aloud in place of the picture.
-        x_ticks: `(x, text)` under the axis.
+        x_ticks: `(x, text)` under the axis, ascending; one that would touch the next is left out.
         width: user units; the picture scales to its box.
         height: user units.
         log_x: logarithmic x axis (all x above 0).
         marks: whether each point wears a marker.
 
     Returns:
-        An `<svg>` element. Colours come from the page's classes `s0`..`s5`, `grid` and `whisker`.
+        An `<svg>` element. Colours come from the page's classes `s0`..`s7`, `grid` and `whisker`.
     """
     right = 14 + CHARACTER * max(len(one.name) for one in series)
     box = _Box(series, [x for x, _ in x_ticks], (40.0, 12.0, width - right, height - 26.0), log_x)
     parts = [
         f'<line class="grid" x1="{box.left:.1f}" x2="{box.right:.1f}" y1="{box.y(tick):.1f}" '
         f'y2="{box.y(tick):.1f}"/><text x="{box.left - 6:.1f}" y="{box.y(tick) + 4:.1f}" '
-        f'text-anchor="end">{tick:g}</text>'
+        f'text-anchor="end">{f"{tick:g}".replace("-", "−")}</text>'
         for tick in box.y_ticks
     ]
     parts += [
         f'<text x="{box.x(x):.1f}" y="{height - 6}" text-anchor="middle">{escape(text)}</text>'
-        for x, text in x_ticks
+        for x, text in _legible(x_ticks, box)
     ]
     places = _apart([box.y(one.points[-1][1]) for one in series], box.bottom)
     parts += [_line(one, box, place, marks) for one, place in zip(series, places)]
@@ -102,6 +103,16 @@ def _nice_ticks(low: float, high: float) -> list[float]:
     step = next(power * factor for factor in (1, 2, 5, 10) if span / (power * factor) <= 4)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(step * count, 10) for count in range(first, max(last, first + 1) + 1)]
+
+
+def _legible(ticks: Sequence[tuple[float, str]], box: _Box) -> list[tuple[float, str]]:
+    """The last tick, and of those before it each that leaves a gap to the one after."""
+    kept: list[tuple[float, str]] = []
+    for x, text in reversed(ticks):
+        width = CHARACTER * (len(text) + len(kept[-1][1])) / 2 if kept else 0.0
+        if not kept or box.x(kept[-1][0]) - box.x(x) > width + 2 * CHARACTER:
+            kept.append((x, text))
+    return kept[::-1]
 
 
 def _apart(places: Sequence[float], bottom: float) -> list[float]:

@@ -1,0 +1,172 @@
+"""The report's section of a suite: its line, its tables, its charts, and its differences with intervals."""
+
+import re
+from collections.abc import Sequence
+from html import escape
+
+from ctxvision.evaluation import findings
+from ctxvision.evaluation.records import Record, select
+from ctxvision.evaluation.report_charts import FAMILIES, chart_along, chart_of_family, reliability_chart
+from ctxvision.evaluation.report_tables import (
+    cells,
+    method_name,
+    methods_of,
+    table,
+    table_along,
+    table_of_differences,
+    table_of_methods,
+)
+from ctxvision.evaluation.suite_findings import finding_of
+from ctxvision.evaluation.suites import SUITES
+
+# Title, and what a reader must know of its rows.
+ABOUT = {
+    "table1": (
+        "Accuracy (Table 1)",
+        "<b>multimodal</b>: what the ConvNet sees and the predicted phrases. <b>no label words</b>: the same, "
+        "queries that hold a word of the label left out. <b>shuffled phrases</b>: the same, phrases of another "
+        "picture. <b>relative gain</b>: multimodal over visual only. A percentage such as 10% is the share of the "
+        "labelled pictures that the visual encoder was pre-trained on.",
+    ),
+    "table2": (
+        "Size of the vocabulary (Table 2)",
+        "<b>small</b>: only phrases that were softmax classes of the phrase generator can be found; the others: "
+        "every phrase with a prototype.",
+    ),
+    "bottleneck": ("Words beside the 64-d bottleneck", "<b>64-d</b>: the query embedding itself as context."),
+    "fusion": ("How picture and phrases meet", ""),
+    "multi-label": ("Several labels a picture", ""),
+    "few-shot": ("Few labelled pictures", "<b>shots</b>: labelled pictures of each label."),
+    "zero-shot": ("No labelled pictures", ""),
+    "open-vocabulary": ("The phrases themselves", ""),
+    "text-encoder": ("The text encoder", ""),
+    "calibration": (
+        "Calibration",
+        "On the diagonal, what is said with 70% confidence is right in 70% of the pictures.",
+    ),
+    "deletion": (
+        "Do explanations hold?",
+        "The probability of the first label falls when phrases are removed: those with the largest share first, or "
+        "others at random. On the head that ranked them the first phrase's fall is its share by definition; "
+        "<b>other head</b> is the test: ranked by the run's classifier, measured on heads of other seeds.",
+    ),
+    "knowledge": (
+        "What phrases know beyond label names",
+        "<b>no label words</b>, <b>label words only</b>: multimodal with phrases of which none, or each, holds a "
+        "word of a label. <b>oracle</b>: multimodal with the picture's true queries, the upper bound.",
+    ),
+}
+NOT_COMPARABLE = {"deletion", "open-vocabulary"}
+OWN_SECTION = {"phrases", "answers"}
+PREFERRED = ("top1", "map")
+
+
+def suites_of(records: Sequence[Record]) -> list[str]:
+    """The suites that have a section here: in the order of `SUITES`, then others as they appear."""
+    there = dict.fromkeys(record.suite for record in records)
+    known = [name for name in SUITES if name in there]
+    return known + [name for name in there if name not in SUITES and name not in OWN_SECTION]
+
+
+def title_of(suite: str) -> str:
+    """What its section is called."""
+    return ABOUT.get(suite, (suite, ""))[0]
+
+
+def section(suite: str, records: Sequence[Record]) -> str:
+    """The whole section, of the suite's own records."""
+    found, note = finding_of(suite, records), ABOUT.get(suite, ("", ""))[1]
+    lines = findings.opening(records) if suite == "table1" else [found.text] if found else []
+    parts = [f'<h2 id="{escape(suite)}">{escape(title_of(suite))}</h2>']
+    parts += [f"<p>{escape(unbroken(' '.join(lines)))}</p>"] if lines else []
+    parts += [f'<p class="note">{note}</p>'] if note else []
+    charts: list[str] = []
+    tables: list[str] = []
+    folded: list[str] = []
+    for split in [*findings.splits_of(records), None]:
+        here = select(records, split=split)
+        plain = [record for record in here if _is_plain(record)]
+        for axis, group in _by_axis(suite, plain):
+            if axis is None:
+                tables.append(table_of_methods(group, suite not in NOT_COMPARABLE))
+            else:
+                # A single line is a chart rather than a table.
+                lone = suite != "table1" and len(methods_of(group)) == 1
+                (folded if lone else tables).append(table_along(group, axis))
+                metrics = [m for m in PREFERRED if select(group, metric=m)] or [group[0].metric]
+                charts.append(chart_along(group, metrics[0], axis))
+        charts += [chart_of_family(here, one) for one in FAMILIES if any(_family(r) == one for r in here)]
+        charts.append(reliability_chart(here) if split else "")
+    parts.append(f'<div class="tables">{"".join(tables)}</div>')
+    if any(charts):
+        parts.append(f'<div class="charts">{"".join(charts)}</div>')
+    parts += [_folded("The charts' values", "".join(folded))]
+    parts += [_folded("Differences with their intervals", table_of_differences(records))]
+    parts += [_folded("By label", _by_label(records))]
+    return "".join(parts)
+
+
+def unbroken(text: str) -> str:
+    """A number keeps its spread on its line."""
+    return (
+        text.replace(" ± ", "\u00a0±\u00a0")
+        .replace(" to +", "\u00a0to\u00a0+")
+        .replace(" to −", "\u00a0to\u00a0−")
+    )
+
+
+def _is_plain(record: Record) -> bool:
+    metric = record.metric
+    return not ("/" in metric or "_over_" in metric or metric == "p_value" or re.match(r"bin\d+_", metric))
+
+
+def _family(record: Record) -> str:
+    """ "precision_at_recall" of "precision_at_recall/0.05"; "" for a metric that stands alone."""
+    return record.metric.rpartition("/")[0] and record.metric.partition("/")[0]
+
+
+def _by_axis(suite: str, records: Sequence[Record]) -> list[tuple[str | None, list[Record]]]:
+    """Records in groups of methods that vary along the same axis; None is for those that vary along none."""
+    groups: dict[str | None, list[Record]] = {}
+    for method in methods_of(records):
+        own = select(records, method=method)
+        varying = [
+            axis
+            for axis in ("shots", "vocabulary", "fraction")
+            if len({getattr(r, axis) for r in own} - {None}) > 1
+        ]
+        axis = varying[0] if varying else "fraction" if suite == "table1" else None
+        groups.setdefault(axis, []).extend(own)
+    return list(groups.items())
+
+
+def _by_label(records: Sequence[Record]) -> str:
+    """Metrics named `METRIC/LABEL`: a table of labels for each split."""
+    tables = []
+    for split in findings.splits_of(records):
+        here = [r for r in select(records, split=split) if _family(r) and _family(r) not in FAMILIES]
+        methods, body = methods_of(here), []
+        for metric in sorted({record.metric for record in here}):
+            own = select(here, metric=metric)
+            rows = [
+                {"mean": sum(v) / len(v), "deviation": 0.0, "n": 1}
+                if (v := [r.value for r in select(own, method=m)])
+                else None
+                for m in methods
+            ]
+            body.append((metric.partition("/")[2], cells(rows, metric)))
+        if body:
+            names = list(map(method_name, methods))
+            tables.append(
+                table(
+                    f"<b>{escape(split)}</b>: {escape(here[0].metric.partition('/')[0])} in %",
+                    "label",
+                    names,
+                    [body],
+                )
+            )
+    return "".join(tables)
+
+
+def _folded(title: str, body: str) -> str:
+    return f"<details><summary>{title}</summary>{body}</details>" if body else ""
