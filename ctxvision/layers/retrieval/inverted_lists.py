@@ -45,18 +45,26 @@ class InvertedLists(tf.Module):
         seed: int = 0,
     ):
         super().__init__(name="inverted_lists")
-        num_lists = default_lists(len(ids)) if num_lists is None else num_lists
+        default = default_lists(len(ids))
+        num_lists = default if num_lists is None else num_lists
         check_setting("num_lists", num_lists, len(ids))
         check_setting("probes", probes)
-        capacity = math.ceil(PLACES_PER_ROW * len(ids) / num_lists)
-        centroids, lists = cluster(prototypes, ids, num_lists, capacity, seed)
+        # A place more in the default's lists: TensorFlow keeps its memory, which another number of lists, built by
+        # tuning when it is gone, then fits into.
+        places = PLACES_PER_ROW * len(ids) / num_lists
+        capacity = (
+            math.ceil(places) + 1
+            if num_lists == default
+            else max(math.floor(places), -(-len(ids) // num_lists))
+        )
         self.num_lists, self.capacity, self.num_rows = num_lists, capacity, len(ids)
         self.probes = min(probes, num_lists)
         # One empty list more, to fill up the last window of lists.
         dim, dtype = prototypes.shape[1], tf.as_dtype(prototypes.dtype)
-        self.centroids = tf.Variable(centroids, trainable=False, name="centroids")
-        self.ids = tf.Variable(tf.fill([num_lists + 1, capacity], -1), trainable=False, name="ids")
         self.rows = tf.Variable(tf.zeros([num_lists + 1, capacity, dim], dtype), trainable=False, name="rows")
+        self.ids = tf.Variable(tf.fill([num_lists + 1, capacity], -1), trainable=False, name="ids")
+        centroids, lists = cluster(prototypes, ids, num_lists, capacity, seed)
+        self.centroids = tf.Variable(centroids, trainable=False, name="centroids")
 
         order = np.argsort(lists, kind="stable")
         sizes = np.bincount(lists, minlength=num_lists)

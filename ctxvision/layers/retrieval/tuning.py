@@ -1,5 +1,6 @@
 """Settings of an approximate search, chosen by measurement against exact search."""
 
+import gc
 import math
 import time
 from typing import TYPE_CHECKING, Any
@@ -67,7 +68,9 @@ def tune(
 
 
 def _rebuild(retrieval: "PrototypeRetrieval", rows: SupportedRows, ids: np.ndarray, **settings: int) -> None:
-    del retrieval._parts.search  # two need not fit in memory, and a module keeps what is merely set to None
+    # Two need not fit in memory. A module keeps what is merely set to None; functions that measured it are in cycles.
+    del retrieval._parts.search
+    gc.collect()
     retrieval._parts.search = retrieval._build_search(rows, ids, **settings)
 
 

@@ -135,10 +135,10 @@ def test_takes_rows_into_free_places_of_near_lists():
 
 def test_takes_no_more_rows_than_there_are_places():
     rows = unit(np.random.default_rng(0).normal(size=(20, 2)))
-    search = InvertedLists(rows, np.arange(20), num_lists=4, probes=4)  # 8 places each: 12 are free
+    search = InvertedLists(rows, np.arange(20), num_lists=4, probes=4)  # 7 places each: 8 are free
     new = unit(np.random.default_rng(1).normal(size=(15, 2)))
     placed = search.take_in(np.arange(20, 35, dtype=np.int32), new)
-    assert placed.sum() == 12
+    assert placed.sum() == 8
     assert sorted(held(search)) == [*range(20), *(20 + np.flatnonzero(placed)).tolist()]
     assert not search.take_in(np.array([99], np.int32), new[:1]).any()
     assert (search.ids.numpy()[-1] == -1).all()  # the list that fills up windows stays empty
