@@ -193,3 +193,43 @@ def test_arguments_below_1(name):
 
 def test_float32_under_a_mixed_policy():
     assert small(dtype="mixed_bfloat16")(tf.constant(["fox"])).dtype == tf.float32
+
+
+def test_layer_contract_with_character_ngrams():
+    layer = small(character_ngrams=6)
+    check_layer(layer, tf.constant(["red fox", "", "Fox"]), fresh_process_imports=FRESH)
+
+
+def test_characters_come_after_words():
+    def hashed(*ngrams):
+        return [int(i) + 1 for i in tf.strings.to_hash_bucket_fast(list(ngrams), 1000)]
+
+    layer = small(hash_buckets=1000, max_ngrams=3, character_ngrams=5)
+    ids = layer.ngram_ids(tf.constant([["Fox é"], ["a b"], [""], ["badger"]]))
+    assert ids.shape == (4, 1, 8) and ids.dtype == tf.int32
+    assert ids[:, 0].numpy().tolist() == [
+        hashed("fox", "é", "fox é", "#<fo", "#fox", "#ox>", "#<é>") + [0],
+        hashed("a", "b", "a b", "#<a>", "#<b>") + [0, 0, 0],
+        [0] * 8,
+        hashed("badger") + [0, 0] + hashed("#<ba", "#bad", "#adg", "#dge", "#ger"),
+    ]
+
+
+def test_a_misspelt_word_lies_near_with_character_ngrams_alone():
+    words = tf.constant(["butterfly", "buterfly", "hedgehog"])
+    for characters, lowest, highest in ((0, -0.3, 0.3), (20, 0.4, 0.99)):
+        layer = small(dim=200, hash_buckets=5000, character_ngrams=characters)
+        encoded = layer(words).numpy()
+        assert lowest < encoded[0] @ encoded[1] < highest
+        assert abs(encoded[0] @ encoded[2]) < 0.3
+
+
+def test_bytes_that_are_not_utf8_have_characters():
+    assert np.linalg.norm(small(character_ngrams=4)(tf.constant([b"\xff\xfe fox"]))) == pytest.approx(
+        1, abs=1e-6
+    )
+
+
+def test_character_ngrams_below_0():
+    with pytest.raises(ValueError, match="character_ngrams must be at least 0, got -1"):
+        small(character_ngrams=-1)
