@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import tf_keras as keras
 
 from ctxvision.evaluation.features import Features, short_name
 from ctxvision.evaluation.kept import Kept
@@ -26,10 +27,15 @@ class Heads:
 
     def __init__(self, features: Features, suite: str, total: int):
         self.features, self.suite, self._total, self._done = features, suite, total, 0
-        self._kept = Kept(features.run, suite)
 
     def ranks(
-        self, name: str, inputs: Callable[[str], Sequence[np.ndarray]], seed: int, **fusion: Any
+        self,
+        name: str,
+        inputs: Callable[[str], Sequence[np.ndarray]],
+        seed: int,
+        suite: str | None = None,
+        train: Callable[..., keras.Model] = train_head,
+        **fusion: Any,
     ) -> Ranks:
         """Trains a head on `train`, and finds the true label's place on every test split.
 
@@ -37,6 +43,8 @@ class Heads:
             name: of the head, without the seed; part of a file name.
             inputs: a split to its features, one array a modality.
             seed: of the head.
+            suite: that measures the same head by this name, by default this one: what either has measured is taken.
+            train: with the arguments and the result of `train_head`.
             **fusion: arguments of `ContextFusion`.
         """
         run = self.features.run
@@ -45,15 +53,13 @@ class Heads:
 
         def measure() -> Ranks:
             labels = self.features.labels("train")
-            head = train_head(
-                inputs("train"), labels, len(run.data.labels), run.config.head_steps, seed, **fusion
-            )
+            head = train(inputs("train"), labels, len(run.data.labels), run.config.head_steps, seed, **fusion)
             return {
                 split: ranks_of(probabilities_of(head, inputs(split)), self.features.labels(split))
                 for split in run.data.test_splits
             }
 
-        return self._kept.arrays(f"{name}-seed{seed}", measure)
+        return Kept(run, suite or self.suite).arrays(f"{name}-seed{seed}", measure)
 
     def accuracy(self, ranks: Ranks, **keys: Any) -> list[Record]:
         """Records `top1` and `top5` of one head on every split."""
@@ -71,11 +77,19 @@ class Heads:
             over: name of the base's method.
             **keys: of the records.
         """
+        return self.mean_gain([ranks], [base], over, **keys)
+
+    def mean_gain(
+        self, ranks: Sequence[Sequence[Ranks]], base: Sequence[Sequence[Ranks]], over: str, **keys: Any
+    ) -> list[Record]:
+        """As `gain`, averaged over several settings, such as fractions: `ranks[setting][seed]`, and `base` alike."""
         records = []
-        for split in ranks[0]:
-            right = np.stack([(one[split] < 1).astype(float) for one in ranks])
-            interval = paired_interval(right - np.stack([one[split] < 1 for one in base]))
-            ends = zip(("", "_low", "_high"), interval, strict=True)
+        for split in ranks[0][0]:
+            right, of_base = (
+                np.mean([[one[split] < 1 for one in seeds] for seeds in found], axis=0)
+                for found in (ranks, base)
+            )
+            ends = zip(("", "_low", "_high"), paired_interval(right - of_base), strict=True)
             records += [
                 self._record(split, metric=f"top1_over_{over}{end}", value=value, **keys)
                 for end, value in ends

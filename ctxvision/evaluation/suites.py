@@ -2,16 +2,22 @@
 
 from collections.abc import Callable
 
+from ctxvision.evaluation.bottleneck import bottleneck
 from ctxvision.evaluation.deletion import deletion
+from ctxvision.evaluation.fusion import fusion
 from ctxvision.evaluation.knowledge import knowledge
 from ctxvision.evaluation.records import Record
 from ctxvision.evaluation.table1 import table1
+from ctxvision.evaluation.table2 import table2
 from ctxvision.training.progress import Progress
 from ctxvision.training.run import Run
 
 # From a run, where progress is shown, and the number of seeds to the suite's records.
 SUITES: dict[str, Callable[[Run, Progress, int], list[Record]]] = {
     "table1": table1,
+    "table2": table2,
+    "bottleneck": bottleneck,
+    "fusion": fusion,
     "deletion": deletion,
     "knowledge": knowledge,
 }

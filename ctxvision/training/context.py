@@ -7,6 +7,8 @@ from ctxvision.layers import ContextPooling, DualEncoderText
 from ctxvision.prototypes import PhraseTable
 from ctxvision.training.run import Run
 
+BATCH_SIZE = 1024
+
 
 def contexts(
     run: Run, split: str, k: int, weighting: str, table: PhraseTable | None = None
@@ -24,13 +26,29 @@ def contexts(
         float32 [N, text_dim] contexts, and int32 [N, k] row numbers in the table of the phrases behind them.
     """
     table = table or run.phrase_table
-    retrieval, pooling = run.retrieval(k, table=table), ContextPooling(weighting)
-    text = DualEncoderText(run.config.text_dim)
-    text.fold(np.asarray(table.text_embeddings))
-    embeddings = run.query_embeddings(split)
+    ids, scores = nearest_phrases(run, split, k, table)
+    text, pooling = folded_text(run, table), ContextPooling(weighting)
+    rows = [slice(i, i + BATCH_SIZE) for i in range(0, len(ids), BATCH_SIZE)]
+    parts = [pooling([text(tf.constant(ids[some])), tf.constant(scores[some])]) for some in rows]
+    return np.concatenate(parts), ids
 
-    parts = []
-    for start in range(0, len(embeddings), 1024):
-        found = retrieval(tf.constant(embeddings[start : start + 1024]))
-        parts.append((pooling([text(found.ids), found.scores]), found.ids))
-    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+def nearest_phrases(
+    run: Run, split: str, k: int, table: PhraseTable | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The phrases of every picture of a split, found exactly, nearest first.
+
+    Returns:
+        int32 [N, k] row numbers in the table, -1 where there is none, and their float32 [N, k] scores.
+    """
+    retrieval, embeddings = run.retrieval(k, table=table), run.query_embeddings(split)
+    starts = range(0, len(embeddings), BATCH_SIZE)
+    found = [retrieval(tf.constant(embeddings[i : i + BATCH_SIZE])) for i in starts]
+    return np.concatenate([one.ids for one in found]), np.concatenate([one.scores for one in found])
+
+
+def folded_text(run: Run, table: PhraseTable | None = None) -> DualEncoderText:
+    """A frozen layer from row numbers of the table, by default the run's own, to their text embeddings."""
+    layer = DualEncoderText(run.config.text_dim, trainable=False)
+    layer.fold(np.asarray((table or run.phrase_table).text_embeddings))
+    return layer

@@ -45,7 +45,7 @@ def train_head(
     inputs = [keras.Input(part.shape[1:]) for part in features]
     head = keras.Model(inputs, ContextFusion(num_labels, seed=seed, name="context_fusion", **fusion)(inputs))
     head.compile(cosine_adamw(1e-3, steps, weight_decay=0.05), "sparse_categorical_crossentropy")
-    head.fit(_batches(features, targets, steps, seed), verbose=0)
+    head.fit(batches(features, targets, steps, seed), verbose=0)
     return head
 
 
@@ -56,7 +56,7 @@ def probabilities_of(head: keras.Model, features: Sequence[np.ndarray]) -> np.nd
     return np.concatenate(parts)
 
 
-def _batches(features: Sequence[np.ndarray], labels: np.ndarray, steps: int, seed: int) -> tf.data.Dataset:
+def batches(features: Sequence[np.ndarray], labels: np.ndarray, steps: int, seed: int) -> tf.data.Dataset:
     """`steps` batches, each pass over the rows in a new order."""
     rng = np.random.default_rng(seed)
     passes = -(-steps * BATCH_SIZE // len(labels))

@@ -1,0 +1,53 @@
+"""Suite `bottleneck`: what words add to the query embedding that they were found by (section 4.4)."""
+
+import functools
+
+import numpy as np
+
+from ctxvision.evaluation.features import Features
+from ctxvision.evaluation.heads import Heads
+from ctxvision.evaluation.records import Record
+from ctxvision.training.progress import Progress
+from ctxvision.training.run import Run
+
+FRACTION = 0.2
+METHODS = ("visual_only", "visual_text", "visual_bottleneck", "visual_text_bottleneck")
+# Method, and what it is compared with.
+GAINS = (
+    ("visual_text", "visual_only"),
+    ("visual_bottleneck", "visual_only"),
+    ("visual_text_bottleneck", "visual_only"),
+    ("visual_text_bottleneck", "visual_bottleneck"),
+    ("visual_text_bottleneck", "visual_text"),
+    ("visual_text", "visual_bottleneck"),
+)
+
+
+def bottleneck(run: Run, progress: Progress, seeds: int) -> list[Record]:
+    """Trains heads over what the ConvNet sees, the context, and the 64-d bottleneck, at 20% of visual pre-training.
+
+    `visual_text` is the multimodal model; `visual_text_bottleneck` is given all three.
+
+    Returns:
+        `top1` and `top5`, 0..1, of each head; for each pair of `GAINS` `top1_over_BASE` with the ends of its interval.
+    """
+    features = Features(run, progress)
+    heads = Heads(features, "bottleneck", total=len(METHODS) * seeds)
+    found, records = {}, []
+    for method in METHODS:
+        inputs = functools.partial(_inputs_of, features, method)
+        found[method] = [heads.ranks(method, inputs, seed) for seed in range(seeds)]
+        for seed, ranks in enumerate(found[method]):
+            records += heads.accuracy(ranks, method=method, fraction=FRACTION, seed=seed)
+    for method, base in GAINS:
+        records += heads.gain(found[method], found[base], base, method=method, fraction=FRACTION)
+    return records
+
+
+def _inputs_of(features: Features, method: str, split: str) -> list[np.ndarray]:
+    inputs = [features.visual(split, FRACTION)]
+    if "text" in method:
+        inputs.append(features.context(split))
+    if "bottleneck" in method:
+        inputs.append(features.bottleneck(split))
+    return inputs

@@ -1,0 +1,110 @@
+"""Suite `fusion`: how modalities meet, how many phrases there are, and how they are weighted (sections 3.3, 3.5)."""
+
+import bisect
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ctxvision.evaluation.features import Context, Features
+from ctxvision.evaluation.heads import Heads, Ranks
+from ctxvision.evaluation.records import Record
+from ctxvision.layers import ContextFusion
+from ctxvision.training.attention_head import train_attention_head
+from ctxvision.training.context import folded_text, nearest_phrases
+from ctxvision.training.progress import Progress
+from ctxvision.training.run import Run
+
+FUSIONS = ("concat", "mlb", "mutan")
+COUNTS = (1, 3, 5, 10)
+# The method's own.
+COUNT = 3
+MUTAN_RANK = 5
+
+
+def fusion(run: Run, progress: Progress, seeds: int) -> list[Record]:
+    """Trains multimodal heads at the smallest fraction, where context has most to say, that differ in one thing.
+
+    `concat`, `mlb` and `mutan` have as many parameters each, and the context of the run's classifier. `uniform@K` is
+    the plain average of K phrases under concatenation, left out where the vocabulary has fewer. `uniform`,
+    `similarity` and `attention` weigh as many phrases as the run's classifier takes.
+
+    Returns:
+        `top1` and `top5`, 0..1, of each head; `parameters` of the three fusions; `top1_over_concat`,
+        `top1_over_uniform@3` and `top1_over_uniform` with the ends of their intervals.
+    """
+    features = Features(run, progress)
+    fraction, chosen = min(run.config.fractions), features.chosen
+    counts = [k for k in COUNTS if k <= run.num_retrievable()]
+    heads = Heads(features, "fusion", total=seeds * (len(FUSIONS) + len(counts) + 3))
+    found: dict[str, list[Ranks]] = {}
+
+    def measure(method: str, context: Context, **fusion: Any) -> None:
+        def inputs(split: str) -> list[np.ndarray]:
+            return [features.visual(split, fraction), features.context(split, context)]
+
+        # The same head is measured once, whatever it is called.
+        own = f"{context.weighting}@{context.k}" if fusion.get("fusion", "concat") == "concat" else method
+        found[method] = [heads.ranks(own, inputs, seed, **fusion) for seed in range(seeds)]
+
+    dims = [part.shape[1] for part in (features.visual("train", fraction), features.context("train"))]
+    arguments = equal_budgets(dims, len(run.data.labels))
+    for method, fusion_arguments in arguments.items():
+        measure(method, chosen, **fusion_arguments)
+    for k in counts:
+        measure(f"uniform@{k}", chosen._replace(k=k, weighting="uniform"))
+    for weighting in ("uniform", "similarity"):
+        measure(weighting, chosen._replace(weighting=weighting))
+
+    @functools.cache
+    def phrases(split: str) -> list[np.ndarray]:
+        return [features.visual(split, fraction), *nearest_phrases(run, split, chosen.k)]
+
+    train = functools.partial(train_attention_head, text=folded_text(run))
+    found["attention"] = [heads.ranks("attention", phrases, seed, train=train) for seed in range(seeds)]
+
+    records = []
+    for method, ranks in found.items():
+        for seed, one in enumerate(ranks):
+            records += heads.accuracy(one, method=method, fraction=fraction, seed=seed)
+    gains = [*((f, "concat") for f in FUSIONS), *((f"uniform@{k}", f"uniform@{COUNT}") for k in counts)]
+    for method, base in [*gains, ("similarity", "uniform"), ("attention", "uniform")]:
+        if method != base and base in found:
+            records += heads.gain(found[method], found[base], base, method=method, fraction=fraction)
+    for method, fusion_arguments in arguments.items():
+        number = num_parameters(dims, num_labels=len(run.data.labels), **fusion_arguments)
+        records.append(
+            Record(suite="fusion", data=run.data_name, method=method, metric="parameters", value=number)
+        )
+    return records
+
+
+def equal_budgets(dims: Sequence[int], num_labels: int) -> dict[str, dict[str, Any]]:
+    """Arguments of `ContextFusion` for each fusion, such that all have as many parameters as concatenation.
+
+    MLB's rank is set, and the width of MUTAN's stages, at rank 5.
+
+    Args:
+        dims: widths of the two modalities.
+        num_labels: L.
+    """
+    budget = num_parameters(dims, num_labels=num_labels)
+
+    def fitted(argument: str, **fixed: Any) -> dict[str, Any]:
+        def count(value: int) -> int:
+            return num_parameters(dims, num_labels=num_labels, **fixed, **{argument: value})
+
+        return {**fixed, argument: bisect.bisect_left(range(1, 512), budget, key=count) + 1}
+
+    mlb = fitted("rank", fusion="mlb")
+    mutan = fitted("hidden", fusion="mutan", rank=MUTAN_RANK)
+    return {"concat": {"fusion": "concat"}, "mlb": mlb, "mutan": mutan}
+
+
+def num_parameters(dims: Sequence[int], **arguments: Any) -> int:
+    """Of `ContextFusion` with these arguments over modalities of these widths."""
+    layer = ContextFusion(**arguments)
+    layer([tf.zeros([1, dim]) for dim in dims])
+    return layer.count_params()

@@ -1,0 +1,89 @@
+"""Suite `table2`: does a larger output space than the one that was trained help (Table 2, section 4.5)?"""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from ctxvision.errors import InputError
+from ctxvision.evaluation.features import ALL, CLASSES, Context, Features
+from ctxvision.evaluation.heads import Heads, Ranks
+from ctxvision.evaluation.records import Record
+from ctxvision.evaluation.table1 import FRACTIONS
+from ctxvision.training.progress import Progress
+from ctxvision.training.run import Run
+
+POINTS = 10
+
+
+def table2(run: Run, progress: Progress, seeds: int, fractions: Sequence[float] = FRACTIONS) -> list[Record]:
+    """Compares phrases out of the softmax classes alone (`_small`) with phrases out of all prototypes.
+
+    Each of `text_only` and `multimodal` is trained and measured with either vocabulary, at every fraction of visual
+    pre-training. `text_only_curve` is text alone over the most searched phrases, at ten sizes in equal ratios from
+    the number of phrases a picture has up to all.
+
+    Returns:
+        `top1` and `top5`, 0..1, of each head, `vocabulary` being the phrases that could be retrieved; of both
+        methods `top1_over_METHOD_small` with the ends of its interval, at every fraction and averaged over them
+        (fraction None).
+
+    Raises:
+        InputError: there are no phrases beyond the softmax classes.
+    """
+    features = Features(run, progress)
+    small, large = _size(features, CLASSES), _size(features, ALL)
+    if small == large:
+        raise InputError(
+            f"vocabulary must hold phrases beyond the softmax classes for table2, got {large} phrases that are all "
+            "classes: lower min_phrase_count or raise min_class_count, or add phrases."
+        )
+    sizes = curve_sizes(features.chosen.k, large)
+    heads = Heads(features, "table2", total=seeds * (2 * (len(fractions) + 1) + len(sizes)))
+    records: list[Record] = []
+
+    def ranks_of(method: str, context: Context, fraction: float | None, name: str) -> list[Ranks]:
+        def inputs(split: str) -> list[np.ndarray]:
+            visual = [] if fraction is None else [features.visual(split, fraction)]
+            return [*visual, features.context(split, context)]
+
+        # Over all prototypes these are heads of Table 1.
+        suite = "table1" if context == features.chosen else None
+        return [heads.ranks(name, inputs, seed, suite) for seed in range(seeds)]
+
+    for method in ("text_only", "multimodal"):
+        found: dict[str, list[list[Ranks]]] = {}
+        for vocabulary, size, suffix in ((CLASSES, small, "_small"), (ALL, large, "")):
+            context = features.chosen._replace(vocabulary=vocabulary)
+            for fraction in fractions:
+                sees = method == "multimodal"
+                name = f"{method}{suffix}" + (f"-{fraction:g}" if sees else "")
+                ranks = ranks_of(method, context, fraction if sees else None, name)
+                found.setdefault(suffix, []).append(ranks)
+                records += _accuracies(heads, ranks, method + suffix, fraction, size)
+        gain = functools.partial(heads.mean_gain, over=f"{method}_small", method=method, vocabulary=large)
+        for number, fraction in enumerate(fractions):
+            records += gain([found[""][number]], [found["_small"][number]], fraction=fraction)
+        records += gain(found[""], found["_small"])
+    for size in sizes:
+        context = features.chosen._replace(vocabulary=size)
+        ranks = ranks_of("text_only_curve", context, None, f"text_only_curve-{size}")
+        records += _accuracies(heads, ranks, "text_only_curve", None, size)
+    return records
+
+
+def curve_sizes(smallest: int, largest: int) -> list[int]:
+    """At most ten whole numbers in equal ratios, rising, with both ends."""
+    return sorted({round(size) for size in np.geomspace(smallest, largest, POINTS)})
+
+
+def _size(features: Features, vocabulary: str) -> int:
+    table = features.table(vocabulary)
+    return 0 if table is None else features.run.num_retrievable(table)
+
+
+def _accuracies(
+    heads: Heads, ranks: Sequence[Ranks], method: str, fraction: float | None, vocabulary: int
+) -> list[Record]:
+    keys = {"method": method, "fraction": fraction, "vocabulary": vocabulary}
+    return [record for seed, one in enumerate(ranks) for record in heads.accuracy(one, seed=seed, **keys)]
