@@ -12,6 +12,7 @@ UNITS = {
     "top1": "points of top-1",
     "top5": "points of top-5",
     "map": "points of mAP",
+    "recall@10": "points of recall@10",
     "recall_at_precision_80": "points of recall at 80% precision",
     "probability_fall": "points of probability",
 }

@@ -15,6 +15,12 @@ STYLES = {
     "text_only": 2,
     "shuffled_phrases": 3,
     "multimodal_no_label_words": 4,
+    "multimodal_linear_probe": 0,
+    "linear_probe": 1,
+    "first_on_other_head": 0,
+    "random_on_other_head": 1,
+    "calibrated": 0,
+    "uncalibrated": 2,
 }
 ACROSS = {
     "fraction": "share of the labelled pictures (logarithmic)",
@@ -71,8 +77,8 @@ def chart_of_family(records: Sequence[Record], family: str) -> str:
 
 def reliability_chart(records: Sequence[Record]) -> str:
     """Accuracy against confidence of one split by method, bins that hold pictures; on the diagonal is what is true."""
-    series = [Series("what it says", [(0.0, 0.0), (1.0, 100.0)], 1)]
-    for style, method in enumerate(methods_of(records)):
+    series = [Series("perfect", [(0.0, 0.0), (1.0, 100.0)], 1)]
+    for method in methods_of(records):
         found = {
             row["metric"]: row["mean"] for row in summary(select(records, method=method), by=("metric",))
         }
@@ -81,7 +87,7 @@ def reliability_chart(records: Sequence[Record]) -> str:
         ]
         points = [(found[f"{one}_confidence"], 100 * found[f"{one}_accuracy"]) for one in bins]
         if points:
-            series.append(Series(method_name(method), sorted(points), (2, 0, 3, 4, 5)[style % 5]))
+            series.append(Series(method_name(method), sorted(points), _styles(records)[method]))
     if len(series) == 1:
         return ""
     ticks = [(x / 4, f"{25 * x}%") for x in range(5)]

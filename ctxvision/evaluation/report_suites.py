@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from html import escape
 
 from ctxvision.evaluation import findings
-from ctxvision.evaluation.records import Record, select
+from ctxvision.evaluation.records import Record, select, summary
 from ctxvision.evaluation.report_charts import FAMILIES, chart_along, chart_of_family, reliability_chart
 from ctxvision.evaluation.report_tables import (
     cells,
     method_name,
     methods_of,
+    metric_name,
     table,
     table_along,
     table_of_differences,
@@ -95,14 +96,15 @@ def section(suite: str, records: Sequence[Record]) -> str:
                 (folded if lone else tables).append(table_along(group, axis))
                 metrics = [m for m in PREFERRED if select(group, metric=m)] or [group[0].metric]
                 charts.append(chart_along(group, metrics[0], axis))
-        charts += [chart_of_family(here, one) for one in FAMILIES if any(_family(r) == one for r in here)]
+        parted = _in_one_setting(here)
+        charts += [chart_of_family(parted, one) for one in FAMILIES if any(_family(r) == one for r in parted)]
         charts.append(reliability_chart(here) if split else "")
     parts.append(f'<div class="tables">{"".join(tables)}</div>')
     if any(charts):
         parts.append(f'<div class="charts">{"".join(charts)}</div>')
     parts += [_folded("The charts' values", "".join(folded))]
     parts += [_folded("Differences with their intervals", table_of_differences(records))]
-    parts += [_folded("By label", _by_label(records))]
+    parts += [_folded("In parts", _in_parts(records))]
     return "".join(parts)
 
 
@@ -125,6 +127,13 @@ def _family(record: Record) -> str:
     return record.metric.rpartition("/")[0] and record.metric.partition("/")[0]
 
 
+def _in_one_setting(records: Sequence[Record]) -> list[Record]:
+    """Metrics of several parts, at the smallest fraction."""
+    found = [record for record in records if _family(record)]
+    fractions = findings.fractions_of(found)
+    return select(found, fraction=fractions[0]) if fractions else found
+
+
 def _by_axis(suite: str, records: Sequence[Record]) -> list[tuple[str | None, list[Record]]]:
     """Records in groups of methods that vary along the same axis; None is for those that vary along none."""
     groups: dict[str | None, list[Record]] = {}
@@ -140,31 +149,23 @@ def _by_axis(suite: str, records: Sequence[Record]) -> list[tuple[str | None, li
     return list(groups.items())
 
 
-def _by_label(records: Sequence[Record]) -> str:
-    """Metrics named `METRIC/LABEL`: a table of labels for each split."""
+def _in_parts(records: Sequence[Record]) -> str:
+    """Metrics named `METRIC/PART`, such as a label: a table for each metric and split, a row for each part."""
     tables = []
     for split in findings.splits_of(records):
-        here = [r for r in select(records, split=split) if _family(r) and _family(r) not in FAMILIES]
-        methods, body = methods_of(here), []
-        for metric in sorted({record.metric for record in here}):
-            own = select(here, metric=metric)
-            rows = [
-                {"mean": sum(v) / len(v), "deviation": 0.0, "n": 1}
-                if (v := [r.value for r in select(own, method=m)])
-                else None
-                for m in methods
-            ]
-            body.append((metric.partition("/")[2], cells(rows, metric)))
-        if body:
-            names = list(map(method_name, methods))
-            tables.append(
-                table(
-                    f"<b>{escape(split)}</b>: {escape(here[0].metric.partition('/')[0])} in %",
-                    "label",
-                    names,
-                    [body],
-                )
-            )
+        here = _in_one_setting(select(records, split=split))
+        for family in dict.fromkeys(_family(record) for record in here):
+            own = [record for record in here if _family(record) == family]
+            if not family or family in FAMILIES:
+                continue
+            methods, body = methods_of(own), []
+            for metric in dict.fromkeys(record.metric for record in own):
+                rows = {row["method"]: row for row in summary(select(own, metric=metric), by=("method",))}
+                part = metric.partition("/")[2].replace("_", " ")
+                body.append((part, cells([rows.get(method) for method in methods], metric)))
+            share = f", at {findings.percent(own[0].fraction)}" if own[0].fraction else ""
+            caption = f"<b>{escape(split)}</b>: {escape(metric_name(family))} in %{share}"
+            tables.append(table(caption, "of", list(map(method_name, methods)), [body]))
     return "".join(tables)
 
 

@@ -11,6 +11,7 @@ from ctxvision.evaluation.records import Record, select, summary
 # The methods' order in tables, their names there, and what a chart's line wears (see `svg.Series`).
 METHODS = {
     "visual_only": "visual only",
+    "multimodal_long_tailed": "multimodal, long tail",
     "multimodal_small": "multimodal, small",
     "multimodal": "multimodal",
     "text_only_small": "text only, small",
@@ -38,13 +39,14 @@ METRICS = {
     "map": "mAP",
     "recall_at_precision_80": "recall at 80% precision",
     "ece": "calibration error",
-    "mrr": "mean reciprocal rank",
+    "mrr@10": "MRR@10",
+    "semantic_iou": "semantic IoU",
     "probability_fall": "fall of probability",
     "precision_at_recall": "precision",
     "gain_count_spearman": "Spearman of gain and count",
 }
 LOWER_IS_BETTER = {"ece"}
-PLAIN_NUMBERS = {"gain_count_spearman", "parameters"}
+PLAIN_NUMBERS = {"gain_count_spearman", "parameters", "temperature"}
 AXIS_NAMES = {"fraction": "share", "shots": "shots", "vocabulary": "vocabulary"}
 
 

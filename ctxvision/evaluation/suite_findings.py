@@ -57,6 +57,10 @@ CLAIMS = {
     ],
     "multi-label": [Claim("context", "multimodal", "map_over_visual_only")],
     "few-shot": [Claim("context", "multimodal_linear_probe", "top1_over_linear_probe")],
+    "text-encoder": [
+        Claim("reading characters as well", "character_ngrams", "recall@10_over_attention"),
+        Claim("training in all languages", "language_agnostic", "recall@10_over_attention"),
+    ],
     "knowledge": [
         Claim("context without label words", "multimodal_no_label_words", "top1_over_visual_only"),
         Claim("context of the true queries (upper bound)", "oracle", "top1_over_visual_only", decides=False),
@@ -144,11 +148,19 @@ def _means(records: Sequence[Record], metric: str) -> dict[tuple[str, str], floa
 
 
 def _multi_label(records: Sequence[Record]) -> str:
+    told = []
     found = _means(records, "gain_count_spearman")
-    if not found:
-        return ""
-    listed = ", ".join(f"{value:+.2f} on {split}".replace("-", "−") for (split, _), value in found.items())
-    return f"Spearman's correlation of a label's gain with its number of pictures: {listed} (below 0: rare labels gain more)."
+    if found:
+        listed = " and ".join(f"{value:+.2f} on {split}" for (split, _), value in found.items())
+        told.append(
+            f"With long-tailed counts, the rank correlation of a label's gain with its count is "
+            f"{listed.replace('-', '−')} (below 0: rare labels gain more)."
+        )
+    rule = [_means(records, name) for name in ("trainable_labels", "trainable_positives")]
+    if all(rule):
+        number, least = (next(iter(values.values())) for values in rule)
+        told.append(f"mAP is over {number:.0f} labels with at least {least:.0f} pictures in train.")
+    return " ".join(told)
 
 
 def _zero_shot(records: Sequence[Record]) -> str:
@@ -164,34 +176,39 @@ def _zero_shot(records: Sequence[Record]) -> str:
 
 
 def _open_vocabulary(records: Sequence[Record]) -> str:
-    first, metrics = [], {record.metric for record in records}
-    depth = max((int(m[4:]) for m in metrics if re.fullmatch(r"hit@\d+", m) and m != "hit@1"), default=0)
-    for split in splits_of(records):
-        here = [record for record in records if record.split == split]
-        at_1, deeper = (list(_means(here, metric).values()) for metric in ("hit@1", f"hit@{depth}"))
-        if at_1:
-            more = f", one of the first {depth} for {percent(round(deeper[0], 3))}" if deeper else ""
-            first.append(f"{percent(round(at_1[0], 3))} of {split}{more}")
-    return f"The first phrase is a true query for {'; '.join(first)}." if first else ""
+    own = select(records, method="phrase_generator")
+    depths = [int(r.metric[4:]) for r in own if re.fullmatch(r"hit@\d+", r.metric)]
+    if not depths:
+        return ""
+    first, deepest = (_means(own, f"hit@{depth}") for depth in (1, max(depths)))
+    told = [
+        f"{percent(round(value, 3))} of {split}, one of the first {max(depths)} for {percent(round(deepest[split, method], 3))}"
+        for (split, method), value in first.items()
+    ]
+    return f"The first phrase is a query of the picture, or of its label where it has none, for {'; '.join(told)}."
 
 
 def _text_encoder(records: Sequence[Record]) -> str:
-    found = [(method, value) for (_, method), value in _means(records, "recall@10").items()]
-    if not found:
-        return ""
+    found = [
+        (method, value)
+        for (_, method), value in _means(select(records, split="held_out"), "recall@10").items()
+    ]
     found.sort(key=lambda one: -one[1])
     listed = ", ".join(f"{method.replace('_', ' ')} {percent(round(value, 3))}" for method, value in found)
-    return f"The associated query is among the first 10 for: {listed}."
+    return f"The associated query is among the first 10 for: {listed}." if found else ""
 
 
 def _calibration(records: Sequence[Record]) -> str:
-    found = _means(records, "ece")
+    found, reached = _means(records, "ece"), _means(records, "precision_at_threshold")
     told = [
         f"from {found[split, 'uncalibrated']:.3f} to {found[split, 'calibrated']:.3f} on {split}"
         for split in splits_of(records)
         if (split, "uncalibrated") in found and (split, "calibrated") in found
     ]
-    return f"Calibration takes the expected calibration error {' and '.join(told)}." if told else ""
+    if told:
+        return f"A temperature takes the expected calibration error {' and '.join(told)}."
+    listed = " and ".join(f"{percent(round(value, 3))} on {split}" for (split, _), value in reached.items())
+    return f"Thresholds for 80% precision reach {listed}." if listed else ""
 
 
 MORE: dict[str, Callable[[Sequence[Record]], str]] = {

@@ -49,7 +49,8 @@ def line_chart(
     Returns:
         An `<svg>` element. Colours come from the page's classes `s0`..`s7`, `grid` and `whisker`.
     """
-    right = 14 + CHARACTER * max(len(one.name) for one in series)
+    # The first style is bold.
+    right = 14 + CHARACTER * max(len(one.name) * (1.0 if one.style else 1.1) for one in series)
     box = _Box(series, [x for x, _ in x_ticks], (40.0, 12.0, width - right, height - 26.0), log_x)
     parts = [
         f'<line class="grid" x1="{box.left:.1f}" x2="{box.right:.1f}" y1="{box.y(tick):.1f}" '

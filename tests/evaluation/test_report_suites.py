@@ -68,7 +68,7 @@ def test_a_smaller_calibration_error_is_the_better_one_and_reliability_has_its_d
             records += measured("calibration", "calibrated", f"bin{number:02}_{name}", value)
     html = section("calibration", records)
     assert "uncalibrated 20.0 calibrated ★ 10.0" in words(html) and "bin00" not in html
-    assert names_of_charts(html) == [["what it says", "calibrated"]]
+    assert names_of_charts(html) == [["perfect", "calibrated"]]
     line = re.findall(r'class="s0"><polyline points="([^"]*)"', html)[0]
     assert len(line.split()) == 2  # the empty bin is no point
 
@@ -87,9 +87,33 @@ def test_metrics_by_number_are_a_curve_and_by_label_a_folded_table():
     ]
     html = section("multi-label", records)
     assert names_of_charts(html) == [["visual only", "multimodal"]]
-    assert "7 &lt;up&gt;" in html.split("By label")[1] and "<up>" not in html
+    assert "7 &lt;up&gt;" in html.split("In parts")[1] and "<up>" not in html
     assert "−0.25" in words(html.split('class="charts"')[0])
     assert Tags(html).open == []
+
+
+def test_parts_are_shown_at_the_smallest_fraction_alone():
+    records = [
+        one
+        for fraction, value in ((1.0, 0.9), (0.1, 0.2))
+        for metric in ("ap/cat", "precision_at_recall/0.1", "precision_at_recall/0.9")
+        for one in measured("multi-label", "multimodal", metric, value, fraction=fraction)
+    ]
+    html = section("multi-label", records)
+    assert "ap in %, at 10% of multimodal cat 20.0" in words(html)
+    heights = re.findall(r'points="[\d.]+,([\d.]+) [\d.]+,([\d.]+)"', html)
+    assert len(heights) == 1 and heights[0][0] == heights[0][1]
+
+
+def test_parts_of_several_metrics_are_a_table_each():
+    records = [
+        one
+        for metric, value in (("hit@1/count_1-4", 0.25), ("hit@1/count_5+", 0.5), ("hit@3/count_1-4", 0.75))
+        for one in measured("open-vocabulary", "phrase_generator", metric, value)
+    ]
+    text = words(section("open-vocabulary", records))
+    assert "hit@1 in % of phrase generator count 1-4 25.0 count 5+ 50.0" in text
+    assert "hit@3 in % of phrase generator count 1-4 75.0" in text
 
 
 def test_what_belongs_to_no_split_is_a_table_of_plain_numbers():
