@@ -1,0 +1,202 @@
+"""Suite `few-shot`: a few labelled pictures a label, with and without context."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+
+from ctxvision.errors import InputError
+from ctxvision.evaluation.features import Features
+from ctxvision.evaluation.few_shot_methods import METHODS, Inputs, Method, Support
+from ctxvision.evaluation.heads import Heads, Ranks
+from ctxvision.evaluation.kept import Kept
+from ctxvision.evaluation.records import Record
+from ctxvision.metrics import ranks_of
+from ctxvision.training.progress import Progress
+from ctxvision.training.run import Run
+
+SHOTS = (1, 2, 5, 10, 20)
+LEAST_DRAWS = 5
+NEW_SHOTS = 5
+BASE = "linear_probe"
+
+
+def few_shot(run: Run, progress: Progress, seeds: int) -> list[Record]:
+    """Learns from draws of 1, 2, 5, 10 and 20 pictures a label of `train`, and measures on every test split.
+
+    The visual features are those of the smallest fraction of the run. A number of shots that a label of `train` cannot supply is
+    left out. In the base-to-new split (CoOp, Zhou et al. 2022) half of the labels have all their pictures and the
+    others 5; each half is then measured among its own labels.
+
+    Args:
+        run: trained to the end.
+        progress: of the suite.
+        seeds: draws for each row, at least 5 are taken.
+
+    Returns:
+        `top1` and `top5`, 0..1, of each draw, and `top1_over_linear_probe` with the ends of its interval; of the
+        base-to-new split `top1_base`, `top1_new`, their harmonic mean `top1_harmonic` and the same differences.
+        `shots` tells them apart.
+
+    Raises:
+        InputError: one label only, a label without a picture in `train`, or a run of several labels a picture.
+    """
+    measured = _FewShot(run, progress, max(seeds, LEAST_DRAWS))
+    return [*measured.shots(), *measured.base_to_new()]
+
+
+class _FewShot:
+    def __init__(self, run: Run, progress: Progress, draws: int):
+        self.run, self.draws = run, draws
+        self.features = Features(run, progress)
+        self.fraction = min(run.config.fractions)
+        self.ids = self.features.labels("train")
+        self.num_labels = len(run.data.labels)
+        self.counts = np.bincount(self.ids, minlength=self.num_labels)
+        if self.num_labels < 2:
+            raise InputError(
+                f"few-shot must tell labels apart, got {self.num_labels} label: give pictures of a second."
+            )
+        if not self.counts.all():
+            raise InputError(
+                f"train must have a picture of each label for few-shot, got none of "
+                f"{run.data.labels[int(self.counts.argmin())]!r}: add one, or drop the label."
+            )
+        self.possible = [shots for shots in SHOTS if shots <= self.counts.min()]
+        self.heads = Heads(self.features, "few-shot", total=1)
+        self.kept = Kept(run, "few-shot")
+        self._total = len(METHODS) * draws * (len(self.possible) + 1)
+        self._done = 0
+
+    def shots(self) -> list[Record]:
+        """The same number of pictures of each label."""
+        records = []
+        for shots in self.possible:
+            keys = {"fraction": self.fraction, "shots": shots}
+            found = {
+                name: [
+                    self._ranks(name, f"{shots}-shots", self._drawn(shots, draw), shots, draw)
+                    for draw in range(self.draws)
+                ]
+                for name in METHODS
+            }
+            for name, ranks in found.items():
+                for draw, one in enumerate(ranks):
+                    records += self.heads.accuracy(one, method=name, seed=draw, **keys)
+                if name != BASE:
+                    records += self.heads.gain(ranks, found[BASE], BASE, method=name, **keys)
+        return records
+
+    def base_to_new(self) -> list[Record]:
+        """All pictures of half of the labels, 5 of each other; nothing where too few labels have 5."""
+        new = self._new_labels()
+        if not len(new):
+            return []
+        halves = {"base": np.setdiff1d(np.arange(self.num_labels), new), "new": new}
+        keys = {"fraction": self.fraction, "shots": NEW_SHOTS}
+        found: dict[str, dict[str, list[Ranks]]] = {half: {} for half in halves}
+        for name in METHODS:
+            for draw in range(self.draws):
+                few = self._drawn(NEW_SHOTS, draw, new)
+                rows = np.concatenate([np.flatnonzero(~np.isin(self.ids, new)), few])
+                ranks = self._ranks(name, "base-to-new", rows, NEW_SHOTS, draw, halves)
+                for half in halves:
+                    own = {
+                        key.removeprefix(f"{half}/"): v for key, v in ranks.items() if key.startswith(half)
+                    }
+                    found[half].setdefault(name, []).append(own)
+        return [*self._of_halves(found, keys), *self._harmonic(found, keys)]
+
+    def _of_halves(
+        self, found: dict[str, dict[str, list[Ranks]]], keys: dict[str, float]
+    ) -> Iterator[Record]:
+        for half, by_method in found.items():
+            for name, ranks in by_method.items():
+                records = []
+                for draw, one in enumerate(ranks):
+                    top = self.heads.accuracy(one, method=name, seed=draw, **keys)
+                    records += [record for record in top if record.metric == "top1"]
+                if name != BASE:
+                    records += self.heads.gain(ranks, by_method[BASE], BASE, method=name, **keys)
+                for record in records:
+                    metric = record.metric.replace("top1", f"top1_{half}", 1)
+                    yield dataclasses.replace(record, metric=metric)
+
+    def _harmonic(self, found: dict[str, dict[str, list[Ranks]]], keys: dict[str, float]) -> Iterator[Record]:
+        for name in METHODS:
+            for draw in range(self.draws):
+                halves = [
+                    self.heads.accuracy(found[half][name][draw], method=name, seed=draw, **keys)
+                    for half in ("base", "new")
+                ]
+                for one, other in zip(*halves, strict=True):
+                    if one.metric == "top1":
+                        value = 2 * one.value * other.value / max(one.value + other.value, 1e-12)
+                        yield dataclasses.replace(one, metric="top1_harmonic", value=value)
+
+    def _new_labels(self) -> np.ndarray:
+        """Half of the labels, the same for all draws, of those that have pictures enough; none where they are too few."""
+        rng = np.random.default_rng([self.run.config.seed, 3])
+        order = rng.permutation(np.flatnonzero(self.counts >= NEW_SHOTS))
+        half = self.num_labels // 2
+        return np.sort(order[:half]) if len(order) >= half >= 2 else np.array([], int)
+
+    def _drawn(self, shots: int, draw: int, labels: np.ndarray | None = None) -> np.ndarray:
+        """Rows of `train`: `shots` of each label; those of fewer shots are the first of those of more."""
+        order = np.random.default_rng([self.run.config.seed, 2, draw]).permutation(len(self.ids))
+        labels = np.arange(self.num_labels) if labels is None else labels
+        return np.concatenate([order[self.ids[order] == label][:shots] for label in labels])
+
+    def _ranks(
+        self,
+        name: str,
+        setup: str,
+        rows: np.ndarray,
+        shots: int,
+        draw: int,
+        halves: dict[str, np.ndarray] | None = None,
+    ) -> Ranks:
+        """The true label's place for every test picture; with `halves`, among the labels of its half, as `HALF/SPLIT`."""
+        self.features.progress.update(self._done / self._total)
+        self._done += 1
+        method = METHODS[name]
+
+        def measure() -> Ranks:
+            support = self._support(method, rows, draw)
+            scores_of = method.learn(support, self._setting(name, shots))
+            ranks: Ranks = {}
+            for split in self.run.data.test_splits:
+                scores, truth = scores_of(self._inputs(method, split)), self.features.labels(split)
+                if halves is None:
+                    ranks[split] = ranks_of(scores, truth)
+                elif all(np.isin(labels, truth).any() for labels in halves.values()):
+                    for half, labels in halves.items():
+                        own = np.isin(truth, labels)
+                        among = np.searchsorted(labels, truth[own])
+                        ranks[f"{half}/{split}"] = ranks_of(scores[own][:, labels], among)
+            return ranks
+
+        return self.kept.arrays(f"{setup}-{name}-draw{draw}", measure)
+
+    def _setting(self, name: str, shots: int) -> float:
+        """The method's setting that is best on `val`, with one draw of so many shots; of equal ones the first."""
+        method = METHODS[name]
+        rows, truth = self._drawn(shots, 0), self.features.labels("val")
+        if len(method.settings) == 1 or not len(truth):
+            return method.settings[0]
+
+        def measure() -> dict[str, np.ndarray]:
+            support, val = self._support(method, rows, 0), self._inputs(method, "val")
+            right = [(ranks_of(method.learn(support, one)(val), truth) < 1).mean() for one in method.settings]
+            return {"top1": np.array(right)}
+
+        top1 = self.kept.arrays(f"val-{shots}-shots-{name}", measure)["top1"]
+        return method.settings[int(top1.argmax())]
+
+    def _support(self, method: Method, rows: np.ndarray, draw: int) -> Support:
+        inputs = [part[rows] for part in self._inputs(method, "train")]
+        return Support(inputs, self.ids[rows], self.num_labels, self.run.config.head_steps, draw)
+
+    def _inputs(self, method: Method, split: str) -> Inputs:
+        visual = self.features.visual(split, self.fraction)
+        return [visual] if method.modalities == 1 else [visual, self.features.context(split)]

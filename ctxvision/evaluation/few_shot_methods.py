@@ -1,0 +1,98 @@
+"""What can be learnt from a few pictures a label: classifiers over frozen features."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ctxvision.evaluation.linear_probe import LinearProbe
+from ctxvision.training.head import probabilities_of, train_head
+
+# One array [N, D_i] a modality: visual, or visual and context.
+Inputs = Sequence[np.ndarray]
+
+
+class Support(NamedTuple):
+    """The labelled pictures: `labels` int [N] in 0..num_labels-1, each of which occurs; `steps` and `seed` of a head."""
+
+    inputs: Inputs
+    labels: np.ndarray
+    num_labels: int
+    steps: int
+    seed: int
+
+
+# From the support and a setting to a function from other pictures to their scores [N, L].
+Learn = Callable[[Support, float], Callable[[Inputs], np.ndarray]]
+
+
+class Method(NamedTuple):
+    """How it learns, the modalities that it sees, and the settings of which `val` chooses one."""
+
+    learn: Learn
+    modalities: int
+    settings: tuple[float, ...] = (0.0,)
+
+
+def linear_probe(support: Support, l2: float) -> Callable[[Inputs], np.ndarray]:
+    """Logistic regression over the modalities side by side; see `LinearProbe`."""
+    probe = LinearProbe(np.concatenate(support.inputs, axis=1), support.labels, support.num_labels, l2)
+    return lambda inputs: probe.probabilities(np.concatenate(inputs, axis=1))
+
+
+def fusion_head(support: Support, _: float) -> Callable[[Inputs], np.ndarray]:
+    """The library's own head, trained as the run's classifier is."""
+    head = train_head(support.inputs, support.labels, support.num_labels, support.steps, support.seed)
+    return lambda inputs: probabilities_of(head, inputs)
+
+
+def cache(support: Support, sharpness: float) -> Callable[[Inputs], np.ndarray]:
+    """A training-free key-value cache (Tip-Adapter, Zhang et al. 2022, Eq. 4–5): keys are the pictures, values labels.
+
+    A picture's affinity to a key is exp(-sharpness · (1 - cosine)), the cosine being the mean of the modalities'; a
+    label's score is the mean affinity to its keys, so that labels with more pictures are not preferred.
+    """
+    normalize = _Normalizer(support.inputs)
+    keys = normalize(support.inputs)
+    values = np.eye(support.num_labels, dtype=np.float32)[support.labels]
+    values /= values.sum(axis=0)
+    return lambda inputs: np.exp(-sharpness * (1.0 - normalize(inputs) @ keys.T)) @ values
+
+
+def prototypes(support: Support, _: float) -> Callable[[Inputs], np.ndarray]:
+    """The nearest class mean, by the cosine."""
+    normalize = _Normalizer(support.inputs)
+    values = np.eye(support.num_labels, dtype=np.float32)[support.labels]
+    means = values.T @ normalize(support.inputs)
+    means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-6)
+    return lambda inputs: normalize(inputs) @ means.T
+
+
+class _Normalizer:
+    """Inputs to float32 [N, D]: each modality standardised as the support is, then all modalities of equal length.
+
+    Rows have length 1, so that a product of two is the mean of the modalities' cosines.
+    """
+
+    def __init__(self, inputs: Inputs):
+        self._scales = [(part.mean(axis=0), np.maximum(part.std(axis=0), 1e-6)) for part in inputs]
+
+    def __call__(self, inputs: Inputs) -> np.ndarray:
+        parts = []
+        for part, (mean, deviation) in zip(inputs, self._scales, strict=True):
+            scaled = (part - mean) / deviation
+            parts.append(scaled / np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1e-6))
+        return np.concatenate(parts, axis=1) / np.sqrt(np.float32(len(parts)))
+
+
+_L2 = (0.1, 0.01, 1.0)
+_SHARPNESS = (5.5, 2.0, 12.0)  # the first is Tip-Adapter's
+
+METHODS = {
+    "linear_probe": Method(linear_probe, 1, _L2),
+    "multimodal_linear_probe": Method(linear_probe, 2, _L2),
+    "multimodal_mlp": Method(fusion_head, 2),
+    "visual_cache": Method(cache, 1, _SHARPNESS),
+    "multimodal_cache": Method(cache, 2, _SHARPNESS),
+    "prototypes": Method(prototypes, 2),
+}

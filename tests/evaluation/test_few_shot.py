@@ -1,0 +1,153 @@
+"""Few-shot methods against their definitions, and what the suite writes."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+import ctxvision as cv
+from ctxvision.evaluation import few_shot as suite
+from ctxvision.evaluation import select
+from ctxvision.evaluation.few_shot_methods import METHODS, Support, cache, prototypes
+from ctxvision.evaluation.linear_probe import LinearProbe
+from ctxvision.metrics import ranks_of
+from ctxvision.training import Progress
+
+
+@pytest.fixture(scope="module")
+def support():
+    rng = np.random.default_rng(0)
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    inputs = [rng.normal(size=[6, 5]) + labels[:, None], 30 * rng.normal(size=[6, 3]) + 9]
+    return Support([part.astype(np.float32) for part in inputs], labels, 3, 10, 0)
+
+
+@pytest.fixture(scope="module")
+def queries():
+    rng = np.random.default_rng(1)
+    return [rng.normal(size=[4, 5]).astype(np.float32), 30 * rng.normal(size=[4, 3]).astype(np.float32)]
+
+
+@pytest.fixture
+def run(tiny_run, tmp_path):
+    return cv.Run(shutil.copytree(tiny_run.directory, tmp_path / "run"))
+
+
+def test_the_linear_probe_is_at_the_minimum_of_its_objective():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 80)
+    features = rng.normal(size=[80, 6]) @ rng.normal(size=[6, 6]) + labels[:, None]
+    probe = LinearProbe(features, labels, 4, l2=0.05)
+    rows = (features - features.mean(axis=0)) / features.std(axis=0)
+    rows = np.concatenate([rows, np.ones([80, 1])], axis=1)
+    found = np.exp(rows @ probe.weights)
+    found /= found.sum(axis=1, keepdims=True)
+    gradient = rows.T @ (found - np.eye(4)[labels]) / 80
+    gradient[:-1] += 0.05 * probe.weights[:-1]
+    assert np.abs(gradient).max() < 1e-4 < np.abs(probe.weights).max()
+    np.testing.assert_allclose(probe.probabilities(features), found, atol=1e-5)
+
+
+def normalized(support, parts):
+    """One picture at a time: [cosine of modality 1, cosine of modality 2] needs unit rows."""
+    rows = []
+    for of_support, part in zip(support.inputs, parts, strict=True):
+        scaled = (part - of_support.mean(axis=0)) / of_support.std(axis=0)
+        rows.append(scaled / np.linalg.norm(scaled, axis=1)[:, None])
+    return rows
+
+
+def test_the_cache_is_the_mean_affinity_to_each_labels_keys(support, queries):
+    scores = cache(support, 3.0)(queries)
+    keys, found = normalized(support, support.inputs), normalized(support, queries)
+    for i in range(4):
+        cosine = np.array([(keys[0][j] @ found[0][i] + keys[1][j] @ found[1][i]) / 2 for j in range(6)])
+        affinity = np.exp(-3.0 * (1 - cosine))
+        expected = [affinity[:3].mean(), affinity[3:5].mean(), affinity[5]]
+        np.testing.assert_allclose(scores[i], expected, rtol=1e-4)
+
+
+def test_prototypes_are_class_means(support, queries):
+    scores = prototypes(support, 0.0)(queries)
+    keys = np.concatenate(normalized(support, support.inputs), axis=1)
+    means = np.stack([keys[:3].mean(axis=0), keys[3:5].mean(axis=0), keys[5]])
+    found = np.concatenate(normalized(support, queries), axis=1)
+    cosine = found @ (means / np.linalg.norm(means, axis=1)[:, None]).T / np.sqrt(2)
+    np.testing.assert_allclose(scores, cosine, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_learns_its_support(name, support):
+    method = METHODS[name]
+    support = support._replace(inputs=support.inputs[: method.modalities], steps=60)
+    scores = method.learn(support, method.settings[0])(support.inputs)
+    assert scores.shape == (6, 3)
+    assert (ranks_of(scores, support.labels) == 0).mean() > 0.8
+
+
+def test_the_suite(run, monkeypatch):
+    monkeypatch.setattr(suite, "SHOTS", (1, 5, 20))
+    monkeypatch.setattr(suite, "LEAST_DRAWS", 2)
+    records = suite.few_shot(run, Progress(), seeds=1)
+    assert {record.shots for record in select(records, metric="top1")} == {1, 5}, "no label has 20"
+    assert {record.split for record in records} == {"easy", "hard"}
+    for name in METHODS:
+        for shots in (1, 5):
+            draws = select(records, method=name, shots=shots, split="easy", metric="top1")
+            assert [record.seed for record in draws] == [0, 1]
+            assert all(record.fraction == 0.5 for record in draws)
+            gains = select(records, method=name, shots=shots, split="easy", metric="top1_over_linear_probe")
+            if name == "linear_probe":
+                assert not gains
+                continue
+            base = select(records, method="linear_probe", shots=shots, split="easy", metric="top1")
+            expected = np.mean([a.value - b.value for a, b in zip(draws, base, strict=True)])
+            np.testing.assert_allclose(gains[0].value, expected, atol=1e-6)
+        for draw in (0, 1):
+            one = {
+                metric: select(records, method=name, seed=draw, split="hard", metric=f"top1_{metric}")[
+                    0
+                ].value
+                for metric in ("base", "new", "harmonic")
+            }
+            total = one["base"] + one["new"]
+            expected = 2 * one["base"] * one["new"] / total if total else 0.0
+            assert one["harmonic"] == pytest.approx(expected)
+
+    # What was measured is kept: a second time nothing is learnt.
+    monkeypatch.setattr(suite._FewShot, "_support", None)
+    assert suite.few_shot(run, Progress(), seeds=1) == records
+
+
+def test_halves_of_the_labels_are_ranked_among_themselves(run, monkeypatch):
+    monkeypatch.setattr(suite, "LEAST_DRAWS", 1)
+    few = suite._FewShot(run, Progress(), 1)
+    new = few._new_labels()
+    assert len(new) == 2
+    halves = {"base": np.setdiff1d(np.arange(4), new), "new": new}
+    ranks = few._ranks("prototypes", "halves", few._drawn(5, 0), 5, 0, halves)
+    assert {key.partition("/")[0] for key in ranks} == {"base", "new"}
+    assert all(values.max() < 2 and len(values) == 12 for values in ranks.values())
+
+
+def test_draws_are_nested_and_balanced(run):
+    few = suite._FewShot(run, Progress(), 1)
+    one, five = few._drawn(1, 3), few._drawn(5, 3)
+    assert set(one) < set(five) and set(five) != set(few._drawn(5, 4))
+    assert np.bincount(few.ids[five]).tolist() == [5, 5, 5, 5]
+
+
+def test_a_label_without_a_picture_to_learn_from(run, monkeypatch):
+    ids = run.data.label_ids("train")
+    monkeypatch.setattr(run.data, "label_ids", lambda split: np.where(ids == 2, 1, ids))
+    with pytest.raises(
+        cv.InputError, match="train must have a picture of each label for few-shot, got none of"
+    ):
+        suite.few_shot(run, Progress(), 1)
+
+
+def test_one_label_only(run, monkeypatch):
+    monkeypatch.setattr(run.data, "labels", ["red label"])
+    monkeypatch.setattr(run.data, "label_ids", lambda split: np.zeros(9, np.int32))
+    with pytest.raises(cv.InputError, match="few-shot must tell labels apart, got 1 label: give"):
+        suite.few_shot(run, Progress(), 1)
