@@ -68,9 +68,9 @@ def page(
 
 
 def _overview(records: Sequence[Record], suites: Sequence[str], check: dict[str, Any]) -> str:
-    """One line for each suite, that of Table 1 large; what training found on `val`; how to read it all."""
+    """One line for each suite, that of Table 1 or of several labels large; what training found on `val`; how to read it all."""
     found = {suite: finding_of(suite, select(records, suite=suite)) for suite in suites}
-    lead = found.pop("table1", None)
+    lead = found.pop("table1", None) or found.pop("multi-label", None)
     first = lead.text if lead else findings.opening(select(records, suite="table1"))[0]
     items = "".join(
         f'<li>{_verdict(one)}<div><a href="#{escape(suite)}">{escape(title_of(suite))}</a> '

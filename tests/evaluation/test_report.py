@@ -300,6 +300,26 @@ def test_missing_and_damaged_files_are_named(run, file, text, message):
     assert not (run / "report.html").exists()
 
 
+def test_several_labels_a_picture_lead_where_there_is_no_table1(run):
+    (run / "metrics.json").unlink()
+    ends = zip(("", "_low", "_high"), (0.1, 0.05, 0.15))
+    save_records(
+        run / "metrics.json",
+        [
+            Record(
+                suite="multi-label",
+                method="multimodal",
+                split="test",
+                metric=f"map_over_visual_only{end}",
+                value=value,
+            )
+            for end, value in ends
+        ],
+    )
+    lead = re.search(r'<p class="lead">(.*?)</p>', report(run)).group(1)
+    assert words(lead) == "▲ gain Context adds +10.0 (+5.0 to +15.0) points of mAP on test."
+
+
 def test_what_training_found_on_val_is_shown(run):
     assert "On val" not in report(run)
     write_json(run / "context" / "check.json", {"sentence": "On val, context costs accuracy: <b>."})
