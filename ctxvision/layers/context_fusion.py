@@ -115,6 +115,10 @@ class ContextFusion(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs: list[tf.Tensor], training: bool | None = None) -> tf.Tensor:
+        return self.output_stage(self.penultimate(inputs, training=training))
+
+    def penultimate(self, inputs: list[tf.Tensor], training: bool | None = None) -> tf.Tensor:
+        """Float32 [B, hidden], of which the last layer makes the labels' logits."""
         stages = []
         parts = zip(inputs, self.standardize, self.stage_1, self.dropout_1, strict=True)
         for value, standardize, stage, drop in parts:
@@ -122,7 +126,7 @@ class ContextFusion(keras.layers.Layer):
             stages.append(drop(stage(value), training=training))
         bilinear = isinstance(self.stage_2, (LowRankBilinear, TuckerFusion))
         fused = self.stage_2(stages if bilinear else tf.concat(stages, axis=-1))
-        return self.output_stage(self.dropout_2(fused, training=training))
+        return self.dropout_2(fused, training=training)
 
     def _bilinear(self) -> keras.layers.Layer:
         seed = self.seed * 1000 + 100

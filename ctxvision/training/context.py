@@ -25,8 +25,15 @@ def contexts(
     Returns:
         float32 [N, text_dim] contexts, and int32 [N, k] row numbers in the table of the phrases behind them.
     """
+    return contexts_of(run, run.query_embeddings(split), k, weighting, table)
+
+
+def contexts_of(
+    run: Run, embeddings: np.ndarray, k: int, weighting: str, table: PhraseTable | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `contexts`, of pictures whose query embeddings float32 [N, 64] are given."""
     table = table or run.phrase_table
-    ids, scores = nearest_phrases(run, split, k, table)
+    ids, scores = _nearest(run, embeddings, k, table)
     text, pooling = folded_text(run, table), ContextPooling(weighting)
     rows = [slice(i, i + BATCH_SIZE) for i in range(0, len(ids), BATCH_SIZE)]
     parts = [pooling([text(tf.constant(ids[some])), tf.constant(scores[some])]) for some in rows]
@@ -41,7 +48,13 @@ def nearest_phrases(
     Returns:
         int32 [N, k] row numbers in the table, -1 where there is none, and their float32 [N, k] scores.
     """
-    retrieval, embeddings = run.retrieval(k, table=table), run.query_embeddings(split)
+    return _nearest(run, run.query_embeddings(split), k, table)
+
+
+def _nearest(
+    run: Run, embeddings: np.ndarray, k: int, table: PhraseTable | None
+) -> tuple[np.ndarray, np.ndarray]:
+    retrieval = run.retrieval(k, table=table)
     starts = range(0, len(embeddings), BATCH_SIZE)
     found = [retrieval(tf.constant(embeddings[i : i + BATCH_SIZE])) for i in starts]
     return np.concatenate([one.ids for one in found]), np.concatenate([one.scores for one in found])

@@ -1,20 +1,18 @@
 """A run's vocabulary, changed and looked into without training."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from ctxvision.data.pictures import load_pictures
 from ctxvision.errors import InputError
 from ctxvision.layers.retrieval.supported_rows import Rows, SupportedRows
 from ctxvision.layers.retrieval.vocabulary import PINNED, retrievable_ids
+from ctxvision.training.given_pictures import SUFFIXES, Images, given_pictures
 from ctxvision.training.run import Run, embed
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
 
 
 class FoundPhrase(NamedTuple):
@@ -40,7 +38,7 @@ class PhraseStats(NamedTuple):
 def add_phrase(
     run: Run | str | os.PathLike[str],
     phrase: str,
-    images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | np.ndarray,
+    images: Images,
     language: str = "en",
     text: str | None = None,
 ) -> int:
@@ -68,7 +66,7 @@ def add_phrase(
     table = run.phrase_table
     table.ids([phrase])  # refuses what is no text
     meaning = _text_embedding(run, "phrase", phrase) if text is None else _text_embedding(run, "text", text)
-    embeddings = embed(run.phrase_generator, _pictures(run, images))
+    embeddings = embed(run.phrase_generator, given_pictures(images, run.config.image_size))
     ids = table.upsert(
         [phrase],
         embeddings.mean(axis=0, keepdims=True),
@@ -137,7 +135,7 @@ def search_phrases(run: Run | str | os.PathLike[str], query: str, k: int = 10) -
     table = run.phrase_table
     rows: Rows
     if os.path.isfile(query):
-        vector = embed(run.phrase_generator, _pictures(run, [query]))
+        vector = embed(run.phrase_generator, given_pictures([query], run.config.image_size))
         pinned = table.flags.get(PINNED)
         rows = SupportedRows(table.prototypes, table.counts, run.config.phrase_support, pinned)
     elif Path(query).suffix.lower() in SUFFIXES:
@@ -179,41 +177,6 @@ def _text_embedding(run: Run, argument: str, text: str) -> np.ndarray:
     if not embedding.any():
         raise InputError(f"{argument} must have words, got {text!r}: write some.")
     return embedding
-
-
-def _pictures(
-    run: Run, images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | np.ndarray
-) -> np.ndarray:
-    if isinstance(images, np.ndarray):
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
-            raise InputError(
-                f"images must be uint8 [N, S, S, 3] with N at least 1, got {images.dtype} {list(images.shape)}: "
-                f"decode them to RGB."
-            )
-        return images
-    paths = [images] if isinstance(images, (str, os.PathLike)) else list(images)
-    files = sorted({file for path in paths for file in _files(Path(path))})
-    if not files:
-        raise InputError(
-            f"images must name pictures or a folder that holds some, got {[str(path) for path in paths]}: give at "
-            f"least one {', '.join(SUFFIXES)} file."
-        )
-    pictures, broken = load_pictures(files, run.config.image_size)
-    if broken:
-        others = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
-        raise InputError(
-            f"images must be JPEG, PNG, GIF or BMP files, got {files[broken[0]]!r}{others} that cannot be decoded: leave "
-            f"out what is no picture."
-        )
-    return pictures
-
-
-def _files(path: Path) -> Iterable[str]:
-    if not path.exists():
-        raise InputError(f"images must exist, got {str(path)!r}, which does not: check the path.")
-    if path.is_dir():
-        return [str(file) for file in path.rglob("*") if file.suffix.lower() in SUFFIXES]
-    return [str(path)]
 
 
 def _take_over(run: Run, ids: np.ndarray) -> None:

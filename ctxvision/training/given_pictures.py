@@ -1,0 +1,65 @@
+"""Pictures that somebody names, decoded or refused."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ctxvision.data.pictures import load_pictures
+from ctxvision.errors import InputError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+
+# Paths of pictures or of folders that hold some, or uint8 [N, S, S, 3].
+Images = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | np.ndarray
+
+
+def given_pictures(images: Images, size: int, most: int | None = None) -> np.ndarray:
+    """Uint8 [N, S, S, 3] with N at least 1; files are decoded to side `size`, and each of them once.
+
+    Args:
+        images: see `Images`.
+        size: side in pixels.
+        most: how many at most; any number by default.
+
+    Raises:
+        InputError: no pictures, more than `most`, or one that is missing or cannot be decoded.
+    """
+    if isinstance(images, np.ndarray):
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
+            raise InputError(
+                f"images must be uint8 [N, S, S, 3] with N at least 1, got {images.dtype} {list(images.shape)}: "
+                f"decode them to RGB."
+            )
+        _check_number(len(images), most)
+        return images
+    paths = [images] if isinstance(images, (str, os.PathLike)) else list(images)
+    files = sorted({file for path in paths for file in _files(Path(path))})
+    if not files:
+        raise InputError(
+            f"images must name pictures or a folder that holds some, got {[str(path) for path in paths]}: give at "
+            f"least one {', '.join(SUFFIXES)} file."
+        )
+    _check_number(len(files), most)
+    pictures, broken = load_pictures(files, size)
+    if broken:
+        others = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+        raise InputError(
+            f"images must be JPEG, PNG, GIF or BMP files, got {files[broken[0]]!r}{others} that cannot be decoded: leave "
+            f"out what is no picture."
+        )
+    return pictures
+
+
+def _check_number(number: int, most: int | None) -> None:
+    if most is not None and number > most:
+        raise InputError(f"images must be 1 to {most} pictures, got {number}: give fewer.")
+
+
+def _files(path: Path) -> Iterable[str]:
+    if not path.exists():
+        raise InputError(f"images must exist, got {str(path)!r}, which does not: check the path.")
+    if path.is_dir():
+        return [str(file) for file in path.rglob("*") if file.suffix.lower() in SUFFIXES]
+    return [str(path)]
