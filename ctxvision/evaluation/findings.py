@@ -138,7 +138,7 @@ def differences(records: Sequence[Record], method: str, base: str = "visual_only
 
 
 def opening(records: Sequence[Record]) -> list[str]:
-    """The report's opening: what context does where labels are fewest, then the control, then the rest.
+    """The report's opening: what context does where labels are fewest, then the controls, then the rest.
 
     Args:
         records: those of suite "table1".
@@ -160,6 +160,12 @@ def opening(records: Sequence[Record]) -> list[str]:
         )
         if any(one.verdict == "adds" for one in shuffled):
             sentences.append("That part of the gain does not come from what the phrases say.")
+    alone = [one for one in differences(records, "text_only", "multimodal") if one.fraction == fewest]
+    better = [one._replace(base=None) for one in alone if one.verdict == "adds"]
+    if better:
+        sentences.append(
+            f"The phrases alone (text only) are better than both together: {listed(better, 'points')}."
+        )
     for fraction in dict.fromkeys(one.fraction for one in context if one.fraction != fewest):
         here = [one._replace(base=None) for one in context if one.fraction == fraction]
         said = compared("context", here, "points")

@@ -245,6 +245,12 @@ def test_a_control_that_gains_is_told():
     assert "That part of the gain does not come from what the phrases say." in opening(records)
 
 
+def test_phrases_that_are_better_without_the_picture_are_told():
+    records = table1(visual_only=(20, 22, 24), multimodal=(30, 33, 33), text_only=(35, 38, 38))
+    told = "The phrases alone (text only) are better than both together: +5.0 ± 0.0 points on test."
+    assert told in opening(records)
+
+
 def test_one_seed_has_no_spread():
     first, *rest = opening(table1(visual_only=(20,), multimodal=(30,)))
     assert first.startswith("Context adds +10.0 points of top-1 on test")
