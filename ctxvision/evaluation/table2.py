@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ctxvision.errors import InputError
 from ctxvision.evaluation.features import ALL, CLASSES, Context, Features
 from ctxvision.evaluation.heads import Heads, Ranks
 from ctxvision.evaluation.records import Record
@@ -21,25 +20,19 @@ def table2(run: Run, progress: Progress, seeds: int, fractions: Sequence[float] 
 
     Each of `text_only` and `multimodal` is trained and measured with either vocabulary, at every fraction of visual
     pre-training. `text_only_curve` is text alone over the most searched phrases, at ten sizes in equal ratios from
-    the number of phrases a picture has up to all.
+    the number of phrases a picture has up to all. Where every phrase is a class, there is no small output space: then
+    `_small` is left out, and the curve alone says what more phrases bring.
 
     Returns:
         `top1` and `top5`, 0..1, of each head, `vocabulary` being the phrases that could be retrieved; of both
         methods `top1_over_METHOD_small` with the ends of its interval, at every fraction and averaged over them
         (fraction None).
-
-    Raises:
-        InputError: there are no phrases beyond the softmax classes.
     """
     features = Features(run, progress)
     small, large = _size(features, CLASSES), _size(features, ALL)
-    if small == large:
-        raise InputError(
-            f"vocabulary must hold phrases beyond the softmax classes for table2, got {large} phrases that are all "
-            "classes: lower min_phrase_count or raise min_class_count, or add phrases."
-        )
+    spaces = [(ALL, large, "")] if small == large else [(CLASSES, small, "_small"), (ALL, large, "")]
     sizes = curve_sizes(features.chosen.k, large)
-    heads = Heads(features, "table2", total=seeds * (2 * (len(fractions) + 1) + len(sizes)))
+    heads = Heads(features, "table2", total=seeds * (2 * len(fractions) * len(spaces) + len(sizes)))
     records: list[Record] = []
 
     def ranks_of(method: str, context: Context, fraction: float | None, name: str) -> list[Ranks]:
@@ -53,7 +46,7 @@ def table2(run: Run, progress: Progress, seeds: int, fractions: Sequence[float] 
 
     for method in ("text_only", "multimodal"):
         found: dict[str, list[list[Ranks]]] = {}
-        for vocabulary, size, suffix in ((CLASSES, small, "_small"), (ALL, large, "")):
+        for vocabulary, size, suffix in spaces:
             context = features.chosen._replace(vocabulary=vocabulary)
             for fraction in fractions:
                 sees = method == "multimodal"
@@ -61,6 +54,8 @@ def table2(run: Run, progress: Progress, seeds: int, fractions: Sequence[float] 
                 ranks = ranks_of(method, context, fraction if sees else None, name)
                 found.setdefault(suffix, []).append(ranks)
                 records += _accuracies(heads, ranks, method + suffix, fraction, size)
+        if "_small" not in found:
+            continue
         gain = functools.partial(heads.mean_gain, over=f"{method}_small", method=method, vocabulary=large)
         for number, fraction in enumerate(fractions):
             records += gain([found[""][number]], [found["_small"][number]], fraction=fraction)

@@ -6,7 +6,6 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from ctxvision.errors import InputError
 from ctxvision.evaluation.features import CLASSES, Features
 from ctxvision.evaluation.heads import Heads
 from ctxvision.evaluation.table2 import curve_sizes, table2
@@ -87,9 +86,12 @@ def test_the_small_output_space_is_the_softmax_classes(grown_run):
     assert "new thing" in grown_run.phrase_table.phrases
 
 
-def test_a_vocabulary_of_classes_alone(tiny_run):
-    with pytest.raises(InputError, match="vocabulary must hold phrases beyond the softmax classes .* got 8"):
-        table2(tiny_run, Progress(), seeds=1)
+def test_where_all_phrases_are_classes_the_curve_is_left(tiny_run, monkeypatch):
+    monkeypatch.setattr(Heads, "ranks", lambda *args: {"test:hard": np.arange(4)})
+    records = table2(tiny_run, Progress(), seeds=1, fractions=(0.5, 1.0))
+    assert {record.method for record in records} == {"text_only", "multimodal", "text_only_curve"}
+    assert {record.metric for record in records} == {"top1", "top5"}
+    assert {record.vocabulary for record in records if record.method != "text_only_curve"} == {8}
 
 
 def test_sizes_of_the_curve():
