@@ -50,7 +50,10 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--data", required=True, help="folder with images.csv")
     verb.add_argument("--out", default="runs/train", help="folder of the run (default: %(default)s)")
     verb.add_argument("--config", help="JSON file of settings")
-    verb.add_argument("--label-column", help="column of images.csv to learn")
+    verb.add_argument(
+        "--label-column", help="column of images.csv to learn, or several: 'label|coarse_label'"
+    )
+    verb.add_argument("--multi-label", action="store_true", help="a picture may have several labels")
     verb.set_defaults(verb=_train)
 
     verb = verbs.add_parser("evaluate", help="measure a run and write its report anew")
@@ -72,6 +75,10 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_phrases_verbs(
         verbs.add_parser("phrases", help="look into and change the vocabulary, without training")
+    )
+
+    _add_concepts_verbs(
+        verbs.add_parser("concepts", help="labels learnt from a handful of pictures, without training anew")
     )
 
     verb = verbs.add_parser("serve", help="serve an export by gRPC, for development")
@@ -127,6 +134,28 @@ def _add_phrases_verbs(parser: argparse.ArgumentParser) -> None:
     verb.set_defaults(verb=_phrases_stats)
 
 
+def _add_concepts_verbs(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(required=True, metavar="add|remove|list")
+
+    verb = verbs.add_parser("add", help="a label, or more of a known one, from 1 to 50 pictures")
+    verb.add_argument("run", help="folder of the run")
+    verb.add_argument("name", help="of the concept; becomes a phrase as well")
+    verb.add_argument(
+        "--images", nargs="+", required=True, metavar="IMAGE", help="pictures, or folders of them"
+    )
+    verb.add_argument("--label", help="what the classifier is to answer (default: the name)")
+    verb.set_defaults(verb=_concepts_add)
+
+    verb = verbs.add_parser("remove", help="a concept: the run is as it was without it")
+    verb.add_argument("run", help="folder of the run")
+    verb.add_argument("name")
+    verb.set_defaults(verb=_concepts_remove)
+
+    verb = verbs.add_parser("list", help="concepts, in the order in which they were added")
+    verb.add_argument("run", help="folder of the run")
+    verb.set_defaults(verb=_concepts_list)
+
+
 def _phrases_add(chosen: argparse.Namespace) -> None:
     run = ctxvision.Run(chosen.run)
     number = ctxvision.add_phrase(run, chosen.phrase, chosen.images, chosen.language, chosen.text)
@@ -171,6 +200,25 @@ def _phrases_stats(chosen: argparse.Namespace) -> None:
     _print_columns([], [[name, f"{number:,}"] for name, number in rows], "<>")
 
 
+def _concepts_add(chosen: argparse.Namespace) -> None:
+    concept = ctxvision.Run(chosen.run).add_concept(chosen.name, chosen.images, chosen.label)
+    learnt = "1 picture" if concept.pictures == 1 else f"{concept.pictures} pictures"
+    print(
+        f"{concept.name!r} is learnt from {learnt} as {concept.label!r}; the next ctxvision export knows it"
+    )
+
+
+def _concepts_remove(chosen: argparse.Namespace) -> None:
+    ctxvision.Run(chosen.run).remove_concept(chosen.name)
+    print(f"removed: {chosen.name!r}; the next ctxvision export does without")
+
+
+def _concepts_list(chosen: argparse.Namespace) -> None:
+    concepts = ctxvision.Run(chosen.run).concepts()
+    rows = [[str(concept.pictures), concept.label, concept.name] for concept in concepts]
+    _print_columns(["pictures", "label", "concept"], rows, ">< ")
+
+
 def _print_columns(header: list[str], rows: list[list[str]], sides: str) -> None:
     """Aligned lines; `sides` says where each column's text stands, "<", ">", or " " for a last one as it is."""
     lines = [header, *rows] if header else rows
@@ -194,6 +242,7 @@ def _demo(chosen: argparse.Namespace) -> None:
 
 def _train(chosen: argparse.Namespace) -> None:
     settings = {"label_column": chosen.label_column} if chosen.label_column else {}
+    settings |= {"multi_label": True} if chosen.multi_label else {}
     config = (
         ctxvision.Config.from_file(chosen.config, **settings)
         if chosen.config

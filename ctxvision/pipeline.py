@@ -8,6 +8,7 @@ from ctxvision._files import write_json
 from ctxvision.data import write_demo_data
 from ctxvision.errors import InputError
 from ctxvision.evaluation import SUITES, measure_phrases, save_records, table1, write_examples, write_report
+from ctxvision.evaluation.multi_label import multi_label
 from ctxvision.serving import export_saved_model
 from ctxvision.training import Config, Progress, Run
 from ctxvision.training.classifier import train_classifier
@@ -79,10 +80,14 @@ def train(
 
 
 def _first_evaluation(run: Run, progress: Progress) -> None:
-    """Table 1 on the encoders that the run has trained, and pictures for the report."""
+    """Table 1, or the suite `multi-label`, on the encoders that the run has trained, and pictures for the report."""
     with run.finishing("evaluation") as folder:
         measure_phrases(run)
-        records = table1(run, progress, run.config.seeds, run.config.fractions)
+        config = run.config
+        if config.multi_label:
+            records = multi_label(run, progress, config.seeds)
+        else:
+            records = table1(run, progress, config.seeds, config.fractions)
         save_records(run.directory / "metrics.json", records)
         write_examples(run, folder / "examples.json")
     report(run)

@@ -25,7 +25,7 @@ SETTINGS = {
 
 def write_tiny_data(folder: Path, web: int = 96, labelled: int = 48, test: int = 24) -> Path:
     """Writes pictures of four colours; people search for each by a phrase that
-    names it, one that does not, and one in Spanish."""
+    names it, one that does not, and one in Spanish. The coarse label is warm or cold."""
     rng = np.random.default_rng(0)
     (folder / "images").mkdir(parents=True)
     things = {"red": "ripe tomato", "green": "fresh lawn", "blue": "deep sea", "yellow": "sweet lemon"}
@@ -41,9 +41,11 @@ def write_tiny_data(folder: Path, web: int = 96, labelled: int = 48, test: int =
             queries = [f"{colour} square", things[colour], spanish[colour]] if split != "train" else []
             languages = ["en", "en", "es"] if queries else []
             label = "" if split == "web" else f"{colour} label"
-            rows.append([name, split, label, "|".join(queries), "|".join(languages)])
+            coarse = "" if split == "web" else "warm" if colour in ("red", "yellow") else "cold"
+            rows.append([name, split, label, coarse, "|".join(queries), "|".join(languages)])
     with open(folder / "images.csv", "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([["image", "split", "label", "queries", "languages"], *rows])
+        header = ["image", "split", "label", "coarse_label", "queries", "languages"]
+        csv.writer(file).writerows([header, *rows])
     terms = {f"{colour} label": {"synset_terms": [colour]} for colour in COLOURS}
     (folder / "labels.json").write_text(json.dumps(terms), encoding="utf-8")
     return folder

@@ -66,7 +66,7 @@ class Manifest:
       pictures for the visual encoder; default: those of `train`), `train`, `val` (default: a part of
       `train` is held out), `test` or several of `test:NAME`, which are reported by NAME.
     - `label`: the picture's label, several separated by `|`; empty where there is none. Another column
-      takes its place by `label_column`.
+      takes its place by `label_column`, or several whose labels are united (`label|coarse_label`).
     - `queries`: what people typed to find the picture, several separated by `|`.
     - `languages` (optional): the language of each query, `|`-separated and aligned with `queries`;
       empty means English ("en").
@@ -77,7 +77,7 @@ class Manifest:
 
     Attributes:
         root: the folder, absolute.
-        label_column: the column the labels come from.
+        label_column: the column the labels come from, or several separated by `|`.
         by_split: the splits by name, in the order of the file.
         label_terms: label to its other words; empty without `labels.json`.
 
@@ -100,7 +100,7 @@ class Manifest:
 
         Args:
             folder: the data folder.
-            label_column: the column that holds the labels.
+            label_column: the column that holds the labels, or several separated by `|`, whose labels are united.
 
         Raises:
             InputError: something is missing or wrong; the sentence names file, line, value and remedy.
@@ -109,11 +109,12 @@ class Manifest:
         if not os.path.isdir(root):
             raise InputError(f"data must name a folder with an images.csv, got {root}, which is no folder.")
         by_split: dict[str, Split] = {}
-        for line, row in _read_rows(Path(root, "images.csv"), label_column):
+        columns = label_column.split("|")
+        for line, row in _read_rows(Path(root, "images.csv"), columns):
             name = _split_name(row["split"].strip(), line)
             split = by_split.setdefault(name, Split(name, [], [], []))
             split.paths.append(_picture_path(root, row["image"].strip(), line))
-            split.labels.append(tuple(dict.fromkeys(_parts(row[label_column]))))
+            split.labels.append(tuple(dict.fromkeys(_parts("|".join(row[column] for column in columns)))))
             split.queries.append(_queries(row["queries"], row.get("languages", ""), line))
         return cls(root, label_column, by_split, _read_label_terms(Path(root, "labels.json")))
 
@@ -205,7 +206,7 @@ def check_pictures(split: Split, undecodable: Sequence[int]) -> Split:
     return split.take(row for row in range(len(split)) if row not in failed)
 
 
-def _read_rows(path: Path, label_column: str) -> Iterable[tuple[int, dict[str, str]]]:
+def _read_rows(path: Path, label_columns: Sequence[str]) -> Iterable[tuple[int, dict[str, str]]]:
     """Yields (line, row) of the csv file once its columns are known to be there."""
     if not path.is_file():
         raise InputError(f"data must be a folder with an images.csv, {path} is not there.")
@@ -222,7 +223,7 @@ def _read_rows(path: Path, label_column: str) -> Iterable[tuple[int, dict[str, s
     line = 0
     try:
         columns = list(reader.fieldnames or ())
-        _check_columns(path, columns, label_column)
+        _check_columns(path, columns, label_columns)
         header = line = reader.line_num
         for row in reader:
             line = reader.line_num
@@ -239,17 +240,18 @@ def _read_rows(path: Path, label_column: str) -> Iterable[tuple[int, dict[str, s
         raise InputError(f"{path} must have a row per picture, it has none below the header.")
 
 
-def _check_columns(path: Path, columns: list[str], label_column: str) -> None:
+def _check_columns(path: Path, columns: list[str], label_columns: Sequence[str]) -> None:
     there = ", ".join(columns) or "none"
     for column in _NEEDED_COLUMNS:
         if column not in columns:
             raise InputError(f"{path} needs a column {column!r}, it has {there}: add or rename one.")
-    if label_column not in columns:
-        others = [c for c in columns if c not in (*_NEEDED_COLUMNS, "languages")]
-        raise InputError(
-            f"the label column must be one of {', '.join(others) or 'none'} in {path}, got {label_column!r}: "
-            "name one of these or add that column."
-        )
+    for column in label_columns:
+        if column not in columns:
+            others = [c for c in columns if c not in (*_NEEDED_COLUMNS, "languages")]
+            raise InputError(
+                f"the label column must be one of {', '.join(others) or 'none'} in {path}, got {column!r}: "
+                "name one of these or add that column."
+            )
 
 
 def _split_name(name: str, line: int) -> str:

@@ -11,6 +11,7 @@ from ctxvision._files import write_json
 from ctxvision.evaluation.features import short_name
 from ctxvision.evaluation.records import Record, save_records
 from ctxvision.models import explain
+from ctxvision.training.classifier import calibrate
 from ctxvision.training.head import probabilities_of, train_head
 from ctxvision.training.run import Run
 
@@ -21,7 +22,7 @@ def write_examples(run: Run, path: Path) -> list[Record]:
     """Writes a JSON list of test pictures with their answers: a seeded draw of wins, losses and ties of the run's own classifier.
 
     A win is a picture that the classifier gets right and the visual-only head (same visual encoder, same
-    training) gets wrong; a loss is the reverse.
+    training) gets wrong; a loss is the reverse. Right is a top label that is one of the picture's.
 
     Returns:
         Suite `answers`: the share of each split's pictures that is a `win`, `loss`, `both_right`, `both_wrong`; they
@@ -31,22 +32,24 @@ def write_examples(run: Run, path: Path) -> list[Record]:
     fraction = max(config.fractions)
     visual_head = train_head(
         [run.visual_features("train", fraction)],
-        data.label_ids("train"),
+        data.label_targets("train"),
         len(data.labels),
         config.head_steps,
         config.seed,
+        run.balance,
     )
+    calibrate(visual_head, [run.visual_features("val", fraction)], data.label_targets("val"))
     examples, records = [], []
     for split in data.test_splits:
         visual = probabilities_of(visual_head, [run.visual_features(split, fraction)])
-        pictures, truth = data.pictures(split), data.label_ids(split)
+        pictures, truth = data.pictures(split), data.split(split).labels
         both = np.concatenate(
             [
                 model(tf.constant(pictures[i : i + 256]), training=False)["probabilities"]
                 for i in range(0, len(pictures), 256)
             ]
         )
-        kinds = _kinds(both.argmax(axis=1) == truth, visual.argmax(axis=1) == truth)
+        kinds = _kinds(*(_right(answers, data.labels, truth) for answers in (both, visual)))
         rng = np.random.default_rng(config.seed)
         for kind, number in SHOWN.items():
             rows = np.flatnonzero(kinds == kind)
@@ -69,6 +72,11 @@ def write_examples(run: Run, path: Path) -> list[Record]:
     return records
 
 
+def _right(probabilities: np.ndarray, labels: list[str], truth: list[tuple[str, ...]]) -> np.ndarray:
+    tops = probabilities.argmax(axis=1)
+    return np.array([labels[top] in true for top, true in zip(tops, truth)], bool)
+
+
 def _kinds(multimodal_right: np.ndarray, visual_right: np.ndarray) -> np.ndarray:
     return np.select(
         [multimodal_right & ~visual_right, ~multimodal_right & visual_right, multimodal_right],
@@ -83,7 +91,7 @@ def _example(run: Run, split: str, row: int, visual: np.ndarray, kind: str) -> d
     png = tf.io.encode_png(picture).numpy()
     return {
         "image": "data:image/png;base64," + base64.b64encode(png).decode(),
-        "truth": labels[run.data.label_ids(split)[row]],
+        "truth": ", ".join(run.data.split(split).labels[row]),
         "split": short_name(split),
         "kind": kind,
         "visual_only": {"label": labels[visual.argmax()], "score": float(visual.max())},

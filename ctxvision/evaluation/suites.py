@@ -3,9 +3,11 @@
 from collections.abc import Callable
 
 from ctxvision.evaluation.bottleneck import bottleneck
+from ctxvision.evaluation.calibration import calibration
 from ctxvision.evaluation.deletion import deletion
 from ctxvision.evaluation.fusion import fusion
 from ctxvision.evaluation.knowledge import knowledge
+from ctxvision.evaluation.multi_label import multi_label
 from ctxvision.evaluation.records import Record
 from ctxvision.evaluation.table1 import table1
 from ctxvision.evaluation.table2 import table2
@@ -18,6 +20,8 @@ SUITES: dict[str, Callable[[Run, Progress, int], list[Record]]] = {
     "table2": table2,
     "bottleneck": bottleneck,
     "fusion": fusion,
+    "multi-label": multi_label,
+    "calibration": calibration,
     "deletion": deletion,
     "knowledge": knowledge,
 }

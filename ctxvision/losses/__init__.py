@@ -1,5 +1,6 @@
 """Losses of the training models."""
 
 from ctxvision.losses.sampled_softmax import log_uniform_sample, sampled_softmax_loss
+from ctxvision.losses.weighted_cross_entropy import WeightedCrossEntropy
 
-__all__ = ["log_uniform_sample", "sampled_softmax_loss"]
+__all__ = ["WeightedCrossEntropy", "log_uniform_sample", "sampled_softmax_loss"]

@@ -29,6 +29,8 @@ class ContextClassifier(keras.Model):
         context_fusion: [visual, context] to probabilities.
         labels: the L label names in the order of the probabilities.
         context_pooling: the phrases' embeddings to one context; similarity-weighted by default.
+        thresholds: the probability from which on each of the L labels is accepted, where pictures have several
+            labels; None under softmax. The model does not use them: an export does.
 
     Call arguments:
         pixels: [B, H, W, 3], uint8 or float in 0..255, RGB, any height and width.
@@ -38,7 +40,7 @@ class ContextClassifier(keras.Model):
         (less for phrases of few pictures where `support` says so), descending; `phrase_ids` int32 [B, k], row numbers of the phrase table, -1 where there is none.
 
     Raises:
-        ValueError: the number of labels differs from the fusion layer's.
+        ValueError: the number of labels or thresholds differs from the fusion layer's.
     """
 
     def __init__(
@@ -50,12 +52,17 @@ class ContextClassifier(keras.Model):
         context_fusion: ContextFusion,
         labels: Sequence[str],
         context_pooling: ContextPooling | None = None,
+        thresholds: Sequence[float] | None = None,
         name: str = "context_classifier",
     ):
         if len(labels) != context_fusion.num_labels:
             raise ValueError(
                 f"labels must name each of the {context_fusion.num_labels} labels of context_fusion, "
                 f"got {len(labels)}: give one name per output."
+            )
+        if thresholds is not None and len(thresholds) != len(labels):
+            raise ValueError(
+                f"thresholds must be given for each of the {len(labels)} labels, got {len(thresholds)}: fit them again."
             )
         # === Layers ===
         context_pooling = context_pooling or ContextPooling(name="context_pooling")
@@ -81,6 +88,7 @@ class ContextClassifier(keras.Model):
         self.pooling = context_pooling
         self.fusion = context_fusion
         self.labels = list(labels)
+        self.thresholds = None if thresholds is None else [float(value) for value in thresholds]
 
     @property
     def image_size(self) -> int:

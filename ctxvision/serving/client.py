@@ -42,6 +42,7 @@ class Prediction:
         shares: how much each phrase adds to the probability of `label` (leave one out), in the order of
             `phrases`; None where it was not asked for.
         visual_share: how much the picture's own features add to it; None likewise.
+        accepted: whether each of `top` passes its label's threshold; None for a model of one label a picture.
     """
 
     path: str
@@ -51,15 +52,20 @@ class Prediction:
     phrases: list[tuple[str, float]]
     shares: list[float] | None = None
     visual_share: float | None = None
+    accepted: list[bool] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON's own types, with named fields instead of pairs."""
         shares = self.shares if self.shares is not None else [None] * len(self.phrases)
+        accepted = self.accepted if self.accepted is not None else [None] * len(self.top)
         result: dict[str, Any] = {
             "path": self.path,
             "label": self.label,
             "score": self.score,
-            "top": [{"label": label, "score": score} for label, score in self.top],
+            "top": [
+                {"label": label, "score": score, **({} if passed is None else {"accepted": passed})}
+                for (label, score), passed in zip(self.top, accepted, strict=True)
+            ],
             "phrases": [
                 {"phrase": phrase, "score": score, **({} if share is None else {"share": share})}
                 for (phrase, score), share in zip(self.phrases, shares, strict=True)
@@ -106,7 +112,8 @@ def predict(
 def format_prediction(prediction: Prediction, explain: bool = False) -> str:
     """A prediction as aligned lines of text for a terminal, with five of its phrases.
 
-    The five are the nearest, or, where shares are printed, those that moved the top label's probability most.
+    The five are the nearest, or, where shares are printed, those that moved the top label's probability most. Labels
+    that pass their thresholds are marked by a star.
 
     Args:
         prediction: what `predict` returned.
@@ -120,8 +127,9 @@ def format_prediction(prediction: Prediction, explain: bool = False) -> str:
     phrases = [prediction.phrases[place] for place in shown]
     width = max(len(name) for name, _ in [*prediction.top, *phrases, ("the picture itself", 0)])
     lines = [prediction.path]
-    for label, score in prediction.top:
-        lines.append(f"  {label:<{width}}  {score:6.1%}  {'#' * round(20 * score)}".rstrip())
+    for place, (label, score) in enumerate(prediction.top):
+        mark = "* " if prediction.accepted and prediction.accepted[place] else "  "
+        lines.append(f"{mark}{label:<{width}}  {score:6.1%}  {'#' * round(20 * score)}".rstrip())
     added = f"  adds to {prediction.label}" if shares is not None else ""
     lines.append(f"  {'phrases':<{width}}   score{added}")
     for place, (phrase, score) in zip(shown, phrases, strict=True):
@@ -222,7 +230,8 @@ def _predictions(paths: list[str], answer: Answer, explain: bool) -> Iterator[Pr
             ]
             visual = float(answer["visual_shares"][row, 0])
         phrases = _pairs(answer["phrases"][row], answer["phrase_scores"][row])
-        yield Prediction(path, *top[0], top, phrases, shares, visual)
+        accepted = answer["accepted"][row].tolist() if "accepted" in answer else None
+        yield Prediction(path, *top[0], top, phrases, shares, visual, accepted)
 
 
 def _pairs(names: np.ndarray, scores: np.ndarray) -> list[tuple[str, float]]:

@@ -26,8 +26,8 @@ def export_saved_model(
         retrieval: the backend that the model must have, `"ivf"`, `"exact"` or `"scann"`; any by default.
 
     Returns:
-        The directory. Beside the SavedModel it holds `assets.extra/ctxvision.json` (labels, signatures, whether
-        ScaNN's ops are needed, versions) and `assets.extra/tf_serving_warmup_requests`. For the signatures see
+        The directory. Beside the SavedModel it holds `assets.extra/ctxvision.json` (labels, thresholds, signatures,
+        whether ScaNN's ops are needed, versions) and `assets.extra/tf_serving_warmup_requests`. For the signatures see
         `build_signatures`.
 
     Raises:
@@ -75,6 +75,7 @@ def _custom_namespaces(signatures: Iterable[tf.types.experimental.GenericFunctio
 def _description(model: ContextClassifier, signatures: list[str], namespaces: list[str]) -> dict[str, object]:
     return {
         "labels": model.labels,
+        "thresholds": model.thresholds,
         "image_size": model.image_size,
         "retrieval": model.retrieval.backend,
         "needs_scann": "Scann" in namespaces,

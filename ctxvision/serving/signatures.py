@@ -28,7 +28,8 @@ def build_signatures(
         `probabilities` float32 [B, L], `labels` string and `scores` float32 [B, top], most probable first,
         `phrases` string and `phrase_scores` float32 [B, k] as of `PrototypeRetrieval`, `valid` bool [B]; and `explain`
         (`image_bytes`) to `labels`, `scores`, `phrases`, `phrase_scores`, `phrase_shares` float32 [B, top, k],
-        `visual_shares` float32 [B, top], `valid`. `top` is 5, in `explain` 3, or L where that is less. `embed`
+        `visual_shares` float32 [B, top], `valid`. `top` is 5, in `explain` 3, or L where that is less. Where the model
+        has thresholds, all three give `accepted` bool [B, top]: whether each of `labels` passes its own. `embed`
         takes `image_bytes` and, all optional: `k` int32 [], `min_score` float32 [], `allow_languages`,
         `deny_languages`, `allow_flags`, `deny_flags` string [M], `deny_ids` int32 [M], see
         `PrototypeRetrieval.filter`; it gives `query_embedding` float32 [B, 64], L2-normalised, `visual` [B, D],
@@ -40,6 +41,13 @@ def build_signatures(
     encoded = [tf.TensorSpec([None], tf.string, name="image_bytes")]
     raw = [tf.TensorSpec([None, None, None, 3], tf.uint8, name="pixels")]
 
+    thresholds = None
+    if model.thresholds is not None:
+        thresholds = tf.Variable(model.thresholds, dtype=tf.float32, trainable=False, name="thresholds")
+
+    def accepted(scores: tf.Tensor, ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {} if thresholds is None else {"accepted": scores >= tf.gather(thresholds, ids)}
+
     def answer(pixels: tf.Tensor, valid: tf.Tensor) -> dict[str, tf.Tensor]:
         found = model(pixels, training=False)
         scores, ids = tf.math.top_k(found["probabilities"], top)
@@ -49,6 +57,7 @@ def build_signatures(
             "scores": scores,
             "phrases": found["phrases"],
             "phrase_scores": found["phrase_scores"],
+            **accepted(scores, ids),
         }
         return _blank_invalid(outputs, valid)
 
@@ -71,6 +80,7 @@ def build_signatures(
             "phrase_scores": found["phrase_scores"],
             "phrase_shares": found["shares"],
             "visual_shares": found["visual"],
+            **accepted(found["scores"], found["label_ids"]),
         }
         return _blank_invalid(outputs, valid)
 

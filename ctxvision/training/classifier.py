@@ -3,15 +3,18 @@
 from typing import Any
 
 import numpy as np
+import tf_keras as keras
 
 from ctxvision._files import write_json
 from ctxvision.errors import InputError
 from ctxvision.layers import PrototypeRetrieval
-from ctxvision.metrics import top_k_accuracy
+from ctxvision.metrics import expected_calibration_error, mean_average_precision, top_k_accuracy
 from ctxvision.training.context import contexts
-from ctxvision.training.head import probabilities_of, train_head
+from ctxvision.training.head import BALANCES, probabilities_of, train_head
 from ctxvision.training.progress import Progress
 from ctxvision.training.run import Run, save_weights
+from ctxvision.training.temperature import at_temperature, fit_temperature, fold_temperature
+from ctxvision.training.thresholds import PRECISION, fit_thresholds
 
 # Of the k nearest phrases, by the approximate search of the end-to-end model.
 RECALL = 0.99
@@ -19,9 +22,16 @@ MOST_TUNING_QUERIES = 1000
 # Phrases a picture and their weighting: the method's plain average of three, and longer weighted lists.
 CHOICES = ((3, "uniform"), (10, "uniform"), (10, "similarity"), (20, "similarity"))
 
+# A split's name to its features, one array a modality.
+Inputs = dict[str, list[np.ndarray]]
+
 
 def train_classifier(run: Run, progress: Progress) -> None:
-    """Trains the head of the end-to-end model; among `CHOICES` the one whose text alone is best on `val` wins."""
+    """Trains the head of the end-to-end model; among `CHOICES` the one whose text alone is best on `val` wins.
+
+    Best is top-1, under `multi_label` mAP; by that the loss's balance is chosen there too, see `train_head`. Then
+    `val` calibrates the head: by a temperature, or by thresholds.
+    """
     data, config = run.data, run.config
     found = run.num_retrievable()
     choices = [choice for choice in CHOICES if choice[0] <= found]
@@ -30,21 +40,66 @@ def train_classifier(run: Run, progress: Progress) -> None:
             f"the vocabulary must have at least {CHOICES[0][0]} phrases for context, got {found} with "
             f"{config.min_phrase_count} pictures or more: lower min_phrase_count, or give more queries."
         )
-    measured = []
-    for number, (k, weighting) in enumerate(choices):
-        progress.update(number / (len(choices) + 1))
-        measured.append((_accuracy_of_text(run, k, weighting), k, weighting))
-    accuracy, k, weighting = max(measured, key=lambda row: row[0])
+    visual = {split: run.visual_features(split, max(config.fractions)) for split in ("train", "val")}
+    metric = "map" if config.multi_label else "top1"
+    balances = BALANCES if config.multi_label else BALANCES[:1]
+    trials = iter(np.linspace(0, 1, len(balances) + len(choices), endpoint=False))
 
-    tuning = _tuned(run, k)
-    fraction = max(config.fractions)
-    features = [run.visual_features("train", fraction), contexts(run, "train", k, weighting)[0]]
-    head = train_head(features, data.label_ids("train"), len(data.labels), config.head_steps, config.seed)
+    def words(choice: tuple[int, str]) -> Inputs:
+        return {split: [contexts(run, split, *choice)[0]] for split in visual}
+
+    def both(choice: tuple[int, str]) -> Inputs:
+        return {split: [visual[split], *context] for split, context in words(choice).items()}
+
+    def on_val(inputs: Inputs, balance: str) -> float:
+        progress.update(next(trials))
+        return _quality_on_val(run, inputs, balance)
+
+    balance, tried = balances[0], []
+    if config.multi_label:
+        inputs = both(choices[0])
+        gained = [on_val(inputs, one) for one in balances]
+        balance = balances[int(np.argmax(gained))]
+        tried = [{"balance": one, "val_map_multimodal": quality} for one, quality in zip(balances, gained)]
+    qualities = [on_val(words(choice), balance) for choice in choices]
+    k, weighting = choices[int(np.argmax(qualities))]
+
+    tuning, features = _tuned(run, k), both((k, weighting))
+    targets, num_labels = data.label_targets("train"), len(data.labels)
+    head = train_head(features["train"], targets, num_labels, config.head_steps, config.seed, balance)
+    calibration = calibrate(head, features["val"], data.label_targets("val"))
     with run.finishing("classifier") as folder:
         save_weights(head.get_layer("context_fusion"), folder / "weights.npz")
-        choice = {"k": k, "weighting": weighting, "labels": data.labels, "tuning": tuning}
-        tried = [{"k": k, "weighting": w, "val_top1_text_only": a} for a, k, w in measured]
-        write_json(folder / "choice.json", {**choice, "tried": tried})
+        choice = {"k": k, "weighting": weighting, "balance": balance, "labels": data.labels, "tuning": tuning}
+        rows = [
+            {"k": c[0], "weighting": c[1], f"val_{metric}_text_only": q} for c, q in zip(choices, qualities)
+        ]
+        write_json(folder / "choice.json", {**choice, **calibration, "tried": [*tried, *rows]})
+
+
+def calibrate(head: keras.Model, features: list[np.ndarray], targets: np.ndarray) -> dict[str, Any]:
+    """Makes what a head says of pictures that it was not trained on come true.
+
+    Args:
+        head: of `train_head`; a head of one label a picture is changed: its temperature becomes 1.
+        features, targets: of `val`, as of `train_head`.
+
+    Returns:
+        `temperature`, `val_ece_uncalibrated` and `val_ece`; or, of several labels a picture, the list `thresholds`,
+        their `precision` and `val_ece`.
+    """
+    probabilities = probabilities_of(head, features)
+    if targets.ndim == 2:
+        thresholds = fit_thresholds(probabilities, targets).tolist()
+        ece = expected_calibration_error(probabilities, targets)
+        return {"thresholds": thresholds, "precision": PRECISION, "val_ece": ece}
+    temperature = fit_temperature(probabilities, targets)
+    fold_temperature(head.get_layer("context_fusion"), temperature)
+    before, after = (
+        expected_calibration_error(found.max(axis=1), found.argmax(axis=1) == targets)
+        for found in (probabilities, at_temperature(probabilities, temperature))
+    )
+    return {"temperature": temperature, "val_ece_uncalibrated": before, "val_ece": after}
 
 
 def _tuned(run: Run, k: int) -> dict[str, Any]:
@@ -57,13 +112,16 @@ def _tuned(run: Run, k: int) -> dict[str, Any]:
     return retrieval.tuning
 
 
-def _accuracy_of_text(run: Run, k: int, weighting: str) -> float:
-    """Top-1 on `val` of a head that sees the context alone, mean over the run's seeds."""
+def _quality_on_val(run: Run, inputs: Inputs, balance: str) -> float:
+    """Top-1 or mAP on `val` of a head over these inputs, mean over the run's seeds."""
     data, config = run.data, run.config
-    train, val = (contexts(run, split, k, weighting)[0] for split in ("train", "val"))
-    accuracies = []
+    train, val = data.label_targets("train"), data.label_targets("val")
+    found = []
     for seed in range(config.seeds):
-        head = train_head([train], data.label_ids("train"), len(data.labels), config.head_steps, seed)
-        probabilities = probabilities_of(head, [val])
-        accuracies.append(top_k_accuracy(probabilities, data.label_ids("val"), 1))
-    return float(np.mean(accuracies))
+        head = train_head(inputs["train"], train, len(data.labels), config.head_steps, seed, balance)
+        probabilities = probabilities_of(head, inputs["val"])
+        if config.multi_label:
+            found.append(mean_average_precision(probabilities, val))
+        else:
+            found.append(top_k_accuracy(probabilities, val, 1))
+    return float(np.mean(found))

@@ -16,7 +16,8 @@ class Config:
 
     Attributes:
         seed: of everything that is random.
-        label_column: the column of `images.csv` that is learnt.
+        label_column: the column of `images.csv` that is learnt, or several separated by `|`.
+        multi_label: a picture may have several labels, or none: sigmoid instead of softmax (section 4.2.3).
         image_size: side in pixels of the pictures that the towers see.
         phrase_backbone, visual_backbone: names or SavedModel folders, see `build_backbone`.
         embedding_dim: width of the phrase generator's bottleneck (64 in the method).
@@ -38,6 +39,7 @@ class Config:
 
     seed: int = 0
     label_column: str = "label"
+    multi_label: bool = False
     image_size: int = 48
     phrase_backbone: str = "resnet_mini"
     visual_backbone: str = "resnet_mini"
@@ -100,7 +102,10 @@ class Config:
 
 
 def _check(name: str, value: Any, kind: Any) -> None:
-    if kind is int:
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise InputError(f"{name} must be true or false, got {value!r}: correct the setting.")
+    elif kind is int:
         lowest = 0 if name == "seed" else 1
         if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
             raise InputError(

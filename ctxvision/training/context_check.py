@@ -7,8 +7,16 @@ import tensorflow as tf
 
 from ctxvision._files import read_json, write_json
 from ctxvision.layers import ContextFusion
-from ctxvision.metrics import Interval, paired_interval, ranks_of
+from ctxvision.metrics import (
+    Interval,
+    interval_of_draws,
+    map_draws,
+    mean_average_precision,
+    paired_interval,
+    ranks_of,
+)
 from ctxvision.models import ContextClassifier
+from ctxvision.training.classifier import calibrate
 from ctxvision.training.context import contexts
 from ctxvision.training.head import probabilities_of, train_head
 from ctxvision.training.progress import Progress
@@ -17,6 +25,8 @@ from ctxvision.training.run import Run, load_weights, save_weights
 
 def check_context(run: Run, progress: Progress) -> str:
     """Compares heads with and without context on `val`, over the run's seeds, and keeps a visual-only one.
+
+    They are compared by top-1, under `multi_label` by mAP.
 
     Returns:
         What was found, in a sentence; where context is not shown to help, with the way to switch it off. It is in
@@ -28,32 +38,60 @@ def check_context(run: Run, progress: Progress) -> str:
     for split in ("train", "val"):
         context = contexts(run, split, choice["k"], choice["weighting"])[0]
         features[split] = [run.visual_features(split, max(config.fractions)), context]
-    right: dict[int, list[np.ndarray]] = {1: [], 2: []}  # by the number of modalities
+    train, val = data.label_targets("train"), data.label_targets("val")
+    answers: dict[int, list[np.ndarray]] = {1: [], 2: []}  # by the number of modalities
     seeds = range(config.seed, config.seed + config.seeds)
     heads = []
     for number, seed in enumerate(seeds):
         progress.update(number / len(seeds))
-        for modalities, found in right.items():
+        for modalities, found in answers.items():
             head = train_head(
                 features["train"][:modalities],
-                data.label_ids("train"),
+                train,
                 len(data.labels),
                 config.head_steps,
                 seed,
+                run.balance,
             )
-            probabilities = probabilities_of(head, features["val"][:modalities])
-            found.append(ranks_of(probabilities, data.label_ids("val")) < 1)
+            found.append(probabilities_of(head, features["val"][:modalities]))
             if modalities == 1:
-                heads.append(head.get_layer("context_fusion"))
-    visual, multimodal = (np.stack(right[modalities]).astype(float) for modalities in (1, 2))
-    gain = paired_interval(multimodal - visual)
-    sentence = sentence_of(gain)
+                heads.append(head)
+    compare = _compared_by_map if config.multi_label else _compared_by_top1
+    visual, multimodal, gain = compare(answers[1], answers[2], val)
+    sentence = sentence_of(gain, "mAP" if config.multi_label else "top-1")
+    calibration = calibrate(heads[0], features["val"][:1], val)
     with run.finishing("context") as folder:
-        save_weights(with_idle_context(heads[0], config.text_dim), folder / "weights.npz")
-        check: dict[str, Any] = {"metric": "top1", "pictures": visual.shape[1], "seeds": config.seeds}
-        check |= {"visual_only": float(visual.mean()), "multimodal": float(multimodal.mean())}
-        write_json(folder / "check.json", {**check, "gain": gain._asdict(), "sentence": sentence})
+        off = with_idle_context(heads[0].get_layer("context_fusion"), config.text_dim)
+        save_weights(off, folder / "weights.npz")
+        check: dict[str, Any] = {"metric": "map" if config.multi_label else "top1", **calibration}
+        check |= {"pictures": len(val), "seeds": config.seeds}
+        check |= {
+            "visual_only": visual,
+            "multimodal": multimodal,
+            "gain": gain._asdict(),
+            "sentence": sentence,
+        }
+        write_json(folder / "check.json", check)
     return sentence
+
+
+def _compared_by_top1(
+    visual: list[np.ndarray], multimodal: list[np.ndarray], labels: np.ndarray
+) -> tuple[float, float, Interval]:
+    base, right = (
+        np.stack([ranks_of(p, labels) < 1 for p in some]).astype(float) for some in (visual, multimodal)
+    )
+    return float(base.mean()), float(right.mean()), paired_interval(right - base)
+
+
+def _compared_by_map(
+    visual: list[np.ndarray], multimodal: list[np.ndarray], targets: np.ndarray
+) -> tuple[float, float, Interval]:
+    base, found = (
+        np.array([mean_average_precision(p, targets) for p in some]) for some in (visual, multimodal)
+    )
+    base_draws, draws = (np.stack([map_draws(p, targets) for p in some]) for some in (visual, multimodal))
+    return float(base.mean()), float(found.mean()), interval_of_draws(found - base, draws - base_draws)
 
 
 def without_context(run: Run, backend: str = "ivf") -> ContextClassifier:
@@ -66,12 +104,13 @@ def without_context(run: Run, backend: str = "ivf") -> ContextClassifier:
     Raises:
         InputError: the run has no stage `context`.
     """
-    stored = run.stage_folder("context") / "weights.npz"
+    stored = run.stage_folder("context")
     model = run.build_classifier(backend)
-    labels, fusion = run.data.labels, ContextFusion(len(run.data.labels), name="context_fusion")
+    fusion = ContextFusion(len(model.labels), activation=model.fusion.activation, name="context_fusion")
     parts = (model.phrase_generator, model.retrieval, model.text, model.visual_encoder)
-    off = ContextClassifier(*parts, fusion, labels, model.pooling)
-    load_weights(fusion, stored)
+    thresholds = read_json(stored / "check.json").get("thresholds")
+    off = ContextClassifier(*parts, fusion, model.labels, model.pooling, thresholds)
+    load_weights(fusion, stored / "weights.npz")
     return off
 
 
@@ -94,12 +133,12 @@ def with_idle_context(visual: ContextFusion, context_dim: int) -> ContextFusion:
     return head
 
 
-def sentence_of(gain: Interval) -> str:
+def sentence_of(gain: Interval, metric: str = "top-1") -> str:
     """What the gain on `val` says, no stronger than its interval, and what to do."""
     mean, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in gain)
     switch = "`ctxvision export RUN --to DIR --without-context` switches it off."
     if gain.low > 0:
-        return f"On val, context adds {mean} points of top-1 ({low} to {high})."
+        return f"On val, context adds {mean} points of {metric} ({low} to {high})."
     if gain.high < 0:
-        return f"On val, context costs accuracy: {mean} points of top-1 ({low} to {high}); {switch}"
-    return f"On val, no difference by context is shown: {mean} points of top-1 ({low} to {high}); {switch}"
+        return f"On val, context costs accuracy: {mean} points of {metric} ({low} to {high}); {switch}"
+    return f"On val, no difference by context is shown: {mean} points of {metric} ({low} to {high}); {switch}"

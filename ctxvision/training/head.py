@@ -8,9 +8,13 @@ import tensorflow as tf
 import tf_keras as keras
 
 from ctxvision.layers import ContextFusion
+from ctxvision.losses import WeightedCrossEntropy
 from ctxvision.training.fit import cosine_adamw
 
 BATCH_SIZE = 128
+# What helps labels with few positives, under several labels a picture.
+BALANCES = ("none", "positive_weight", "focal")
+LARGEST_POSITIVE_WEIGHT = 20.0
 
 
 def train_head(
@@ -19,21 +23,28 @@ def train_head(
     num_labels: int,
     steps: int,
     seed: int,
+    balance: str = "none",
     **fusion: Any,
 ) -> keras.Model:
-    """Trains `ContextFusion` on features [N, D_i], one float32 array a modality, and int label numbers [N].
+    """Trains `ContextFusion` on features [N, D_i], one float32 array a modality, and what `label_targets` gives.
 
     Args:
-        features, targets, num_labels: as above.
+        features: as above.
+        targets: int label numbers [N]; or float32 [N, L] of zeros and ones, then each label is learnt on its own
+            (sigmoid).
+        num_labels: L.
         steps: of 128 rows each.
         seed: of initial weights, dropout and the order of rows.
+        balance: of the second kind of targets: `"none"`; `"positive_weight"` weighs a label's positives by its
+            negatives over its positives, at most 20, and takes what that adds to the logits off afterwards;
+            `"focal"` is the focal loss with gamma 2 (Lin et al. 2017).
         **fusion: arguments of `ContextFusion`.
 
     Returns:
         A model from the list of features to probabilities [N, L]; `model.get_layer("context_fusion")` is the head.
 
     Raises:
-        ValueError: features that are not finite.
+        ValueError: features that are not finite, or an unknown balance.
     """
     for number, part in enumerate(features):
         if not np.isfinite(part).all():
@@ -41,12 +52,31 @@ def train_head(
                 f"features must be finite, got {np.count_nonzero(~np.isfinite(part).all(axis=1))} rows of modality "
                 f"{number} with NaN or infinity: look at the tower that made them."
             )
+    several = targets.ndim == 2
+    loss = _balanced_loss(targets, balance) if several else "sparse_categorical_crossentropy"
     keras.utils.set_random_seed(seed)
     inputs = [keras.Input(part.shape[1:]) for part in features]
-    head = keras.Model(inputs, ContextFusion(num_labels, seed=seed, name="context_fusion", **fusion)(inputs))
-    head.compile(cosine_adamw(1e-3, steps, weight_decay=0.05), "sparse_categorical_crossentropy")
+    activation = "sigmoid" if several else "softmax"
+    fused = ContextFusion(num_labels, activation=activation, seed=seed, name="context_fusion", **fusion)
+    head = keras.Model(inputs, fused(inputs))
+    head.compile(cosine_adamw(1e-3, steps, weight_decay=0.05), loss)
     head.fit(batches(features, targets, steps, seed), verbose=0)
+    if isinstance(loss, WeightedCrossEntropy):
+        bias = fused.output_stage.bias
+        bias.assign_sub(np.log(loss.positive_weights))
     return head
+
+
+def _balanced_loss(targets: np.ndarray, balance: str) -> keras.losses.Loss:
+    if balance not in BALANCES:
+        raise ValueError(f"balance must be one of {', '.join(BALANCES)}, got {balance!r}: choose one.")
+    if balance == "positive_weight":
+        positives = targets.sum(axis=0)
+        weights = (len(targets) - positives) / np.maximum(positives, 1)
+        return WeightedCrossEntropy(weights.clip(1.0, LARGEST_POSITIVE_WEIGHT).tolist())
+    if balance == "focal":
+        return keras.losses.BinaryFocalCrossentropy(gamma=2.0)
+    return keras.losses.BinaryCrossentropy()
 
 
 def probabilities_of(head: keras.Model, features: Sequence[np.ndarray]) -> np.ndarray:

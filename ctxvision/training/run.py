@@ -176,6 +176,11 @@ class Run:
         """How many phrases the classifier retrieves for a picture."""
         return read_json(self.stage_folder("classifier") / "choice.json")["k"]
 
+    @property
+    def balance(self) -> str:
+        """The loss's balance that the classifier chose, see `train_head`."""
+        return read_json(self.stage_folder("classifier") / "choice.json").get("balance", "none")
+
     def retrievable_ids(self, table: PhraseTable | None = None) -> np.ndarray:
         """int32: rows of the phrases that pass the language filter and the minimum count."""
         return retrievable_ids(table or self.phrase_table, **self.retrievable)
@@ -194,7 +199,8 @@ class Run:
         choice = read_json(self.stage_folder("classifier") / "choice.json")
         chosen = choice["tuning"]["chosen"] if backend == "ivf" else {}
         settings = {name: chosen[name] for name in ("num_lists", "probes") if name in chosen}
-        fusion = ContextFusion(len(choice["labels"]), name="context_fusion")
+        activation = "sigmoid" if self.config.multi_label else "softmax"
+        fusion = ContextFusion(len(choice["labels"]), activation=activation, name="context_fusion")
         model = ContextClassifier(
             self.phrase_generator,
             self.retrieval(choice["k"], backend, **settings),
@@ -203,6 +209,7 @@ class Run:
             fusion,
             choice["labels"],
             ContextPooling(choice["weighting"], name="context_pooling"),
+            choice.get("thresholds"),
         )
         load_weights(fusion, self.stage_folder("classifier") / "weights.npz")
         # Only the head learns from few labels; unfreeze a tower by setting its `trainable`.

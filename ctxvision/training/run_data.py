@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,7 +43,7 @@ class RunData:
     def __init__(self, folder: str | Path, config: Config):
         self.config = config
         self.manifest = Manifest.load(folder, label_column=config.label_column)
-        self.manifest.check_for_training()
+        self.manifest.check_for_training(config.multi_label)
         self._loaded: dict[str, tuple[Split, np.ndarray]] = {}
 
     @property
@@ -65,16 +66,27 @@ class RunData:
         return self._part(name)[0]
 
     def label_ids(self, name: str) -> np.ndarray:
-        """int32 [N] label numbers of a split of the run."""
-        number = {label: i for i, label in enumerate(self.labels)}
-        split = self.split(name)
-        for path, row in zip(split.paths, split.labels, strict=True):
-            if len(row) != 1:
-                raise InputError(
-                    f"{self.config.label_column} must name one label for each picture, got {'|'.join(row) or 'none'!r} "
-                    f"for {Path(path).name} in split {name}: keep one, or choose another column with label_column."
-                )
-        return np.array([number[row[0]] for row in split.labels], np.int32)
+        """int32 [N] label numbers of a split of a run of one label a picture."""
+        if self.config.multi_label:
+            raise InputError(
+                "this needs a run of one label a picture, got one of several (multi_label): train another run, or use "
+                "the suite multi-label."
+            )
+        return np.array([self._number[row[0]] for row in self.split(name).labels], np.int32)
+
+    def label_targets(self, name: str) -> np.ndarray:
+        """What a head learns of a split: `label_ids`, or under `multi_label` float32 [N, L] of zeros and ones."""
+        if not self.config.multi_label:
+            return self.label_ids(name)
+        rows = self.split(name).labels
+        targets = np.zeros((len(rows), len(self.labels)), np.float32)
+        for target, row in zip(targets, rows):
+            target[[self._number[label] for label in row]] = 1.0
+        return targets
+
+    @functools.cached_property
+    def _number(self) -> dict[str, int]:
+        return {label: i for i, label in enumerate(self.labels)}
 
     @functools.cached_property
     def query_log(self) -> QueryLog:
@@ -101,15 +113,14 @@ class RunData:
     def fraction_of(self, name: str, fraction: float) -> np.ndarray:
         """Rows of a labelled split that make up `fraction` of each label, at least one each.
 
-        A smaller fraction's rows are part of a larger one's.
+        A smaller fraction's rows are part of a larger one's. A picture of several labels counts for its rarest.
         """
-        ids = self.label_ids(name)
-        order = np.random.default_rng([self.config.seed, 1]).permutation(len(ids))
-        chosen = []
-        for label in np.unique(ids):
-            rows = order[ids[order] == label]
-            chosen.append(rows[: max(1, round(fraction * len(rows)))])
-        return np.sort(np.concatenate(chosen))
+        labels = self.split(name).labels
+        order = np.random.default_rng([self.config.seed, 1]).permutation(len(labels)).tolist()
+        chosen = set(_first_of_each_label(labels, order))
+        for rows in _strata(labels, order):
+            chosen.update(rows[: max(1, round(fraction * len(rows)))])
+        return np.array(sorted(chosen))
 
     def _part(self, name: str) -> tuple[Split, np.ndarray]:
         """`pretrain` falls back to `train`; without a `val` split a tenth of each label of `train` is held out."""
@@ -131,12 +142,30 @@ class RunData:
 
     def _hold_out_val(self) -> None:
         split, pictures = self._read("train")
-        by_label: dict[tuple[str, ...], list[int]] = {}
-        for row in np.random.default_rng([self.config.seed, 0]).permutation(len(split.paths)):
-            by_label.setdefault(split.labels[row], []).append(int(row))
+        order = np.random.default_rng([self.config.seed, 0]).permutation(len(split.paths)).tolist()
         val = np.zeros(len(split.paths), bool)
-        for rows in by_label.values():
+        for rows in _strata(split.labels, order):
             val[rows[: math.ceil(len(rows) / 10) if len(rows) > 1 else 0]] = True
+        val[_first_of_each_label(split.labels, order[::-1])] = False  # `train` keeps every label
         for name, mask in (("train", ~val), ("val", val)):
             part = dataclasses.replace(split.take(np.flatnonzero(mask)), name=name)
             self._loaded[name] = part, pictures[mask]
+
+
+def _strata(labels: Sequence[tuple[str, ...]], order: Sequence[int]) -> list[list[int]]:
+    """Rows in the given order, grouped by the rarest of each row's labels."""
+    counts = Counter(label for row in labels for label in row)
+    strata: dict[str | None, list[int]] = {}
+    for row in order:
+        rarest = min(labels[row], key=lambda label: (counts[label], label), default=None)
+        strata.setdefault(rarest, []).append(row)
+    return list(strata.values())
+
+
+def _first_of_each_label(labels: Sequence[tuple[str, ...]], order: Sequence[int]) -> list[int]:
+    """The row of each label that comes first in the order."""
+    first: dict[str, int] = {}
+    for row in order:
+        for label in labels[row]:
+            first.setdefault(label, row)
+    return list(first.values())

@@ -13,11 +13,12 @@ from ctxvision.training.run import Run, save_weights
 def train_visual(run: Run, fraction: float, progress: Progress) -> None:
     """Trains a visual encoder on `fraction` of each label's pictures in `pretrain` (else `train`).
 
-    A linear layer over the encoder's features learns the labels; the features are what the run keeps.
+    A linear layer over the encoder's features learns the labels, under `multi_label` each on its own (sigmoid);
+    the features are what the run keeps.
     """
     config, data = run.config, run.data
     rows = data.fraction_of("pretrain", fraction)
-    pictures, labels = data.pictures("pretrain")[rows], data.label_ids("pretrain")[rows]
+    pictures, targets = data.pictures("pretrain")[rows], data.label_targets("pretrain")[rows]
     keras.utils.set_random_seed(config.seed)
     encoder = VisualEncoder(config.visual_backbone, config.image_size, name="visual_encoder")
     pixels = keras.Input((config.image_size, config.image_size, 3))
@@ -27,9 +28,12 @@ def train_visual(run: Run, fraction: float, progress: Progress) -> None:
     epochs, steps_per_epoch = epochs_of(len(pictures), config.batch_size, steps)
     model.compile(
         cosine_adamw(config.learning_rate, epochs * steps_per_epoch, weight_decay=0.05),
-        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1),
+        keras.losses.BinaryCrossentropy(from_logits=True)
+        if config.multi_label
+        else keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1),
     )
-    targets = tf.one_hot(labels, len(data.labels)).numpy()
+    if not config.multi_label:
+        targets = tf.one_hot(targets, len(data.labels)).numpy()
     stage = f"visual/{fraction:g}"
     curves = fit_resumably(
         model,

@@ -122,6 +122,14 @@ def test_label_column_missing(load):
         load(ROWS, "colour")
 
 
+def test_several_label_columns_are_united(load):
+    rows = "e.png,train,cat|pet,pet|animal,\nf.png,train,dog,,\n"
+    train = load(ROWS + rows, "label|coarse").split("train")
+    assert train.labels == [("cat", "animal"), ("dog", "animal"), ("cat", "pet", "animal"), ("dog",)]
+    with pytest.raises(InputError, match="label column must be one of label, coarse in .*, got 'colour'"):
+        load(ROWS, "label|colour")
+
+
 def test_split_missing(load):
     with pytest.raises(InputError, match="needs rows with split 'val', it has web, train, test:new"):
         load(ROWS).require_split("val")

@@ -1,0 +1,87 @@
+"""Suite `calibration`: are the classifier's probabilities, or its thresholds, right on test pictures?"""
+
+from typing import Any
+
+import numpy as np
+
+from ctxvision.evaluation.features import Features, short_name
+from ctxvision.evaluation.kept import Kept
+from ctxvision.evaluation.records import Record
+from ctxvision.evaluation.table1 import inputs_of
+from ctxvision.metrics import expected_calibration_error, reliability_bins
+from ctxvision.training.head import probabilities_of, train_head
+from ctxvision.training.progress import Progress
+from ctxvision.training.run import Run
+from ctxvision.training.temperature import at_temperature, fit_temperature
+from ctxvision.training.thresholds import fit_thresholds
+
+
+def calibration(run: Run, progress: Progress, seeds: int) -> list[Record]:
+    """Trains heads like the classifier's, one a seed, calibrates each on `val` and measures it on every test split.
+
+    Returns:
+        One label a picture: methods `uncalibrated` and `calibrated`, of each seed `ece` of the top label, and its
+        `temperature` (of `val`). Several labels: method `thresholds`, of each seed `ece` over all decisions, and
+        `precision_at_threshold` and `recall_at_threshold` over all decisions; the wanted precision is 0.8. Of either
+        the reliability bins, means over the seeds: `bin00_confidence`, `bin00_accuracy`, `bin00_share`, ... up to 14,
+        those that are empty left out.
+    """
+    features = Features(run, progress)
+    kept = Kept(run, "calibration")
+    fraction, splits = max(run.config.fractions), ["val", *run.data.test_splits]
+
+    def record(**keys: Any) -> Record:
+        vocabulary = int(run.phrase_table.live.sum())
+        return Record(
+            suite="calibration", data=run.data_name, fraction=fraction, vocabulary=vocabulary, **keys
+        )
+
+    def answers(seed: int) -> dict[str, np.ndarray]:
+        targets, labels = run.data.label_targets("train"), len(run.data.labels)
+        inputs = {
+            split: inputs_of(features, "multimodal", split, fraction, seed) for split in ["train", *splits]
+        }
+        head = train_head(inputs["train"], targets, labels, run.config.head_steps, seed, run.balance)
+        return {split: probabilities_of(head, inputs[split]) for split in splits}
+
+    records = []
+    # Method and split to confidences and whether they came true, of each seed.
+    decisions: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = {}
+    for seed in range(seeds):
+        progress.update(seed / seeds)
+        found = kept.arrays(f"seed{seed}", lambda seed=seed: answers(seed))  # type: ignore[misc]
+        val = run.data.label_targets("val")
+        for split in run.data.test_splits:
+            targets, name = run.data.label_targets(split), short_name(split)
+            if run.config.multi_label:
+                reached = at_thresholds(found[split], targets, fit_thresholds(found["val"], val))
+                keys = {"method": "thresholds", "seed": seed, "split": name}
+                records += [record(**keys, metric=metric, value=value) for metric, value in reached.items()]
+                decisions.setdefault(("thresholds", name), []).append((found[split], targets))
+                continue
+            temperature = fit_temperature(found["val"], val)
+            keys = {"method": "calibrated", "seed": seed, "split": name}
+            records.append(record(**keys, metric="temperature", value=temperature))
+            scaled = at_temperature(found[split], temperature)
+            for method, probabilities in (("uncalibrated", found[split]), ("calibrated", scaled)):
+                right = probabilities.argmax(axis=1) == targets
+                decisions.setdefault((method, name), []).append((probabilities.max(axis=1), right))
+    for (method, name), pairs in decisions.items():
+        for seed, (confidence, correct) in enumerate(pairs):
+            value = expected_calibration_error(confidence, correct)
+            records.append(record(method=method, seed=seed, split=name, metric="ece", value=value))
+        confidences, truths = (np.concatenate([part.ravel() for part in parts]) for parts in zip(*pairs))
+        bins = reliability_bins(confidences, truths)
+        for number in np.flatnonzero(bins.share):
+            for what, values in bins._asdict().items():
+                metric, value = f"bin{number:02d}_{what}", float(values[number])
+                records.append(record(method=method, split=name, metric=metric, value=value))
+    return records
+
+
+def at_thresholds(probabilities: np.ndarray, targets: np.ndarray, thresholds: np.ndarray) -> dict[str, float]:
+    """`precision_at_threshold`, left out where nothing is accepted, and `recall_at_threshold`, over all decisions."""
+    accepted = probabilities >= thresholds
+    right = targets[accepted].sum()
+    recall = {"recall_at_threshold": float(right / max(1, targets.sum()))}
+    return recall | ({"precision_at_threshold": float(right / accepted.sum())} if accepted.any() else {})

@@ -1,0 +1,46 @@
+"""Binary cross-entropy in which the positives of rare labels weigh more."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+
+@keras.saving.register_keras_serializable("ctxvision")
+class WeightedCrossEntropy(keras.losses.Loss):
+    """The mean over labels of -w y log p - (1 - y) log(1 - p).
+
+    Where it is least, the logit of p lies log w above that of the true probability: take log w off to calibrate.
+
+    Args:
+        positive_weights: w, float [L], above 0.
+
+    Call arguments:
+        y_true: float [B, L] of zeros and ones.
+        y_pred: float32 [B, L] probabilities.
+
+    Example:
+        >>> float(WeightedCrossEntropy([3.0])([[1.0]], [[0.5]])) / float(tf.math.log(2.0))
+        3.0
+    """
+
+    def __init__(
+        self, positive_weights: Sequence[float], name: str = "weighted_cross_entropy", **kwargs: Any
+    ):
+        super().__init__(name=name, **kwargs)
+        self.positive_weights = [float(weight) for weight in positive_weights]
+        if not self.positive_weights or min(self.positive_weights) <= 0:
+            raise ValueError(
+                f"positive_weights must be numbers above 0, one for each label, got {positive_weights}: 1 weighs "
+                "nothing more."
+            )
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        truth = tf.cast(y_true, tf.float32)
+        p = tf.clip_by_value(tf.cast(y_pred, tf.float32), 1e-7, 1 - 1e-7)
+        positive = tf.constant(self.positive_weights) * truth * tf.math.log(p)
+        return -tf.reduce_mean(positive + (1 - truth) * tf.math.log1p(-p), axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "positive_weights": self.positive_weights}

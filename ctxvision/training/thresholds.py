@@ -1,0 +1,74 @@
+"""From which probability on a label is accepted, so that a wanted share of what is accepted is right."""
+
+import numpy as np
+
+from ctxvision.metrics import precision_recall_curve
+
+PRECISION = 0.8
+# How many pictures the precision of all labels together counts for beside a label's own.
+SHRINKAGES = (1, 2, 4, 8, 16, 32, 1000)
+_FOLDS, _REPETITIONS = 5, 3
+
+
+def fit_thresholds(
+    probabilities: np.ndarray, targets: np.ndarray, precision: float = PRECISION
+) -> np.ndarray:
+    """The lowest threshold of each label above which `precision` of the accepted pictures has it.
+
+    A few pictures a label say little, and the lowest threshold that looks good enough is one that was lucky. So a
+    label's precision above a threshold is estimated as (right + m · q) / (accepted + m), q the precision of all labels
+    together above that threshold; m is the smallest of `SHRINKAGES` with which, in cross-validation, all that is
+    accepted reaches the precision.
+
+    A label that no threshold serves, such as one that no picture has, is accepted above all its probabilities here,
+    and not below the threshold that serves all labels together.
+
+    Args:
+        probabilities: float [N, L] of pictures that the head was not trained on.
+        targets: [N, L] of zeros and ones.
+        precision: wanted, in 0..1.
+
+    Returns:
+        float64 [L] in 0..1; all 1.0, which accepts nothing short of certainty, where `targets` has no positive.
+
+    Example:
+        >>> fit_thresholds(np.array([[0.9], [0.8], [0.3], [0.2]]), np.array([[1], [1], [0], [0]])).tolist()
+        [0.8]
+    """
+    for shrinkage in SHRINKAGES:
+        if _reaches(probabilities, targets, precision, shrinkage):
+            break
+    return _fit(probabilities, targets, precision, shrinkage)
+
+
+def _reaches(probabilities: np.ndarray, targets: np.ndarray, precision: float, shrinkage: int) -> bool:
+    """Whether what is accepted among pictures that were left out is right often enough."""
+    rng = np.random.default_rng(0)
+    accepted = right = 0.0
+    for _ in range(_REPETITIONS):
+        folds = rng.permutation(len(probabilities)) % _FOLDS
+        for fold in range(_FOLDS):
+            fitted, left_out = folds != fold, folds == fold
+            thresholds = _fit(probabilities[fitted], targets[fitted], precision, shrinkage)
+            passed = probabilities[left_out] >= thresholds
+            accepted += passed.sum()
+            right += targets[left_out][passed].sum()
+    return right >= precision * accepted
+
+
+def _fit(probabilities: np.ndarray, targets: np.ndarray, precision: float, shrinkage: int) -> np.ndarray:
+    if not targets.any():
+        return np.ones(targets.shape[1])
+    together, _, levels = precision_recall_curve(probabilities, targets)
+    served = levels[together >= precision].min(initial=1.0)
+    thresholds = []
+    for scores, target in zip(probabilities.T, targets.T):
+        own, counts = np.unique(-scores, return_counts=True)  # equal scores are accepted together
+        accepted = counts.cumsum()
+        right = np.bincount(np.searchsorted(own, -scores), target).cumsum()
+        believed = together[np.searchsorted(-levels, own)]
+        estimate = (right + shrinkage * believed) / (accepted + shrinkage)
+        reached = np.flatnonzero(estimate >= precision)
+        above_all = np.nextafter(scores.max(), np.float32(2))
+        thresholds.append(-own[reached[-1]] if len(reached) else min(1.0, max(served, above_all)))
+    return np.array(thresholds, float)

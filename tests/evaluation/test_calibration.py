@@ -1,0 +1,67 @@
+"""The suite that asks whether probabilities and thresholds are right."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+import ctxvision as cv
+from ctxvision._files import read_json
+from ctxvision.evaluation.calibration import at_thresholds, calibration
+from ctxvision.evaluation.records import select
+from ctxvision.training import Progress
+
+
+@pytest.fixture
+def copy(request, tmp_path):
+    run = request.getfixturevalue(request.param)
+    return cv.Run(shutil.copytree(run.directory, tmp_path / "run"))
+
+
+def check_bins(records, method, split):
+    """Shares sum to 1, and the bins' distance is about the ECE."""
+    here = {r.metric: r.value for r in select(records, method=method, split=split, seed=None)}
+    numbers = {name[3:5] for name in here if name.startswith("bin")}
+    assert all(f"bin{n}_{what}" in here for n in numbers for what in ("confidence", "accuracy", "share"))
+    assert sum(here[f"bin{n}_share"] for n in numbers) == pytest.approx(1)
+    assert all(int(n) / 15 - 1e-6 <= here[f"bin{n}_confidence"] <= (int(n) + 1) / 15 + 1e-6 for n in numbers)
+    gap = sum(
+        here[f"bin{n}_share"] * abs(here[f"bin{n}_accuracy"] - here[f"bin{n}_confidence"]) for n in numbers
+    )
+    eces = [r.value for r in select(records, method=method, split=split, metric="ece")]
+    assert gap <= np.mean(eces) + 1e-6  # of all seeds together, so errors of two may cancel
+
+
+@pytest.mark.parametrize("copy", ["tiny_run"], indirect=True)
+def test_of_one_label_a_picture(copy):
+    records = calibration(copy, Progress(), seeds=2)
+    for split in ("easy", "hard"):
+        for method in ("uncalibrated", "calibrated"):
+            check_bins(records, method, split)
+        temperatures = [r.value for r in select(records, split=split, metric="temperature")]
+        assert len(temperatures) == 2 and min(temperatures) > 0
+    assert calibration(copy, Progress(), seeds=2) == records
+
+
+@pytest.mark.parametrize("copy", ["multi_label_run"], indirect=True)
+def test_of_several_labels_a_picture(copy):
+    records = calibration(copy, Progress(), seeds=1)
+    check_bins(records, "thresholds", "easy")
+    found = {r.metric: r.value for r in select(records, split="easy", seed=0)}
+    assert found["precision_at_threshold"] > 0.7 and found["recall_at_threshold"] > 0.5
+    assert "temperature" not in found
+
+
+def test_what_thresholds_reach_by_hand():
+    probabilities, targets = np.array([[0.9, 0.2], [0.6, 0.8]]), np.array([[1, 1], [0, 1]])
+    assert at_thresholds(probabilities, targets, np.array([0.5, 0.5])) == {
+        "recall_at_threshold": pytest.approx(2 / 3),
+        "precision_at_threshold": pytest.approx(2 / 3),
+    }
+    assert at_thresholds(probabilities, targets, np.ones(2)) == {"recall_at_threshold": 0.0}
+
+
+def test_the_classifier_keeps_its_temperature(tiny_run):
+    choice = read_json(tiny_run.directory / "classifier" / "choice.json")
+    assert 0.01 <= choice["temperature"] <= 100
+    assert 0 <= choice["val_ece"] <= 1 and 0 <= choice["val_ece_uncalibrated"] <= 1

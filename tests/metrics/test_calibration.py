@@ -1,0 +1,36 @@
+"""Calibration error, by hand and of answers that are right by construction."""
+
+import numpy as np
+import pytest
+
+from ctxvision.metrics import expected_calibration_error, reliability_bins
+
+
+def test_by_hand():
+    confidence, correct = [0.05, 0.55, 0.58, 1.0], [0, 1, 0, 1]
+    bins = reliability_bins(confidence, correct, bins=10)
+    assert np.flatnonzero(bins.share).tolist() == [0, 5, 9]
+    np.testing.assert_allclose(bins.confidence[[0, 5, 9]], [0.05, 0.565, 1.0])
+    np.testing.assert_allclose(bins.accuracy[[0, 5, 9]], [0, 0.5, 1])
+    np.testing.assert_allclose(bins.share[[0, 5, 9]], [0.25, 0.5, 0.25])
+    expected = 0.25 * 0.05 + 0.5 * 0.065
+    assert expected_calibration_error(confidence, correct, bins=10) == pytest.approx(expected)
+
+
+def test_fifteen_bins_of_equal_width():
+    bins = reliability_bins(np.linspace(0, 1, 1500, endpoint=False), np.zeros(1500))
+    np.testing.assert_allclose(bins.share, np.full(15, 1 / 15), atol=1e-3)
+
+
+def test_probabilities_that_come_true_and_such_that_do_not():
+    rng = np.random.default_rng(0)
+    confidence = rng.random([20000, 2])
+    assert expected_calibration_error(confidence, rng.random([20000, 2]) < confidence) < 0.01
+    assert expected_calibration_error(confidence, rng.random([20000, 2]) < confidence**2) == pytest.approx(
+        1 / 2 - 1 / 3, abs=0.01
+    )
+
+
+def test_logits_are_refused():
+    with pytest.raises(ValueError, match=r"confidence must lie in 0\.\.1, got -1\.0\.\.2\.0"):
+        expected_calibration_error([-1.0, 2.0], [0, 1])
