@@ -7,6 +7,7 @@ import numpy as np
 from ctxvision.evaluation.features import short_name
 from ctxvision.evaluation.records import Record, save_records
 from ctxvision.metrics import hit_at_k, phrase_hits
+from ctxvision.training.context import nearest_phrases
 from ctxvision.training.run import Run
 
 DEPTH = 3
@@ -18,15 +19,12 @@ def measure_phrases(run: Run) -> list[Record]:
     A phrase hits when it is a query of the picture itself; where the test pictures carry no queries, when most of
     the web pictures it led to have the picture's label. Without either there is nothing to judge by.
     """
-    retrieval = run.retrieval(DEPTH)
     records = []
     for split in run.data.test_splits:
-        truth = _true_queries(run, split)
+        truth = true_queries(run, split)
         if truth is None:
             continue
-        ids = np.concatenate([retrieval(part).ids for part in _parts(run.query_embeddings(split))])
-        phrases = run.phrase_table.phrases
-        hits = phrase_hits([[phrases[i] if i >= 0 else "" for i in row] for row in ids], truth)
+        hits = phrase_hits(found_phrases(run, split, DEPTH), truth)
         for k in (1, DEPTH):
             records.append(
                 Record(
@@ -44,7 +42,15 @@ def measure_phrases(run: Run) -> list[Record]:
     return records
 
 
-def _true_queries(run: Run, split: str) -> list[set[str]] | None:
+def found_phrases(run: Run, split: str, depth: int) -> list[list[str]]:
+    """The `depth` phrases nearest to each picture, best first; "" where there are fewer."""
+    phrases, (ids, _) = run.phrase_table.phrases, nearest_phrases(run, split, depth)
+    texts = {i: phrases[i] for i in np.unique(ids).tolist() if i >= 0}
+    return [[texts.get(i, "") for i in row] for row in ids.tolist()]
+
+
+def true_queries(run: Run, split: str) -> list[set[str]] | None:
+    """What people searched for to find each picture, or would have: see `measure_phrases`; None without either."""
     rows = run.data.split(split)
     if any(rows.queries):
         return [{query.text for query in queries} for queries in rows.queries]
@@ -60,7 +66,3 @@ def _true_queries(run: Run, split: str) -> list[set[str]] | None:
         if counts:
             of_label[counts.most_common(1)[0][0]].add(phrase)
     return [set().union(*(of_label[label] for label in labels)) for labels in rows.labels]
-
-
-def _parts(values: np.ndarray, size: int = 256) -> list[np.ndarray]:
-    return [values[i : i + size] for i in range(0, len(values), size)]

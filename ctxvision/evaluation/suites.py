@@ -5,12 +5,16 @@ from collections.abc import Callable
 from ctxvision.evaluation.bottleneck import bottleneck
 from ctxvision.evaluation.calibration import calibration
 from ctxvision.evaluation.deletion import deletion
+from ctxvision.evaluation.few_shot import few_shot
 from ctxvision.evaluation.fusion import fusion
 from ctxvision.evaluation.knowledge import knowledge
 from ctxvision.evaluation.multi_label import multi_label
+from ctxvision.evaluation.open_vocabulary import open_vocabulary
 from ctxvision.evaluation.records import Record
 from ctxvision.evaluation.table1 import table1
 from ctxvision.evaluation.table2 import table2
+from ctxvision.evaluation.text_encoder import text_encoder
+from ctxvision.evaluation.zero_shot import zero_shot
 from ctxvision.training.progress import Progress
 from ctxvision.training.run import Run
 
@@ -22,6 +26,10 @@ SUITES: dict[str, Callable[[Run, Progress, int], list[Record]]] = {
     "fusion": fusion,
     "multi-label": multi_label,
     "calibration": calibration,
+    "few-shot": few_shot,
     "deletion": deletion,
     "knowledge": knowledge,
+    "zero-shot": zero_shot,
+    "open-vocabulary": open_vocabulary,
+    "text-encoder": text_encoder,
 }

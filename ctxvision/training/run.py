@@ -152,9 +152,11 @@ class Run:
     @functools.cached_property
     def text_encoder(self) -> DualEncoderText:
         """As trained by the stage `text`, with the table's text embeddings folded in."""
-        layer = DualEncoderText(self.config.text_dim, name="dual_encoder_text")
-        layer(tf.constant([[""]]))
-        load_weights(layer, self.stage_folder("text") / "weights.npz")
+        folder = self.stage_folder("text")
+        settings = folder / "encoder.json"
+        arguments = read_json(settings) if settings.is_file() else {}  # older runs have the first defaults
+        layer = DualEncoderText(self.config.text_dim, **arguments, name="dual_encoder_text")
+        load_weights(layer, folder / "weights.npz")
         layer.fold(np.asarray(self.phrase_table.text_embeddings))
         return layer
 

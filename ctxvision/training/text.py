@@ -1,9 +1,13 @@
 """Stage `text`: a text encoder that knows which queries belong together (section 3.3)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from ctxvision._files import write_json
 from ctxvision.data.associations import association_batches
 from ctxvision.layers import DualEncoderText
 from ctxvision.models import SiameseText
@@ -14,6 +18,8 @@ from ctxvision.training.run import Run, save_weights
 
 STEPS_PER_EPOCH = 100
 TEXT_RATE = 0.1
+# What new runs' encoders are made with besides the width; see the suite text-encoder for what it is worth.
+ENCODER: dict[str, Any] = {"character_ngrams": 32}
 
 
 def train_text(run: Run, progress: Progress) -> None:
@@ -21,9 +27,9 @@ def train_text(run: Run, progress: Progress) -> None:
     config, log = run.config, run.data.query_log
     kept = np.isin(log.languages, config.languages)[log.pair_query]
     keras.utils.set_random_seed(config.seed)
-    encoder = DualEncoderText(config.text_dim, name="dual_encoder_text")
-    encoder(tf.constant([[""]]))
-    ngrams = _in_parts(log.phrases, encoder.ngram_ids)
+    encoder = DualEncoderText(config.text_dim, **ENCODER, name="dual_encoder_text")
+    untrained = encoder.ngram_table.numpy()
+    ngrams = ngrams_of(encoder, log.phrases)
     model = SiameseText(encoder, name="siamese_text")
     model.compile(keras.optimizers.Adagrad(TEXT_RATE))
     steps = min(STEPS_PER_EPOCH, config.text_steps)
@@ -42,12 +48,27 @@ def train_text(run: Run, progress: Progress) -> None:
     curves = fit_resumably(
         model, batches, epochs, run.unfinished_folder("text"), progress, run.directory / "logs" / "text"
     )
+    forget_untrained(encoder, untrained)
     table = PhraseTable.load(run.stage_folder("prototypes") / "table")
     table.embed_texts(lambda phrases: encoder(tf.constant(phrases)).numpy())
     with run.finishing("text", curves=curves, phrases=len(table)) as folder:
         save_weights(encoder, folder / "weights.npz")
+        write_json(folder / "encoder.json", ENCODER)
 
 
-def _in_parts(phrases: list[str], function, size: int = 8192) -> np.ndarray:  # type: ignore[no-untyped-def]
-    parts = [function(tf.constant(phrases[i : i + size])).numpy() for i in range(0, len(phrases), size)]
+def ngrams_of(encoder: DualEncoderText, phrases: Sequence[str], size: int = 8192) -> np.ndarray:
+    """int32 [N, M]: the n-grams of many phrases."""
+    parts = [encoder.ngram_ids(tf.constant(phrases[i : i + size])) for i in range(0, len(phrases), size)]
     return np.concatenate(parts)
+
+
+def forget_untrained(encoder: DualEncoderText, untrained: np.ndarray) -> None:
+    """Sets the n-grams that training never moved to zero: their random vectors would only be noise in a phrase.
+
+    Args:
+        encoder: after training.
+        untrained: float32 [rows, dim], its n-gram table before.
+    """
+    table = encoder.ngram_table.numpy()
+    table[(table == untrained).all(axis=1)] = 0.0
+    encoder.ngram_table.assign(table)

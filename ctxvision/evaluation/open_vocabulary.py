@@ -1,0 +1,118 @@
+"""Suite `open-vocabulary`: the phrases themselves as answers, without any list of labels (Conti et al. 2023)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from ctxvision.errors import InputError
+from ctxvision.evaluation.features import short_name, shuffled, words_of
+from ctxvision.evaluation.phrase_hits import found_phrases, true_queries
+from ctxvision.evaluation.records import Record
+from ctxvision.evaluation.terms import Terms, terms_of
+from ctxvision.metrics import (
+    cluster_accuracy,
+    hit_at_k,
+    mean_reciprocal_rank,
+    phrase_hits,
+    word_overlap,
+)
+from ctxvision.training.progress import Progress
+from ctxvision.training.run import Run
+
+DEPTHS = (1, 3, 5, 10)
+# Pictures of the web that a true query led to: 1 to 4, 5 to 19, ...
+BUCKETS = (1, 5, 20, 100)
+
+
+def open_vocabulary(run: Run, progress: Progress, seeds: int) -> list[Record]:
+    """Judges the nearest phrases of every test picture by its true queries and by its label's terms.
+
+    True queries are those of the picture itself; where test pictures carry none, those that led most of their web
+    pictures to the picture's label. `shuffled_phrases` is the control, once a seed: the phrases of another picture.
+
+    Returns:
+        By the true queries, where there are any: `hit@k`, is one of the first k phrases among them; `mrr@10`, the mean
+        reciprocal rank of the first one that is; and `hit@1/count_LOW-HIGH` and `hit@10/count_LOW-HIGH`, by those
+        queries alone that led to so many pictures of the web, of the pictures that have such a query.
+        By the label, of the first phrase: `cluster_accuracy`; `semantic_similarity`, its cosine in text space to the
+        label's closest term; `semantic_iou`, the share of words in common with the closest term.
+
+    Raises:
+        InputError: fewer than 10 phrases can be retrieved.
+    """
+    depth = max(DEPTHS)
+    if run.num_retrievable() < depth:
+        raise InputError(
+            f"the vocabulary must have at least {depth} phrases for this suite, got {run.num_retrievable()}: give more "
+            f"queries."
+        )
+    records = []
+    for number, split in enumerate(run.data.test_splits):
+        progress.update(number / len(run.data.test_splits))
+        found = np.array(found_phrases(run, split, depth), dtype=object)
+        truth, labels = true_queries(run, split), run.data.label_ids(split)
+        methods: list[tuple[str, int | None, np.ndarray]] = [("phrase_generator", None, found)]
+        methods += [("shuffled_phrases", seed, shuffled(found, split, seed)) for seed in range(seeds)]
+        for method, seed, phrases in methods:
+            values = _by_label(run, phrases[:, 0].tolist(), labels)
+            if truth is not None:
+                values |= _by_queries(run, phrases.tolist(), truth)
+            records += [
+                Record(
+                    suite="open-vocabulary",
+                    data=run.data_name,
+                    method=method,
+                    vocabulary=int(run.phrase_table.live.sum()),
+                    seed=seed,
+                    split=short_name(split),
+                    metric=metric,
+                    value=value,
+                )
+                for metric, value in values.items()
+            ]
+    return records
+
+
+def _by_queries(run: Run, found: list[list[str]], truth: list[set[str]]) -> dict[str, float]:
+    hits = phrase_hits(found, truth)
+    values = {f"hit@{k}": hit_at_k(hits, k) for k in DEPTHS}
+    values[f"mrr@{max(DEPTHS)}"] = mean_reciprocal_rank(hits)
+    log = run.data.query_log
+    spoken = np.isin(log.languages, run.config.languages)
+    counts = {text: int(log.counts[i]) for i, text in enumerate(log.phrases) if spoken[i]}
+    for low, high in zip(BUCKETS, [*[low - 1 for low in BUCKETS[1:]], None]):
+        within = [
+            {query for query in queries if low <= counts.get(query, 0) <= (high or np.inf)}
+            for queries in truth
+        ]
+        asked = [i for i, queries in enumerate(within) if queries]
+        if asked:
+            hits = phrase_hits([found[i] for i in asked], [within[i] for i in asked])
+            name = f"count_{low}-{high}" if high else f"count_{low}+"
+            values |= {f"hit@{k}/{name}": hit_at_k(hits, k) for k in (min(DEPTHS), max(DEPTHS))}
+    return values
+
+
+def _by_label(run: Run, first: Sequence[str], labels: np.ndarray) -> dict[str, float]:
+    terms = terms_of(run)
+    distinct = {phrase: i for i, phrase in enumerate(dict.fromkeys(first))}
+    rows = [distinct[phrase] for phrase in first]
+    similar = terms.per_label(_embedded(run, [*distinct]) @ _embedded(run, terms.texts).T)
+    overlap = terms.per_label(_overlaps([*distinct], terms))
+    return {
+        "cluster_accuracy": cluster_accuracy(first, labels.tolist()),
+        "semantic_similarity": float(similar[rows, labels].mean()),
+        "semantic_iou": float(overlap[rows, labels].mean()),
+    }
+
+
+def _embedded(run: Run, texts: Sequence[str]) -> np.ndarray:
+    return np.concatenate(
+        [run.text_encoder(tf.constant(texts[i : i + 4096])) for i in range(0, len(texts), 4096)]
+    )
+
+
+def _overlaps(phrases: Sequence[str], terms: Terms) -> np.ndarray:
+    words = [words_of(term) for term in terms.texts]
+    return np.array([[word_overlap(words_of(phrase), other) for other in words] for phrase in phrases])

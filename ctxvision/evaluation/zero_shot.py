@@ -1,0 +1,150 @@
+"""Suite `zero-shot`: labels told by their words alone, without any labelled picture (section 4.3)."""
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from ctxvision.evaluation.features import Features, short_name
+from ctxvision.evaluation.heads import Heads, Ranks
+from ctxvision.evaluation.records import Record
+from ctxvision.evaluation.terms import terms_of
+from ctxvision.evaluation.text_to_query import fit_text_to_query
+from ctxvision.metrics import ranks_of
+from ctxvision.training.progress import Progress
+from ctxvision.training.run import Run
+
+# Shares of the text similarity in a term's score, of which `val` chooses.
+TEXT_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def zero_shot(run: Run, progress: Progress, seeds: int) -> list[Record]:
+    """Scores each label by its synset terms: the label's score is that of its closest term.
+
+    A term lies at its prototype where it is a phrase of the vocabulary, and elsewhere where a model from text to query
+    space puts it. It is scored by the cosine of this place and the picture's query embedding, mixed with the cosine of
+    its text embedding and the picture's context, the mean text embedding of its phrases; the share of either is
+    chosen on `val`. No label of `train` is used, but in the choice of how phrases become context.
+
+    - `zero_shot`: as above; `zero_shot_mean_of_terms`: the mean over a label's terms instead of the closest one.
+    - `zero_shot_prototypes`: the query embedding alone; `zero_shot_phrases`: the picture's phrases alone.
+    - `zero_shot_text_model`: the query embedding alone, all terms placed by the text model, which has seen none.
+    - `zero_shot_terms_in_vocabulary`: `zero_shot` among the labels that have a term in the vocabulary, on their
+      pictures; not there where none has.
+    - `multimodal`: the supervised head, with the visual encoder of the largest fraction.
+
+    Returns:
+        `top1` and `top5`, 0..1, and `share_of_supervised`, a row's top-1 over the supervised one's (on the same
+        pictures) averaged over seeds. Zero-shot rows have no seed: nothing in them is random.
+    """
+    features = Features(run, progress)
+    fraction = max(run.config.fractions)
+    heads = Heads(features, "zero-shot", total=seeds)
+
+    def inputs(split: str) -> list[np.ndarray]:
+        return [features.visual(split, fraction), features.context(split)]
+
+    supervised = [
+        heads.ranks(f"multimodal-{fraction:g}", inputs, seed, suite="table1") for seed in range(seeds)
+    ]
+    records = []
+    for seed, ranks in enumerate(supervised):
+        records += heads.accuracy(ranks, method="multimodal", fraction=fraction, seed=seed)
+    for method, ranks in ranks_of_methods(features).items():
+        asked = {split: places >= 0 for split, places in ranks.items() if places.max() >= 0}
+        answers = {split: ranks[split][rows] for split, rows in asked.items()}
+        records += heads.accuracy(answers, method=method)
+        for split, places in answers.items():
+            same = np.mean([(one[split][asked[split]] < 1).mean() for one in supervised])
+            records.append(
+                Record(
+                    suite="zero-shot",
+                    data=run.data_name,
+                    method=method,
+                    vocabulary=int(run.phrase_table.live.sum()),
+                    split=short_name(split),
+                    metric="share_of_supervised",
+                    value=float((places < 1).mean() / same) if same else 0.0,
+                )
+            )
+    return records
+
+
+def ranks_of_methods(features: Features) -> dict[str, Ranks]:
+    """Method to the place of the true label on every test split, -1 for a picture that the method is not asked."""
+    run, scores = features.run, ZeroShotScores(features)
+    share = max(TEXT_SHARES, key=lambda one: _accuracy(scores.mixed("val", one), features.labels("val")))
+    methods: dict[str, Callable[[str], np.ndarray]] = {
+        "zero_shot": lambda split: scores.mixed(split, share),
+        "zero_shot_mean_of_terms": lambda split: scores.mixed(split, share, closest=False),
+        "zero_shot_prototypes": lambda split: scores.mixed(split, 0.0),
+        "zero_shot_phrases": lambda split: scores.mixed(split, 1.0),
+        "zero_shot_text_model": scores.by_text_model,
+    }
+    found = {
+        method: {split: ranks_of(score(split), features.labels(split)) for split in run.data.test_splits}
+        for method, score in methods.items()
+    }
+    known = np.unique(scores.terms.labels[scores.in_vocabulary])
+    if len(known):
+        found["zero_shot_terms_in_vocabulary"] = {
+            split: _ranks_among(known, scores.mixed(split, share), features.labels(split))
+            for split in run.data.test_splits
+        }
+    return found
+
+
+class ZeroShotScores:
+    """Scores float [N, L] of a run's labels by their terms.
+
+    Args:
+        features: of the run.
+    """
+
+    def __init__(self, features: Features):
+        run, table = features.run, features.run.phrase_table
+        self.features, self.terms = features, terms_of(run)
+        self.texts = run.text_encoder(tf.constant(self.terms.texts)).numpy()
+        rows = table.ids(self.terms.texts)
+        self.in_vocabulary = rows >= 0
+        learnt = np.setdiff1d(run.retrievable_ids(), rows)
+        self.text_model = fit_text_to_query(
+            np.asarray(table.text_embeddings)[learnt],
+            np.asarray(table.prototypes, np.float32)[learnt],
+            np.asarray(table.counts)[learnt],
+            run.config.seed,
+        )
+        self.predicted = self.text_model(self.texts)
+        prototypes = np.asarray(table.prototypes, np.float32)[np.maximum(rows, 0)]
+        self.places = np.where(self.in_vocabulary[:, np.newaxis], prototypes, self.predicted)
+
+    def mixed(self, split: str, text_share: float, closest: bool = True) -> np.ndarray:
+        """Cosines of terms and pictures: (1 − text_share) in query space and text_share in text space."""
+        scores = (1 - text_share) * (self.features.bottleneck(split) @ self.places.T)
+        if text_share:
+            scores = scores + text_share * (self._about(split) @ self.texts.T)
+        return self.terms.per_label(scores, closest)
+
+    def by_text_model(self, split: str) -> np.ndarray:
+        """Cosines in query space, all terms where the text model puts them."""
+        return self.terms.per_label(self.features.bottleneck(split) @ self.predicted.T)
+
+    @functools.cache  # noqa: B019  (lives as long as the suite)
+    def _about(self, split: str) -> np.ndarray:
+        """float32 [N, 200], L2-normalised: the context that the run's classifier sees."""
+        means = self.features.context(split)
+        return means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
+
+
+def _accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
+    return float((ranks_of(scores, labels) < 1).mean())
+
+
+def _ranks_among(known: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The true label's place among some labels, -1 where it is none of them."""
+    asked = np.isin(labels, known)
+    ranks = np.full(len(labels), -1)
+    if asked.any():
+        ranks[asked] = ranks_of(scores[np.ix_(asked, known)], np.searchsorted(known, labels[asked]))
+    return ranks

@@ -1,0 +1,120 @@
+"""Labels by their words alone, checked against plain loops."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ctxvision.evaluation.features import Features
+from ctxvision.evaluation.records import select
+from ctxvision.evaluation.terms import Terms, terms_of
+from ctxvision.evaluation.text_to_query import fit_text_to_query
+from ctxvision.evaluation.zero_shot import ZeroShotScores, zero_shot
+from ctxvision.training import Progress
+
+
+@pytest.fixture(scope="module")
+def records(tiny_run):
+    return zero_shot(tiny_run, Progress(), seeds=2)
+
+
+@pytest.fixture
+def terms(tiny_run, monkeypatch):
+    """A phrase of the table, two that are none, and a label without terms."""
+    given = {"red label": ["Ripe  Tomato", "red"], "blue label": ["deep ocean", ""], "green label": []}
+    monkeypatch.setitem(tiny_run.data.manifest.__dict__, "label_terms", given)
+    return given
+
+
+def test_closest_term_and_mean_of_terms():
+    terms = Terms(["a", "b", "c"], np.array([1, 0, 1]))
+    scores = np.array([[0.1, 0.3, 0.9]])
+    assert terms.per_label(scores).tolist() == [[0.3, 0.9]]
+    np.testing.assert_allclose(terms.per_label(scores, closest=False), [[0.3, 0.5]])
+
+
+def test_terms_are_written_as_queries_and_names_stand_in(tiny_run, terms):
+    found = terms_of(tiny_run)
+    assert tiny_run.data.labels == ["blue label", "green label", "red label", "yellow label"]
+    assert found.texts == ["deep ocean", "green label", "ripe tomato", "red", "yellow label"]
+    assert found.labels.tolist() == [0, 1, 2, 2, 3]
+
+
+def test_terms_lie_at_their_prototype_or_where_the_text_model_puts_them(tiny_run, terms):
+    scores = ZeroShotScores(Features(tiny_run, Progress()))
+    assert scores.in_vocabulary.tolist() == [False, False, True, False, False]
+    table = tiny_run.phrase_table
+    tomato = np.asarray(table.prototypes)[table.ids(["ripe tomato"])[0]]
+    np.testing.assert_array_equal(scores.places[2], tomato)
+    np.testing.assert_array_equal(scores.places[[0, 1, 3, 4]], scores.predicted[[0, 1, 3, 4]])
+
+
+def test_the_text_model_has_seen_no_term(tiny_run, terms, monkeypatch):
+    learnt = []
+
+    def fit(texts, prototypes, counts, seed):
+        learnt.append((texts, prototypes, counts))
+        return fit_text_to_query(texts, prototypes, counts, seed)
+
+    monkeypatch.setattr("ctxvision.evaluation.zero_shot.fit_text_to_query", fit)
+    ZeroShotScores(Features(tiny_run, Progress()))
+    table = tiny_run.phrase_table
+    rows = [i for i in tiny_run.retrievable_ids() if table.phrases[i] != "ripe tomato"]
+    assert len(rows) == tiny_run.num_retrievable() - 1
+    for found, column in zip(learnt[0], (table.text_embeddings, table.prototypes, table.counts)):
+        np.testing.assert_array_equal(found, np.asarray(column)[rows])
+
+
+def test_scores_by_hand(tiny_run, terms):
+    features = Features(tiny_run, Progress())
+    scores = ZeroShotScores(features)
+    embeddings = features.bottleneck("val")
+    found = tiny_run.retrieval(features.chosen.k)(tf.constant(embeddings))
+    sharpness = 16 if features.chosen.weighting == "similarity" else 0
+    texts = np.asarray(tiny_run.phrase_table.text_embeddings)
+    for row in (0, len(embeddings) - 1):
+        here = [i for i in range(len(found.ids[row])) if found.ids[row][i] >= 0]
+        weights = np.exp(sharpness * np.array([float(found.scores[row][i]) for i in here]))
+        about = sum(w * texts[int(found.ids[row][i])] for w, i in zip(weights, here))
+        about = about / np.linalg.norm(about)
+        by_term = [
+            0.25 * embeddings[row] @ scores.places[t] + 0.75 * about @ scores.texts[t] for t in range(5)
+        ]
+        expected = [by_term[0], by_term[1], max(by_term[2], by_term[3]), by_term[4]]
+        np.testing.assert_allclose(scores.mixed("val", 0.75)[row], expected, atol=1e-5)
+
+
+def test_colours_are_told_by_their_words(records):
+    # The phrases name the colours, and nothing else in the pictures differs.
+    for record in select(records, method="zero_shot", metric="top1"):
+        assert record.value > 0.6 and record.seed is None
+
+
+def test_the_share_is_that_of_the_supervised_row(records):
+    for split in ("easy", "hard"):
+        supervised = select(records, method="multimodal", metric="top1", split=split)
+        assert [one.seed for one in supervised] == [0, 1]
+        own = select(records, method="zero_shot_prototypes", split=split, metric="top1")[0].value
+        share = select(records, method="zero_shot_prototypes", split=split, metric="share_of_supervised")[
+            0
+        ].value
+        assert share == pytest.approx(own / np.mean([one.value for one in supervised]))
+
+
+def test_a_row_of_labels_in_the_vocabulary(tiny_run, records, terms):
+    # As the data is, no term (a colour's name alone) is a phrase.
+    assert not select(records, method="zero_shot_terms_in_vocabulary")
+    among = zero_shot(tiny_run, Progress(), seeds=1)
+    # Only "red label" has a term in the vocabulary: there is nothing to confuse it with.
+    assert [r.value for r in select(among, method="zero_shot_terms_in_vocabulary", metric="top1")] == [
+        1.0,
+        1.0,
+    ]
+    assert {r.method for r in among} == {
+        "multimodal",
+        "zero_shot",
+        "zero_shot_mean_of_terms",
+        "zero_shot_phrases",
+        "zero_shot_prototypes",
+        "zero_shot_terms_in_vocabulary",
+        "zero_shot_text_model",
+    }
