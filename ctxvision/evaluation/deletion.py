@@ -13,6 +13,7 @@ from ctxvision.evaluation.kept import Kept
 from ctxvision.evaluation.records import Record
 from ctxvision.metrics import paired_interval, sign_flip_p_value
 from ctxvision.models.explanation import explain_features, without_phrases
+from ctxvision.training.classifier import calibrate
 from ctxvision.training.head import train_head
 from ctxvision.training.progress import Progress
 from ctxvision.training.run import Run
@@ -61,9 +62,14 @@ def deletion(run: Run, progress: Progress, seeds: int) -> list[Record]:
     def head(seed: int) -> Callable[[list[tf.Tensor]], tf.Tensor]:
         if seed == own:
             return run.classifier.fusion
-        inputs = [features.visual("train", max(run.config.fractions)), features.context("train")]
-        labels = features.labels("train")
-        return train_head(inputs, labels, len(run.data.labels), run.config.head_steps, seed)
+        train, val = (
+            [features.visual(split, max(run.config.fractions)), features.context(split)]
+            for split in ("train", "val")
+        )
+        targets, steps = run.data.label_targets("train"), run.config.head_steps
+        trained = train_head(train, targets, len(run.data.labels), steps, seed, run.balance)
+        calibrate(trained, val, run.data.label_targets("val"))
+        return trained
 
     records = []
     for number, split in enumerate(splits):
