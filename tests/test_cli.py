@@ -99,6 +99,35 @@ def test_phrases(tiny_run, tmp_path, capsys):
     assert stats[-1].startswith("kilobytes on disk")
 
 
+def test_concepts(tiny_run, tmp_path, capsys):
+    """A label comes from pictures, is exported and predicted, and goes."""
+    run, pictures = tmp_path / "run", tmp_path / "pictures"
+    shutil.copytree(tiny_run.directory, run)
+    pictures.mkdir()
+    for i in range(3):
+        Image.new("RGB", (20, 20), (130, 20, 160 + i)).save(pictures / f"{i}.png")
+
+    def typed(*arguments):
+        assert main(["concepts", arguments[0], str(run), *arguments[1:]]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    assert typed("add", "our mascot", "--images", str(pictures), "--label", "mascot") == [
+        "'our mascot' is learnt from 3 pictures as 'mascot'; the next ctxvision export knows it"
+    ]
+    assert typed("list") == ["pictures  label   concept", "       3  mascot  our mascot"]
+    assert main(["export", str(run), "--to", str(tmp_path / "serving")]) == 0
+    capsys.readouterr()
+    assert main(["predict", str(tmp_path / "serving"), str(pictures / "1.png"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["label"] == "mascot"
+
+    assert main(["concepts", "add", str(run), "our mascot", "--images", str(pictures)]) == 2
+    assert "name must be new, got 'our mascot'" in capsys.readouterr().err
+    assert typed("remove", "our mascot") == ["removed: 'our mascot'; the next ctxvision export does without"]
+    assert typed("list") == ["pictures  label  concept"]
+    assert main(["concepts", "remove", str(run), "our mascot"]) == 2
+    assert "it has none" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -12,9 +12,10 @@ from ctxvision.metrics import expected_calibration_error, mean_average_precision
 from ctxvision.training.context import contexts
 from ctxvision.training.head import BALANCES, probabilities_of, train_head
 from ctxvision.training.progress import Progress
-from ctxvision.training.run import Run, save_weights
+from ctxvision.training.run import Run
 from ctxvision.training.temperature import at_temperature, fit_temperature, fold_temperature
 from ctxvision.training.thresholds import PRECISION, fit_thresholds
+from ctxvision.training.weights import save_weights
 
 # Of the k nearest phrases, by the approximate search of the end-to-end model.
 RECALL = 0.99

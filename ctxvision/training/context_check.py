@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from ctxvision._files import read_json, write_json
+from ctxvision.errors import InputError
 from ctxvision.layers import ContextFusion
 from ctxvision.metrics import (
     Interval,
@@ -20,7 +21,8 @@ from ctxvision.training.classifier import calibrate
 from ctxvision.training.context import contexts
 from ctxvision.training.head import probabilities_of, train_head
 from ctxvision.training.progress import Progress
-from ctxvision.training.run import Run, load_weights, save_weights
+from ctxvision.training.run import Run
+from ctxvision.training.weights import load_weights, save_weights
 
 
 def check_context(run: Run, progress: Progress) -> str:
@@ -102,9 +104,14 @@ def without_context(run: Run, backend: str = "ivf") -> ContextClassifier:
         backend: of retrieval.
 
     Raises:
-        InputError: the run has no stage `context`.
+        InputError: the run has no stage `context`, or concepts, which this head has not learnt.
     """
     stored = run.stage_folder("context")
+    if run.concepts():
+        names = ", ".join(repr(concept.name) for concept in run.concepts())
+        raise InputError(
+            f"a run must have no concepts to do without context, got {names}: remove them, or keep context."
+        )
     model = run.build_classifier(backend)
     fusion = ContextFusion(len(model.labels), activation=model.fusion.activation, name="context_fusion")
     parts = (model.phrase_generator, model.retrieval, model.text, model.visual_encoder)

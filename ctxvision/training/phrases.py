@@ -11,7 +11,8 @@ from ctxvision.models import QueryClassifier
 from ctxvision.training.batches import epochs_of, tiled_batches
 from ctxvision.training.fit import cosine_adamw, fit_resumably
 from ctxvision.training.progress import Progress
-from ctxvision.training.run import Run, save_weights
+from ctxvision.training.run import Run
+from ctxvision.training.weights import save_weights
 
 SAMPLED_CLASSES = 512
 

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import importlib.metadata
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -28,18 +27,12 @@ from ctxvision.layers.retrieval.vocabulary import retrievable_ids
 from ctxvision.models import ContextClassifier
 from ctxvision.prototypes import PhraseTable
 from ctxvision.prototypes.generations import read_facts
+from ctxvision.training.concept_store import Concept, ConceptStore, labels_with
 from ctxvision.training.config import Config
+from ctxvision.training.given_pictures import Images
 from ctxvision.training.run_data import RunData
-
-PACKAGES = (
-    "ctxvision",
-    "tensorflow",
-    "tf_keras",
-    "tensorflow-text",
-    "tensorflow-recommenders",
-    "scann",
-    "numpy",
-)
+from ctxvision.training.versions import installed_versions
+from ctxvision.training.weights import embed, load_weights
 
 
 class Run:
@@ -79,7 +72,7 @@ class Run:
                 "folder": os.path.relpath(data, folder) if inside else str(Path(data).resolve()),
                 "sha256": hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else "",
             },
-            "versions": {name: _version(name) for name in PACKAGES},
+            "versions": installed_versions(),
         }
         if (folder / "config.json").is_file():
             before = _read_config(folder)
@@ -147,6 +140,7 @@ class Run:
     def phrase_table(self) -> PhraseTable:
         """The vocabulary with prototypes and text embeddings; what changes in it changes on disk."""
         self.stage_folder("text")
+        ConceptStore(self.directory).recover()
         return PhraseTable.load(self.stage_folder("prototypes") / "table")
 
     @functools.cached_property
@@ -202,18 +196,21 @@ class Run:
         chosen = choice["tuning"]["chosen"] if backend == "ivf" else {}
         settings = {name: chosen[name] for name in ("num_lists", "probes") if name in chosen}
         activation = "sigmoid" if self.config.multi_label else "softmax"
-        fusion = ContextFusion(len(choice["labels"]), activation=activation, name="context_fusion")
+        concepts = self.concepts()
+        labels = labels_with(choice["labels"], concepts)
+        fusion = ContextFusion(len(labels), activation=activation, name="context_fusion")
         model = ContextClassifier(
             self.phrase_generator,
             self.retrieval(choice["k"], backend, **settings),
             self.text_encoder,
             self.visual_encoder(max(self.config.fractions)),
             fusion,
-            choice["labels"],
+            labels,
             ContextPooling(choice["weighting"], name="context_pooling"),
             choice.get("thresholds"),
         )
-        load_weights(fusion, self.stage_folder("classifier") / "weights.npz")
+        trained = self.stage_folder("classifier") / "weights.npz"
+        load_weights(fusion, ConceptStore(self.directory).head(concepts) if concepts else trained)
         # Only the head learns from few labels; unfreeze a tower by setting its `trainable`.
         for layer in (
             self.phrase_generator,
@@ -227,6 +224,24 @@ class Run:
     def classifier(self) -> ContextClassifier:
         """The end-to-end model: pixels to probabilities and phrases. Its head is trainable, its towers frozen."""
         return self.build_classifier()
+
+    # === Concepts ===
+
+    def add_concept(self, name: str, images: Images, label: str | None = None) -> Concept:
+        """Teaches the classifier a label from 1 to 50 pictures; see `training.concepts.add_concept`."""
+        from ctxvision.training import concepts
+
+        return concepts.add_concept(self, name, images, label)
+
+    def remove_concept(self, name: str) -> None:
+        """Takes a concept away, as if it had never been added; see `training.concepts.remove_concept`."""
+        from ctxvision.training import concepts
+
+        concepts.remove_concept(self, name)
+
+    def concepts(self) -> list[Concept]:
+        """The concepts in the order in which they were added."""
+        return ConceptStore(self.directory).read()
 
     # === Stages ===
 
@@ -264,31 +279,6 @@ class Run:
             self.unfinished_folder(stage).parent.rmdir()
 
 
-def embed(layer: keras.layers.Layer, pictures: np.ndarray, batch_size: int = 256) -> np.ndarray:
-    """float32 [N, D]: `layer` in inference mode over uint8 pictures [N, S, S, 3]."""
-    starts = range(0, len(pictures), batch_size)
-    parts = [layer(tf.constant(pictures[i : i + batch_size]), training=False) for i in starts]
-    return np.concatenate(parts)
-
-
-def save_weights(layer: keras.layers.Layer, path: Path) -> None:
-    """Writes a layer's weights in their order, without pickle."""
-    np.savez(path, *layer.get_weights())
-
-
-def load_weights(layer: Any, path: Path) -> Any:
-    """Sets a built layer's weights from `save_weights`, and returns the layer."""
-    with np.load(path, allow_pickle=False) as stored:
-        values = [stored[f"arr_{i}"] for i in range(len(stored.files))]
-    shapes = [tuple(w.shape) for w in layer.weights]
-    if [v.shape for v in values] != shapes:
-        raise InputError(
-            f"weights in {str(path)!r} are of another architecture than {layer.name}: train a new run."
-        )
-    layer.set_weights(values)
-    return layer
-
-
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
         stored = read_json(folder / "config.json")
@@ -298,10 +288,3 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"config.json of run {str(folder)!r} is damaged ({error!r}): train a new run."
         ) from None
     return stored
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "absent"

@@ -14,7 +14,8 @@ from ctxvision.models import SiameseText
 from ctxvision.prototypes import PhraseTable
 from ctxvision.training.fit import fit_resumably
 from ctxvision.training.progress import Progress
-from ctxvision.training.run import Run, save_weights
+from ctxvision.training.run import Run
+from ctxvision.training.weights import save_weights
 
 STEPS_PER_EPOCH = 100
 TEXT_RATE = 0.1

@@ -7,7 +7,8 @@ from ctxvision.layers import VisualEncoder
 from ctxvision.training.batches import epochs_of, tiled_batches
 from ctxvision.training.fit import cosine_adamw, fit_resumably
 from ctxvision.training.progress import Progress
-from ctxvision.training.run import Run, save_weights
+from ctxvision.training.run import Run
+from ctxvision.training.weights import save_weights
 
 
 def train_visual(run: Run, fraction: float, progress: Progress) -> None:

@@ -12,7 +12,8 @@ from ctxvision.errors import InputError
 from ctxvision.layers.retrieval.supported_rows import Rows, SupportedRows
 from ctxvision.layers.retrieval.vocabulary import PINNED, retrievable_ids
 from ctxvision.training.given_pictures import SUFFIXES, Images, given_pictures
-from ctxvision.training.run import Run, embed
+from ctxvision.training.run import Run
+from ctxvision.training.weights import embed
 
 
 class FoundPhrase(NamedTuple):

@@ -10,7 +10,7 @@ import ctxvision as cv
 from ctxvision._files import read_json
 from ctxvision.layers import DualEncoderText
 from ctxvision.training.text import forget_untrained, ngrams_of
-from ctxvision.training.run import save_weights
+from ctxvision.training.weights import save_weights
 
 
 def test_ngrams_that_training_never_moved_are_zero():

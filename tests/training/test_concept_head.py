@@ -1,0 +1,124 @@
+"""A head that learns one label more, on clusters whose answers are known."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ctxvision.layers import ContextFusion
+from ctxvision.training.concept_head import COST, Examples, _imprinted, _raise, grow_head
+from ctxvision.training.head import train_head
+
+CENTRES = np.random.default_rng(7).normal(size=[5, 12]).astype(np.float32) * 1.5
+
+
+def examples(labels, number, seed):
+    """Two modalities of 8 and 4 numbers around each label's centre."""
+    ids = np.repeat(np.array(labels, np.int32), number)
+    values = CENTRES[ids] + np.random.default_rng(seed).normal(size=[len(ids), 12]).astype(np.float32)
+    return Examples([values[:, :8], values[:, 8:]], ids)
+
+
+def answers(head, some):
+    return head([tf.constant(part) for part in some.features]).numpy().argmax(axis=1)
+
+
+@pytest.fixture(scope="module")
+def replay():
+    return examples([0, 1, 2, 3], 60, seed=0)
+
+
+@pytest.fixture(scope="module")
+def head(replay):
+    return train_head(replay.features, replay.labels, 4, 150, 0).get_layer("context_fusion")
+
+
+@pytest.fixture(scope="module")
+def grown(head, replay):
+    return grow_head(head, replay, examples([0, 1, 2, 3], 50, seed=1), [examples([4], 5, seed=2)])
+
+
+def test_a_new_label_is_learnt_and_the_old_ones_are_kept(head, grown):
+    new, old = examples([4], 200, seed=3), examples([0, 1, 2, 3], 200, seed=4)
+    assert (answers(grown, new) == 4).mean() > 0.85
+    before = (answers(head, old) == old.labels).mean()
+    assert (answers(grown, old) == old.labels).mean() > before - 0.02
+
+
+def test_the_lower_stages_are_as_they_were(head, replay, grown):
+    for old, new in zip(head.get_weights(), grown.get_weights(), strict=True):
+        assert old.shape == new.shape and np.array_equal(old, new) or new.shape[-1] == 5
+    old = head.penultimate([tf.constant(part) for part in replay.features])
+    np.testing.assert_array_equal(grown.penultimate([tf.constant(p) for p in replay.features]), old)
+
+
+def test_the_new_row_starts_as_the_difference_of_means(head, replay):
+    concept = examples([4], 5, seed=2)
+    kernel, bias = _imprinted(head, replay, [concept], 5)
+    known, own = (head.penultimate([tf.constant(p) for p in e.features]).numpy() for e in (replay, concept))
+    direction = own.mean(axis=0) - known.mean(axis=0)
+    row = kernel[:, 4]
+    assert row @ direction == pytest.approx(np.linalg.norm(row) * np.linalg.norm(direction), rel=1e-4)
+    assert np.linalg.norm(row) == pytest.approx(np.linalg.norm(kernel[:, :4], axis=0).mean(), rel=1e-4)
+    logits = (known @ kernel + bias).mean(axis=0)
+    assert logits[4] == pytest.approx(logits[:4].mean(), abs=1e-4)
+    old_kernel, old_bias = head.output_stage.get_weights()
+    assert np.array_equal(kernel[:, :4], old_kernel) and np.array_equal(bias[:4], old_bias)
+
+
+def test_more_pictures_of_an_old_label_make_no_row(head, replay):
+    grown = grow_head(head, replay, examples([0, 1, 2, 3], 50, seed=1), [examples([2], 5, seed=2)])
+    assert grown.num_labels == 4
+
+
+def test_two_concepts_one_label_and_one_more(head, replay):
+    concepts = [examples([4], 5, seed=2), examples([4], 2, seed=5), examples([1], 1, seed=6)]
+    grown = grow_head(head, replay, examples([0, 1, 2, 3], 50, seed=1), concepts)
+    assert grown.num_labels == 5
+    assert (answers(grown, examples([4], 200, seed=3)) == 4).mean() > 0.8
+
+
+def test_a_concept_takes_no_more_than_the_cost_of_what_was_right(head, replay):
+    # The pictures of label 0 under another name: what they would take is all of label 0.
+    held_out = examples([0, 1, 2, 3], 100, seed=1)
+    twin = examples([0], 20, seed=2)
+    grown = grow_head(head, replay, held_out, [Examples(twin.features, np.full(20, 4, np.int32))])
+    taken_from_right = (answers(grown, held_out) == 4) & (
+        answers(_without(grown), held_out) == held_out.labels
+    )
+    assert taken_from_right.sum() <= COST * len(held_out.labels)
+
+
+def _without(grown):
+    """The same head without its last label."""
+    smaller = ContextFusion.from_config({**grown.get_config(), "num_labels": 4})
+    smaller([tf.zeros([1, 8]), tf.zeros([1, 4])])
+    weights = [w[..., :4] if w.shape[-1] == 5 else w for w in grown.get_weights()]
+    smaller.set_weights(weights)
+    return smaller
+
+
+def test_without_held_out_pictures_the_bias_is_what_training_made_it(head, replay):
+    nothing = Examples([part[:0] for part in replay.features], replay.labels[:0])
+    grown = grow_head(head, replay, nothing, [examples([4], 5, seed=2)])
+    assert (answers(grown, examples([4], 200, seed=3)) == 4).mean() > 0.5
+
+
+def test_the_same_seed_makes_the_same_head(head, replay, grown):
+    again = grow_head(head, replay, examples([0, 1, 2, 3], 50, seed=1), [examples([4], 5, seed=2)])
+    for one, other in zip(grown.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("leads", "cost", "expected"),
+    [
+        ([-1.0, 0.5, -0.25], 0, -0.5),  # nothing may be taken: down below the best
+        ([-1.0, 0.5, -0.25], 1, 0.25),  # 0.5 may go, -0.25 must stay
+        ([-1.0, 0.5, -0.25], 2, 1.0),
+        ([-9.0, -8.0], 0, 1.0),  # as far as is sensible
+        ([0.1], 1, 1.0),
+        ([], 0, 1.0),
+    ],
+)
+def test_how_far_a_bias_is_raised(leads, cost, expected):
+    assert _raise(np.array(leads), cost) == pytest.approx(expected, abs=2e-4)
