@@ -146,6 +146,10 @@ def search_phrases(run: Run | str | os.PathLike[str], query: str, k: int = 10) -
     else:
         assert table.text_embeddings is not None
         vector, rows = _text_embedding(run, "query", query), table.text_embeddings
+        if not vector.any():
+            raise InputError(
+                f"query must share words or letters with the run's phrases, got {query!r}: try others."
+            )
     found = retrievable_ids(table, **run.retrievable)
     scores = (vector @ np.asarray(rows[found], np.float32).T)[0]
     order = np.argsort(-scores, kind="stable")[:k]
@@ -170,14 +174,15 @@ def phrase_stats(run: Run | str | os.PathLike[str]) -> PhraseStats:
 
 
 def _text_embedding(run: Run, argument: str, text: str) -> np.ndarray:
-    """float32 [1, T]; what the encoder cannot read would be no context, and near to nothing."""
+    """float32 [1, T]; zeros for words of which the encoder has learnt nothing, not even by their letters."""
     try:
-        embedding = run.text_encoder(tf.constant([text])).numpy()
+        encoder, phrases = run.text_encoder, tf.constant([text])
+        words = encoder.ngram_ids(phrases).numpy()
     except ValueError:
         raise InputError(f"{argument} must be valid Unicode, got {text!r}: type it as UTF-8.") from None
-    if not embedding.any():
+    if not words.any():
         raise InputError(f"{argument} must have words, got {text!r}: write some.")
-    return embedding
+    return encoder(phrases).numpy()
 
 
 def _take_over(run: Run, ids: np.ndarray) -> None:
