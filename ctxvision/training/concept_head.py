@@ -9,7 +9,7 @@ import tf_keras as keras
 
 from ctxvision.layers import ContextFusion
 from ctxvision.training.fit import cosine_adamw
-from ctxvision.training.head import batches
+from ctxvision.training.head import batches, probabilities_of
 
 # Chosen on `val` of the demo, with labels held out of training.
 STEPS = 100
@@ -17,8 +17,8 @@ LEARNING_RATE = 3e-3
 SHARE = 0.2  # of a batch that is one concept's pictures
 LARGEST_SHARE = 0.5  # of all concepts'
 MOST_REPLAYED = 20_000
-COST = 0.005  # share of the pictures of other labels that a concept may take
-MOST_RAISED = 1.0
+COST = 0.005  # of the old labels' accuracy, that a concept may cost
+MOST_RAISED = 1.0  # logits that its bias is raised at most
 
 
 class Examples(NamedTuple):
@@ -29,18 +29,24 @@ class Examples(NamedTuple):
 
 
 def grow_head(
-    head: ContextFusion, replay: Examples, held_out: Examples, concepts: Sequence[Examples], seed: int = 0
+    head: ContextFusion,
+    replay: Sequence[np.ndarray],
+    held_out: Examples,
+    concepts: Sequence[Examples],
+    seed: int = 0,
 ) -> ContextFusion:
     """A head that knows the labels of `concepts` as well, trained in a second or two.
 
     A new label's row in the last layer starts as the direction in which its pictures' penultimate features differ
     from the others' (weight imprinting, Qi et al. 2018), of the old rows' mean length and with the bias that gives it
-    their mean logit. Then the last layer alone is trained on the concepts' pictures and on replayed ones. At last each
-    concept's bias is set so that it takes as much as `COST` of the held-out pictures from labels that had them right.
+    their mean logit. Then the last layer alone is trained on the concepts' pictures, and on replayed ones with what
+    `head` says of them as targets (learning without forgetting, Li & Hoiem 2016): that keeps it as right and as sure
+    as it was. At last each concept's bias is set so high that it costs `COST` of the accuracy on held-out pictures.
 
     Args:
         head: under softmax, of the old labels.
-        replay: what the head was trained on; at most 20,000 pictures of it are used.
+        replay: features of what the head was trained on, float32 [N, D_i], one array a modality; at most 20,000
+            pictures of it are used.
         held_out: pictures of the old labels that it was not trained on, may be none.
         concepts: the added pictures, each concept with one label: an old one, or the next new number.
         seed: of the order of pictures and dropout.
@@ -48,18 +54,17 @@ def grow_head(
     Returns:
         A head of max(label) + 1 labels, whose other stages are those of `head`.
     """
-    rng = np.random.default_rng(seed)
-    if len(replay.labels) > MOST_REPLAYED:
-        replay = _take(replay, np.sort(rng.choice(len(replay.labels), MOST_REPLAYED, replace=False)))
+    rows = np.random.default_rng(seed).permutation(len(replay[0]))[:MOST_REPLAYED]
+    replay = [part[rows] for part in replay]
     keras.utils.set_random_seed(seed)
     num_labels = max(head.num_labels, 1 + max(int(concept.labels[0]) for concept in concepts))
     grown = ContextFusion.from_config({**head.get_config(), "num_labels": num_labels})
-    inputs = [keras.Input(part.shape[1:]) for part in replay.features]
+    inputs = [keras.Input(part.shape[1:]) for part in replay]
     model = keras.Model(inputs, grown(inputs))
     _copy_lower_stages(head, grown)
     grown.output_stage.set_weights(_imprinted(head, replay, concepts, num_labels))
-    _train_last_layer(model, grown, replay, concepts, seed)
-    _settle_biases(grown, held_out, concepts)
+    _train_last_layer(model, head, grown, replay, concepts, seed)
+    _settle_biases(head, grown, held_out, concepts)
     return grown
 
 
@@ -73,11 +78,11 @@ def _copy_lower_stages(head: ContextFusion, grown: ContextFusion) -> None:
 
 
 def _imprinted(
-    head: ContextFusion, replay: Examples, concepts: Sequence[Examples], num_labels: int
+    head: ContextFusion, replay: Sequence[np.ndarray], concepts: Sequence[Examples], num_labels: int
 ) -> list[np.ndarray]:
     """The last layer's kernel and bias, with a column for each new label."""
     kernel, bias = head.output_stage.get_weights()
-    known = _penultimate(head, replay.features)
+    known = _penultimate(head, replay)
     length = np.linalg.norm(kernel, axis=0).mean()
     usual = (known @ kernel + bias).mean()
     for label in range(head.num_labels, num_labels):
@@ -90,42 +95,57 @@ def _imprinted(
 
 
 def _train_last_layer(
-    model: keras.Model, grown: ContextFusion, replay: Examples, concepts: Sequence[Examples], seed: int
+    model: keras.Model,
+    head: ContextFusion,
+    grown: ContextFusion,
+    replay: Sequence[np.ndarray],
+    concepts: Sequence[Examples],
+    seed: int,
 ) -> None:
+    features, targets = _with_replay(head, grown.num_labels, replay, concepts)
     stages = _lower_stages(grown)
     for stage in stages:
         stage.trainable = False  # standardisation goes on with the statistics that it has
-    old = len(replay.labels)
-    share = min(SHARE, LARGEST_SHARE / len(concepts))
-    wanted = share / (1 - share * len(concepts)) * old  # pictures of each concept, beside the replayed ones
-    rows, start = [np.arange(old)], old
-    for concept in concepts:
-        number = len(concept.labels)
-        rows.append(start + np.arange(max(number, round(wanted))) % number)
-        start += number
-    everything = [replay, *concepts]
-    order = np.concatenate(rows)
-    features = [
-        np.concatenate([part.features[i] for part in everything])[order] for i in range(len(replay.features))
-    ]
-    labels = np.concatenate([part.labels for part in everything])[order]
-    model.compile(cosine_adamw(LEARNING_RATE, STEPS, weight_decay=0.0), "sparse_categorical_crossentropy")
-    model.fit(batches(features, labels, STEPS, seed), verbose=0)
+    model.compile(cosine_adamw(LEARNING_RATE, STEPS, weight_decay=0.0), "categorical_crossentropy")
+    model.fit(batches(features, targets, STEPS, seed), verbose=0)
     for stage in stages:
         stage.trainable = True
 
 
-def _settle_biases(grown: ContextFusion, held_out: Examples, concepts: Sequence[Examples]) -> None:
-    kernel, bias = grown.output_stage.get_weights()
+def _with_replay(
+    head: ContextFusion, num_labels: int, replay: Sequence[np.ndarray], concepts: Sequence[Examples]
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Features and targets float32 [N, L], each concept's pictures repeated so that they are `SHARE` of them."""
+    old = len(replay[0])
+    targets = np.zeros((old, num_labels), np.float32)
+    targets[:, : head.num_labels] = probabilities_of(head, replay)
+    everything, known = [list(replay)], [targets]
+    share = min(SHARE, LARGEST_SHARE / len(concepts))
+    wanted = round(share / (1 - share * len(concepts)) * old)
+    for concept in concepts:
+        rows = np.arange(max(wanted, len(concept.labels))) % len(concept.labels)
+        everything.append([part[rows] for part in concept.features])
+        known.append(np.eye(num_labels, dtype=np.float32)[concept.labels[rows]])
+    return [np.concatenate(parts) for parts in zip(*everything, strict=True)], np.concatenate(known)
+
+
+def _settle_biases(
+    head: ContextFusion, grown: ContextFusion, held_out: Examples, concepts: Sequence[Examples]
+) -> None:
+    """Raises each concept's bias as far as the old labels' accuracy allows, or lowers it until it does."""
     if not len(held_out.labels):
         return
+    right = int((probabilities_of(head, held_out.features).argmax(axis=1) == held_out.labels).sum())
     known = _penultimate(grown, held_out.features)
+    kernel, bias = grown.output_stage.get_weights()
     for label in dict.fromkeys(int(concept.labels[0]) for concept in concepts):
+        right -= int(COST * len(known))
         logits = known @ kernel + bias
-        own = logits[:, label].copy()
-        logits[:, label] = -np.inf
-        right = (logits.argmax(axis=1) == held_out.labels) & (held_out.labels != label)
-        bias[label] += _raise(own[right] - logits[right].max(axis=1), int(COST * len(known)))
+        kept = (logits.argmax(axis=1) == held_out.labels) & (held_out.labels == label)
+        own, logits[:, label] = logits[:, label].copy(), -np.inf
+        others = logits.argmax(axis=1) == held_out.labels
+        leads = own[others] - logits[others].max(axis=1)
+        bias[label] += _raise(leads, max(0, int(others.sum() + kept.sum()) - right))
     grown.output_stage.set_weights([kernel, bias])
 
 
@@ -139,7 +159,3 @@ def _raise(leads: np.ndarray, cost: int) -> float:
 
 def _penultimate(head: ContextFusion, features: Sequence[np.ndarray]) -> np.ndarray:
     return head.penultimate([tf.constant(part) for part in features], training=False).numpy()
-
-
-def _take(examples: Examples, rows: np.ndarray) -> Examples:
-    return Examples([part[rows] for part in examples.features], examples.labels[rows])

@@ -126,18 +126,17 @@ def _learn(
     number = {label: i for i, label in enumerate(labels_with(choice["labels"], concepts))}
     fraction = max(run.config.fractions)
 
-    def of_split(split: str) -> Examples:
-        features = [run.visual_features(split, fraction), contexts(run, split, **how, table=table)[0]]
-        return Examples(features, run.data.label_ids(split))
+    def of_split(split: str) -> list[np.ndarray]:
+        return [run.visual_features(split, fraction), contexts(run, split, **how, table=table)[0]]
 
     def of_concept(concept: Concept) -> Examples:
         visual, queries = store.features(concept)
         context = contexts_of(run, queries, **how, table=table)[0]
         return Examples([visual, context], np.full(len(visual), number[concept.label], np.int32))
 
-    replay, held_out = of_split("train"), of_split("val")
+    replay, held_out = of_split("train"), Examples(of_split("val"), run.data.label_ids("val"))
     head = ContextFusion(len(choice["labels"]), name="context_fusion")
-    head([tf.constant(part[:1]) for part in replay.features])
+    head([tf.constant(part[:1]) for part in replay])
     load_weights(head, folder / "weights.npz")
     grown = grow_head(head, replay, held_out, [of_concept(one) for one in concepts], run.config.seed)
     store.keep_head(concepts, grown.get_weights())

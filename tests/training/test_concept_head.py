@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ctxvision.layers import ContextFusion
 from ctxvision.training.concept_head import COST, Examples, _imprinted, _raise, grow_head
 from ctxvision.training.head import train_head
 
@@ -34,7 +33,7 @@ def head(replay):
 
 @pytest.fixture(scope="module")
 def grown(head, replay):
-    return grow_head(head, replay, examples([0, 1, 2, 3], 50, seed=1), [examples([4], 5, seed=2)])
+    return grow_head(head, replay.features, examples([0, 1, 2, 3], 50, seed=1), [examples([4], 5, seed=2)])
 
 
 def test_a_new_label_is_learnt_and_the_old_ones_are_kept(head, grown):
@@ -53,7 +52,7 @@ def test_the_lower_stages_are_as_they_were(head, replay, grown):
 
 def test_the_new_row_starts_as_the_difference_of_means(head, replay):
     concept = examples([4], 5, seed=2)
-    kernel, bias = _imprinted(head, replay, [concept], 5)
+    kernel, bias = _imprinted(head, replay.features, [concept], 5)
     known, own = (head.penultimate([tf.constant(p) for p in e.features]).numpy() for e in (replay, concept))
     direction = own.mean(axis=0) - known.mean(axis=0)
     row = kernel[:, 4]
@@ -66,45 +65,35 @@ def test_the_new_row_starts_as_the_difference_of_means(head, replay):
 
 
 def test_more_pictures_of_an_old_label_make_no_row(head, replay):
-    grown = grow_head(head, replay, examples([0, 1, 2, 3], 50, seed=1), [examples([2], 5, seed=2)])
+    grown = grow_head(head, replay.features, examples([0, 1, 2, 3], 50, seed=1), [examples([2], 5, seed=2)])
     assert grown.num_labels == 4
 
 
 def test_two_concepts_one_label_and_one_more(head, replay):
     concepts = [examples([4], 5, seed=2), examples([4], 2, seed=5), examples([1], 1, seed=6)]
-    grown = grow_head(head, replay, examples([0, 1, 2, 3], 50, seed=1), concepts)
+    grown = grow_head(head, replay.features, examples([0, 1, 2, 3], 50, seed=1), concepts)
     assert grown.num_labels == 5
     assert (answers(grown, examples([4], 200, seed=3)) == 4).mean() > 0.8
 
 
-def test_a_concept_takes_no_more_than_the_cost_of_what_was_right(head, replay):
-    # The pictures of label 0 under another name: what they would take is all of label 0.
+def test_a_concept_costs_no_more_accuracy_than_it_may(head, replay):
+    # The pictures of label 0 under another name: they would take all of label 0.
     held_out = examples([0, 1, 2, 3], 100, seed=1)
-    twin = examples([0], 20, seed=2)
-    grown = grow_head(head, replay, held_out, [Examples(twin.features, np.full(20, 4, np.int32))])
-    taken_from_right = (answers(grown, held_out) == 4) & (
-        answers(_without(grown), held_out) == held_out.labels
-    )
-    assert taken_from_right.sum() <= COST * len(held_out.labels)
-
-
-def _without(grown):
-    """The same head without its last label."""
-    smaller = ContextFusion.from_config({**grown.get_config(), "num_labels": 4})
-    smaller([tf.zeros([1, 8]), tf.zeros([1, 4])])
-    weights = [w[..., :4] if w.shape[-1] == 5 else w for w in grown.get_weights()]
-    smaller.set_weights(weights)
-    return smaller
+    twin = Examples(examples([0], 20, seed=2).features, np.full(20, 4, np.int32))
+    grown = grow_head(head, replay.features, held_out, [twin])
+    before, after = ((answers(one, held_out) == held_out.labels).sum() for one in (head, grown))
+    assert after >= before - COST * len(held_out.labels)
+    assert (answers(grown, held_out) == 4).any(), "it takes what it may"
 
 
 def test_without_held_out_pictures_the_bias_is_what_training_made_it(head, replay):
     nothing = Examples([part[:0] for part in replay.features], replay.labels[:0])
-    grown = grow_head(head, replay, nothing, [examples([4], 5, seed=2)])
+    grown = grow_head(head, replay.features, nothing, [examples([4], 5, seed=2)])
     assert (answers(grown, examples([4], 200, seed=3)) == 4).mean() > 0.5
 
 
 def test_the_same_seed_makes_the_same_head(head, replay, grown):
-    again = grow_head(head, replay, examples([0, 1, 2, 3], 50, seed=1), [examples([4], 5, seed=2)])
+    again = grow_head(head, replay.features, examples([0, 1, 2, 3], 50, seed=1), [examples([4], 5, seed=2)])
     for one, other in zip(grown.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
