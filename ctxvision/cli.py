@@ -60,7 +60,13 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("run")
     verb.add_argument("--suite", default="all", help="name of a suite, or all (default: %(default)s)")
     verb.add_argument("--seeds", type=int, help="heads for each row")
-    verb.set_defaults(verb=lambda chosen: print(ctxvision.evaluate(chosen.run, chosen.suite, chosen.seeds)))
+    verb.add_argument(
+        "--trainable-min",
+        type=int,
+        metavar="N",
+        help="pictures that a label of mAP needs in train, under several labels a picture",
+    )
+    verb.set_defaults(verb=_evaluate)
 
     verb = verbs.add_parser("report", help="write report.html anew")
     verb.add_argument("run")
@@ -250,6 +256,10 @@ def _train(chosen: argparse.Namespace) -> None:
     )
     run = ctxvision.train(chosen.data, chosen.out, config)
     print(f"report  {run.directory / 'report.html'}\nexport  {run.directory / 'export'}")
+
+
+def _evaluate(chosen: argparse.Namespace) -> None:
+    print(ctxvision.evaluate(chosen.run, chosen.suite, chosen.seeds, trainable_min=chosen.trainable_min))
 
 
 def _export(chosen: argparse.Namespace) -> None:

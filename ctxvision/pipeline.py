@@ -1,10 +1,11 @@
 """The whole way: from a data folder to a trained, measured, exported run."""
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ctxvision._files import write_json
+from ctxvision._files import read_json, write_json
 from ctxvision.data import write_demo_data
 from ctxvision.errors import InputError
 from ctxvision.evaluation import SUITES, measure_phrases, save_records, table1, write_examples, write_report
@@ -20,7 +21,7 @@ from ctxvision.training.visual import train_visual
 
 # Fewer pictures than the defaults are made for, so fewer steps.
 DEMO = {
-    "phrase_steps": 3500,
+    "phrase_steps": 3000,
     "visual_steps": 700,
     "head_steps": 400,
     "min_class_count": 3,
@@ -98,6 +99,7 @@ def evaluate(
     suite: str = "all",
     seeds: int | None = None,
     progress: Progress | None = None,
+    trainable_min: int | None = None,
 ) -> Path:
     """Measures suites, adds their records to `metrics.json` and writes the report anew.
 
@@ -105,9 +107,12 @@ def evaluate(
 
     Args:
         run: a run or its folder.
-        suite: one of `SUITES`, or "all": then a suite whose data is missing is left out with a sentence.
+        suite: one of `SUITES`, or "all": then a suite whose data is missing is left out with a sentence, which the
+            report repeats.
         seeds: heads for each row; the run's own setting by default.
         progress: where progress is printed; standard error by default.
+        trainable_min: of the suite `multi-label`, the pictures in `train` that a label of its mAP needs; 100 by
+            default, less where few labels have as many.
 
     Returns:
         The path of `metrics.json`.
@@ -124,18 +129,25 @@ def evaluate(
         )
     if seeds is not None and seeds < 1:
         raise InputError(f"seeds must be at least 1, got {seeds}: 3 is the default.")
-    path = run.directory / "metrics.json"
+    if trainable_min is not None and trainable_min < 1:
+        raise InputError(f"trainable_min must be at least 1, got {trainable_min}: 100 is the method's.")
+    path, left_out_path = run.directory / "metrics.json", run.directory / "measured" / "left_out.json"
     run.stage_folder("evaluation")
-    for name in SUITES if suite == "all" else [suite]:
+    suites = {**SUITES, "multi-label": functools.partial(multi_label, trainable_min=trainable_min)}
+    left_out = read_json(left_out_path) if left_out_path.is_file() else {}
+    for name in suites if suite == "all" else [suite]:
         progress.start(name)
+        left_out.pop(name, None)
         try:
-            save_records(path, SUITES[name](run, progress, seeds or run.config.seeds))
+            save_records(path, suites[name](run, progress, seeds or run.config.seeds))
         except InputError as error:
             if suite != "all":
                 raise
+            left_out[name] = str(error)
             progress.finish(f"left out: {error}")
         else:
             progress.finish()
+        write_json(left_out_path, left_out)
     report(run)
     return path
 

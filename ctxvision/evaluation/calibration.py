@@ -8,7 +8,7 @@ from ctxvision.evaluation.features import Features, short_name
 from ctxvision.evaluation.kept import Kept
 from ctxvision.evaluation.records import Record
 from ctxvision.evaluation.table1 import inputs_of
-from ctxvision.metrics import expected_calibration_error, reliability_bins
+from ctxvision.metrics import calibration_error_by_chance, expected_calibration_error, reliability_bins
 from ctxvision.training.head import probabilities_of, train_head
 from ctxvision.training.progress import Progress
 from ctxvision.training.run import Run
@@ -20,8 +20,9 @@ def calibration(run: Run, progress: Progress, seeds: int) -> list[Record]:
     """Trains heads like the classifier's, one a seed, calibrates each on `val` and measures it on every test split.
 
     Returns:
-        One label a picture: methods `uncalibrated` and `calibrated`, of each seed `ece` of the top label, and its
-        `temperature` (of `val`). Several labels: method `thresholds`, of each seed `ece` over all decisions, and
+        One label a picture: methods `uncalibrated` and `calibrated`, of each seed `ece` of the top label,
+        `ece_by_chance`, what so many pictures would show were all probabilities right, and the `temperature` (of
+        `val`). Several labels: method `thresholds`, of each seed `ece` over all decisions, and
         `precision_at_threshold` and `recall_at_threshold` over all decisions; the wanted precision is 0.8. Of either
         the reliability bins, means over the seeds: `bin00_confidence`, `bin00_accuracy`, `bin00_share`, ... up to 14,
         those that are empty left out.
@@ -68,8 +69,13 @@ def calibration(run: Run, progress: Progress, seeds: int) -> list[Record]:
                 decisions.setdefault((method, name), []).append((probabilities.max(axis=1), right))
     for (method, name), pairs in decisions.items():
         for seed, (confidence, correct) in enumerate(pairs):
-            value = expected_calibration_error(confidence, correct)
-            records.append(record(method=method, seed=seed, split=name, metric="ece", value=value))
+            found_error = {"ece": expected_calibration_error(confidence, correct)}
+            if not run.config.multi_label:
+                found_error["ece_by_chance"] = calibration_error_by_chance(confidence)
+            records += [
+                record(method=method, seed=seed, split=name, metric=metric, value=value)
+                for metric, value in found_error.items()
+            ]
         confidences, truths = (np.concatenate([part.ravel() for part in parts]) for parts in zip(*pairs))
         bins = reliability_bins(confidences, truths)
         for number in np.flatnonzero(bins.share):

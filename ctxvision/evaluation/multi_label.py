@@ -34,8 +34,14 @@ LONG_TAILED = "multimodal_long_tailed"
 Answers = dict[str, np.ndarray]
 
 
-def multi_label(run: Run, progress: Progress, seeds: int) -> list[Record]:
+def multi_label(run: Run, progress: Progress, seeds: int, trainable_min: int | None = None) -> list[Record]:
     """Trains heads of each method, fraction and seed on `train`, and measures them on every test split.
+
+    Args:
+        run: trained to the end.
+        progress: of the suite.
+        seeds: heads for each row.
+        trainable_min: pictures in `train` that a label of `map` needs; by default as `TRAINABLE` says.
 
     Returns:
         Of each head `map`, over the trainable labels (see `TRAINABLE`), and `recall_at_precision_80`, over all
@@ -57,7 +63,8 @@ def multi_label(run: Run, progress: Progress, seeds: int) -> list[Record]:
         )
     features = Features(run, progress)
     train = run.data.label_targets("train")
-    least, trainable = trainable_labels(train)
+    steps = TRAINABLE if trainable_min is None else (trainable_min,)
+    least, trainable = trainable_labels(train, steps)
     suite = _Suite(features, total=(3 * len(run.config.fractions) + 3) * seeds)
     records = []
     for fraction in run.config.fractions:
@@ -76,20 +83,21 @@ def multi_label(run: Run, progress: Progress, seeds: int) -> list[Record]:
     return records + _long_tailed(suite, train, seeds)
 
 
-def trainable_labels(targets: np.ndarray) -> tuple[int, np.ndarray]:
+def trainable_labels(targets: np.ndarray, steps: Sequence[int] = TRAINABLE) -> tuple[int, np.ndarray]:
     """How many positives make a label trainable, and bool [L], which labels are; at least two.
 
     Args:
         targets: [N, L] of zeros and ones, of `train`.
+        steps: numbers of positives, tried in this order.
     """
     counts = targets.sum(axis=0)
-    for least in TRAINABLE:
+    for least in steps:
         enough = counts >= least
         if enough.sum() >= max(2, len(counts) / 10):
             return least, enough
     raise InputError(
-        f"suite multi-label needs a tenth of the labels, and 2, to have {TRAINABLE[-1]} pictures in train, got "
-        f"{int(enough.sum())} of {len(counts)}: add pictures."
+        f"suite multi-label needs a tenth of the labels, and 2, to have {steps[-1]} pictures in train, got "
+        f"{int(enough.sum())} of {len(counts)}: add pictures, or ask for fewer by --trainable-min."
     )
 
 

@@ -25,6 +25,7 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
             * `config.json`: `{"settings": {...}, "data": {"name"}, "versions": {...}}`;
             * `metrics.json`: a section for each suite; "answers" says how often each kind of example is met;
             * `context/check.json`, where it is there: what training found on `val`;
+            * `measured/left_out.json`, where it is there: suite to the sentence that says why it was left out;
             * `evaluation/examples.json`, where it is there: a list of `{"image": data URI, "truth": label,
               "split", "visual_only": {"label", "score"}, "multimodal": {"label", "score"}, "phrases":
               [{"phrase", "score", "share"}], "kind": "win" | "loss" | "both_right" | "both_wrong"}`; scores of
@@ -55,9 +56,10 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
         _check_example(example, number, run / "evaluation" / "examples.json")
     history = _read_optional(run / "logs" / "history.json", dict, "ctxvision train")
     check = _read_optional(run / "context" / "check.json", dict, "ctxvision train")
+    left_out = _read_optional(run / "measured" / "left_out.json", dict, "ctxvision evaluate")
     target = run / "report.html"
     with atomic_path(target) as temporary:
-        temporary.write_text(page(config, records, examples, history, check), encoding="utf-8")
+        temporary.write_text(page(config, records, examples, history, check, left_out), encoding="utf-8")
     return target
 
 

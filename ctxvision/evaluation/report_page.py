@@ -42,6 +42,7 @@ def page(
     examples: Sequence[dict[str, Any]],
     history: dict[str, dict[str, list[float]]],
     check: dict[str, Any] | None = None,
+    left_out: dict[str, str] | None = None,
 ) -> str:
     """The whole page.
 
@@ -51,12 +52,13 @@ def page(
         examples: pictures with their answers, see `write_report`.
         history: training curves by stage.
         check: what the stage `context` found on `val`, where it is known.
+        left_out: suite to why it was not measured.
     """
     title = f"What context adds: {config['data']['name']}"
     suites = suites_of(records)
     body = [
         f"<h1>{escape(title)}</h1>",
-        _overview(records, suites, check or {}),
+        _overview(records, suites, check or {}, left_out or {}),
         *(section(suite, select(records, suite=suite)) for suite in suites),
         _phrase_hits(select(records, suite="phrases")),
         _gallery(examples, select(records, suite="answers")),
@@ -67,8 +69,12 @@ def page(
     return Template(template).substitute(title=escape(title), body="\n".join(part for part in body if part))
 
 
-def _overview(records: Sequence[Record], suites: Sequence[str], check: dict[str, Any]) -> str:
-    """One line for each suite, that of Table 1 or of several labels large; what training found on `val`; how to read it all."""
+def _overview(
+    records: Sequence[Record], suites: Sequence[str], check: dict[str, Any], left_out: dict[str, str]
+) -> str:
+    """One line for each suite, that of Table 1 or of several labels large; what training found on `val`; what was
+    left out; how to read it all.
+    """
     found = {suite: finding_of(suite, select(records, suite=suite)) for suite in suites}
     lead = found.pop("table1", None) or found.pop("multi-label", None)
     first = lead.text if lead else findings.opening(select(records, suite="table1"))[0]
@@ -77,6 +83,11 @@ def _overview(records: Sequence[Record], suites: Sequence[str], check: dict[str,
         f"{escape(unbroken(one.text))}</div></li>"
         for suite, one in found.items()
         if one
+    )
+    items += "".join(
+        f'<li><span class="verdict is-told">– left out</span><div>{escape(title_of(suite))} {escape(why)}</div></li>'
+        for suite, why in left_out.items()
+        if suite not in suites
     )
     sentence = f"<p>{escape(unbroken(str(check['sentence'])))}</p>" if "sentence" in check else ""
     return (

@@ -39,13 +39,14 @@ METRICS = {
     "map": "mAP",
     "recall_at_precision_80": "recall at 80% precision",
     "ece": "calibration error",
+    "ece_by_chance": "calibration error by chance",
     "mrr@10": "MRR@10",
     "semantic_iou": "semantic IoU",
     "probability_fall": "fall of probability",
     "precision_at_recall": "precision",
     "gain_count_spearman": "Spearman of gain and count",
 }
-LOWER_IS_BETTER = {"ece"}
+LOWER_IS_BETTER = {"ece", "ece_by_chance"}
 PLAIN_NUMBERS = {"gain_count_spearman", "parameters", "temperature"}
 AXIS_NAMES = {"fraction": "share", "shots": "shots", "vocabulary": "vocabulary"}
 

@@ -200,8 +200,14 @@ def _text_encoder(records: Sequence[Record]) -> str:
 
 def _calibration(records: Sequence[Record]) -> str:
     found, reached = _means(records, "ece"), _means(records, "precision_at_threshold")
+    chance = _means(records, "ece_by_chance")
+    by_chance = {
+        split: f" (by chance {value:.3f})"
+        for (split, method), value in chance.items()
+        if method == "calibrated"
+    }
     told = [
-        f"from {found[split, 'uncalibrated']:.3f} to {found[split, 'calibrated']:.3f} on {split}"
+        f"from {found[split, 'uncalibrated']:.3f} to {found[split, 'calibrated']:.3f} on {split}{by_chance.get(split, '')}"
         for split in splits_of(records)
         if (split, "uncalibrated") in found and (split, "calibrated") in found
     ]

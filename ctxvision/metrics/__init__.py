@@ -6,7 +6,12 @@ from ctxvision.metrics.average_precision import (
     map_draws,
     mean_average_precision,
 )
-from ctxvision.metrics.calibration import Reliability, expected_calibration_error, reliability_bins
+from ctxvision.metrics.calibration import (
+    Reliability,
+    calibration_error_by_chance,
+    expected_calibration_error,
+    reliability_bins,
+)
 from ctxvision.metrics.classification import (
     hit_at_k,
     mean_and_deviation,
@@ -30,6 +35,7 @@ __all__ = [
     "Reliability",
     "average_precision",
     "best_assignment",
+    "calibration_error_by_chance",
     "cluster_accuracy",
     "expected_calibration_error",
     "filtered_ranks",

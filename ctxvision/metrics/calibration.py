@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from ctxvision.metrics._checks import check_decisions
 
 BINS = 15
+_DRAWS = 200
 
 
 class Reliability(NamedTuple):
@@ -60,3 +61,20 @@ def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: 
     """
     found = reliability_bins(confidence, correct, bins)
     return float((found.share * np.abs(found.accuracy - found.confidence)).sum())
+
+
+def calibration_error_by_chance(confidence: ArrayLike, bins: int = BINS, seed: int = 0) -> float:
+    """The mean `expected_calibration_error` of a perfect forecaster: what this many pictures show by chance alone.
+
+    Outcomes are drawn with the given probabilities, 200 times. An error of that size says nothing against a model
+    (Bröcker & Smith 2007, consistency resampling).
+
+    Args:
+        confidence: as of `reliability_bins`.
+        bins: how many.
+        seed: of the draws.
+    """
+    confidence = np.asarray(confidence, float).ravel()
+    rng = np.random.default_rng(seed)
+    draws = (rng.random(len(confidence)) < confidence for _ in range(_DRAWS))
+    return float(np.mean([expected_calibration_error(confidence, drawn, bins) for drawn in draws]))

@@ -38,6 +38,8 @@ def test_of_one_label_a_picture(copy):
     for split in ("easy", "hard"):
         for method in ("uncalibrated", "calibrated"):
             check_bins(records, method, split)
+            chance = [r.value for r in select(records, method=method, split=split, metric="ece_by_chance")]
+            assert len(chance) == 2 and 0 <= min(chance) < 0.5
         temperatures = [r.value for r in select(records, split=split, metric="temperature")]
         assert len(temperatures) == 2 and min(temperatures) > 0
     assert calibration(copy, Progress(), seeds=2) == records

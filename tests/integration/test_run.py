@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import ctxvision as cv
+from ctxvision.evaluation import SUITES
 from ctxvision.training import RunData
 from tests.tiny_data import SETTINGS, write_tiny_data
 
@@ -222,6 +223,23 @@ def test_evaluate_with_bad_arguments(tiny_run):
         cv.evaluate(tiny_run, "table9")
     with pytest.raises(cv.InputError, match="seeds must be at least 1, got 0"):
         cv.evaluate(tiny_run, seeds=0)
+    with pytest.raises(cv.InputError, match="trainable_min must be at least 1, got 0"):
+        cv.evaluate(tiny_run, trainable_min=0)
+
+
+def test_all_leaves_out_what_has_no_data_and_the_report_says_why(tiny_run, tmp_path, monkeypatch):
+    copy = shutil.copytree(tiny_run.directory, tmp_path / "run")
+    few = {name: SUITES[name] for name in ("multi-label", "zero-shot")}
+    monkeypatch.setattr("ctxvision.pipeline.SUITES", few)
+    cv.evaluate(copy, "all", seeds=1)
+    records = json.loads((copy / "metrics.json").read_text())
+    assert any(r["suite"] == "zero-shot" for r in records)
+    left_out = json.loads((copy / "measured" / "left_out.json").read_text())
+    assert (
+        list(left_out) == ["multi-label"]
+        and "needs a run trained with several labels" in left_out["multi-label"]
+    )
+    assert "– left out" in (copy / "report.html").read_text()
 
 
 def test_more_seeds_and_fractions_train_only_what_is_missing(tiny_run, tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ctxvision.metrics import expected_calibration_error, reliability_bins
+from ctxvision.metrics import calibration_error_by_chance, expected_calibration_error, reliability_bins
 
 
 def test_by_hand():
@@ -29,6 +29,13 @@ def test_probabilities_that_come_true_and_such_that_do_not():
     assert expected_calibration_error(confidence, rng.random([20000, 2]) < confidence**2) == pytest.approx(
         1 / 2 - 1 / 3, abs=0.01
     )
+
+
+def test_chance_shrinks_with_the_root_of_the_number():
+    assert calibration_error_by_chance(np.ones(50)) == 0
+    few, many = (calibration_error_by_chance(np.full(n, 0.5)) for n in (100, 10000))
+    assert few == pytest.approx(np.sqrt(2 / np.pi) * 0.5 / 10, rel=0.15)  # mean absolute error of a mean
+    assert many == pytest.approx(few / 10, rel=0.3)
 
 
 def test_logits_are_refused():
