@@ -1,0 +1,125 @@
+"""Measures labels learnt from 5 pictures each; writes results/concepts-DATA.json.
+
+    python tools/benchmarks/concepts.py [RUN] [--labels 10] [--draws 3] [--shots 5]
+
+RUN is a trained run whose data has a `pretrain` split; without it the demo is trained first. Some labels are taken out of its labelled
+pictures, and the visual encoder and the head are trained without them; phrases stay, as they never see a label. Then
+each of these labels is added by `Run.add_concept` from pictures of `pretrain`, and the end-to-end model is asked for all
+test pictures: the recall of the new label, and what the accuracy on the other labels was before and is after. What was
+added is removed before the next.
+"""
+
+import argparse
+import csv
+import dataclasses
+import datetime
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import mean, stdev
+
+import numpy as np
+
+import ctxvision as cv
+from ctxvision._files import read_json, write_json
+from ctxvision.training import Progress
+from ctxvision.training.classifier import train_classifier
+from ctxvision.training.visual import train_visual
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("run", nargs="?")
+    parser.add_argument("--labels", type=int, default=10)
+    parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--shots", type=int, default=5)
+    chosen = parser.parse_args(arguments)
+    whole = cv.Run(chosen.run) if chosen.run else cv.demo("runs/bench-demo")
+    rng = np.random.default_rng(0)
+    pretrain = whole.data.split("pretrain")
+    names = np.array([row[0] for row in pretrain.labels])
+    enough = [label for label in whole.data.labels if (names == label).sum() >= chosen.shots]
+    held_out = sorted(rng.permutation(enough)[: chosen.labels].tolist())
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        run = run_without(whole, held_out, Path(folder))
+        tests = {split: whole.data.split(split) for split in whole.data.test_splits}
+        truth = np.array([row[0] for split in tests.values() for row in split.labels])
+        pixels = np.concatenate([whole.data.pictures(split) for split in tests])
+        others = ~np.isin(truth, held_out)
+        before = accuracy(run, pixels[others], truth[others])
+        for label in held_out:
+            for draw in range(chosen.draws):
+                shown = rng.permutation(np.flatnonzero(names == label))[: chosen.shots]
+                start = time.monotonic()
+                run.add_concept(f"concept {label}", whole.data.pictures("pretrain")[shown], label=label)
+                row = {"label": label, "draw": draw, "seconds": round(time.monotonic() - start, 2)}
+                row["recall"] = accuracy(run, pixels[truth == label], truth[truth == label])
+                row["others_change"] = accuracy(run, pixels[others], truth[others]) - before
+                run.remove_concept(f"concept {label}")
+                rows.append(row)
+                print(row, flush=True)
+    found = {
+        f"{name}_{what}": round(of([row[name] for row in rows]), 4)
+        for name in ("recall", "others_change", "seconds")
+        for what, of in (("mean", mean), ("deviation", stdev), ("least", min), ("most", max))
+    }
+    print(found)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    write_json(
+        RESULTS / f"concepts-{whole.data_name}.json",
+        {
+            "date": datetime.date.today().isoformat(),
+            "commit": commit.stdout.strip(),
+            "versions": read_json(whole.directory / "config.json")["versions"],
+            "shots": chosen.shots,
+            "others_before": before,
+            **found,
+            "rows": rows,
+        },
+    )
+
+
+def run_without(whole: cv.Run, held_out: list[str], folder: Path) -> cv.Run:
+    """A run like the whole one whose visual encoder and head have not seen these labels."""
+    data, out = folder / whole.data_name, folder / "run"
+    data.mkdir()
+    for path in whole.data_folder.iterdir():
+        if path.name != "images.csv":
+            (data / path.name).symlink_to(path.resolve())
+    with open(whole.data_folder / "images.csv", encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        columns, rows = reader.fieldnames or (), list(reader)
+    column = whole.config.label_column
+    with open(data / "images.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(row for row in rows if row["split"] == "web" or row[column] not in held_out)
+    config = dataclasses.replace(whole.config, fractions=(max(whole.config.fractions),))
+    run = cv.Run.create(out, config, data)
+    for stage in ("phrases", "prototypes", "text"):
+        shutil.copytree(whole.stage_folder(stage), out / stage)
+    progress = Progress()
+    progress.start("visual encoder")
+    train_visual(run, config.fractions[0], progress)
+    progress.finish()
+    progress.start("classifier")
+    train_classifier(run, progress)
+    progress.finish()
+    return run
+
+
+def accuracy(run: cv.Run, pixels: np.ndarray, truth: np.ndarray) -> float:
+    """Top-1 of the end-to-end model."""
+    model = run.classifier
+    answers = model.predict(pixels, batch_size=256, verbose=0)["probabilities"].argmax(axis=1)
+    return float((np.array(model.labels)[answers] == truth).mean())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
