@@ -10,6 +10,7 @@ from ctxvision.data import write_demo_data
 from ctxvision.errors import InputError
 from ctxvision.evaluation import SUITES, measure_phrases, save_records, table1, write_examples, write_report
 from ctxvision.evaluation.multi_label import multi_label
+from ctxvision.evaluation.suites import Suite
 from ctxvision.serving import export_saved_model
 from ctxvision.training import Config, Progress, Run
 from ctxvision.training.classifier import train_classifier
@@ -21,7 +22,8 @@ from ctxvision.training.visual import train_visual
 
 # Fewer pictures than the defaults are made for, so fewer steps.
 DEMO = {
-    "phrase_steps": 3000,
+    "image_size": 40,
+    "phrase_steps": 4000,
     "visual_steps": 700,
     "head_steps": 400,
     "min_class_count": 3,
@@ -133,7 +135,10 @@ def evaluate(
         raise InputError(f"trainable_min must be at least 1, got {trainable_min}: 100 is the method's.")
     path, left_out_path = run.directory / "metrics.json", run.directory / "measured" / "left_out.json"
     run.stage_folder("evaluation")
-    suites = {**SUITES, "multi-label": functools.partial(multi_label, trainable_min=trainable_min)}
+    suites: dict[str, Suite] = {
+        **SUITES,
+        "multi-label": functools.partial(multi_label, trainable_min=trainable_min),
+    }
     left_out = read_json(left_out_path) if left_out_path.is_file() else {}
     for name in suites if suite == "all" else [suite]:
         progress.start(name)

@@ -19,7 +19,8 @@ from ctxvision.training.progress import Progress
 from ctxvision.training.run import Run
 
 # From a run, where progress is shown, and the number of seeds to the suite's records.
-SUITES: dict[str, Callable[[Run, Progress, int], list[Record]]] = {
+Suite = Callable[[Run, Progress, int], list[Record]]
+SUITES: dict[str, Suite] = {
     "table1": table1,
     "table2": table2,
     "bottleneck": bottleneck,
