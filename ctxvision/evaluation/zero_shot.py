@@ -1,12 +1,13 @@
 """Suite `zero-shot`: labels told by their words alone, without any labelled picture (section 4.3)."""
 
 import functools
+import itertools
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
-from ctxvision.evaluation.features import Features, short_name
+from ctxvision.evaluation.features import ALL, Context, Features, short_name
 from ctxvision.evaluation.heads import Heads, Ranks
 from ctxvision.evaluation.records import Record
 from ctxvision.evaluation.terms import terms_of
@@ -15,7 +16,8 @@ from ctxvision.metrics import ranks_of
 from ctxvision.training.progress import Progress
 from ctxvision.training.run import Run
 
-# Shares of the text similarity in a term's score, of which `val` chooses.
+# How phrases become context, and shares of the text similarity in a term's score, of which `val` chooses.
+CONTEXTS = (Context(ALL, 3, "uniform"), *(Context(ALL, k, "similarity") for k in (5, 10, 20)))
 TEXT_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -24,8 +26,9 @@ def zero_shot(run: Run, progress: Progress, seeds: int) -> list[Record]:
 
     A term lies at its prototype where it is a phrase of the vocabulary, and elsewhere where a model from text to query
     space puts it. It is scored by the cosine of this place and the picture's query embedding, mixed with the cosine of
-    its text embedding and the picture's context, the mean text embedding of its phrases; the share of either is
-    chosen on `val`. No label of `train` is used, but in the choice of how phrases become context.
+    its text embedding and the picture's context, the mean text embedding of its phrases; `CONTEXTS` and the share of
+    either are chosen on `val`. From each term's scores their mean over the pictures of `train` is taken, so that a
+    term that lies near every picture wins no more often than others. No label of `train` is used.
 
     - `zero_shot`: as above; `zero_shot_mean_of_terms`: the mean over a label's terms instead of the closest one.
     - `zero_shot_prototypes`: the query embedding alone; `zero_shot_phrases`: the picture's phrases alone.
@@ -74,12 +77,18 @@ def zero_shot(run: Run, progress: Progress, seeds: int) -> list[Record]:
 def ranks_of_methods(features: Features) -> dict[str, Ranks]:
     """Method to the place of the true label on every test split, -1 for a picture that the method is not asked."""
     run, scores = features.run, ZeroShotScores(features)
-    share = max(TEXT_SHARES, key=lambda one: _accuracy(scores.mixed("val", one), features.labels("val")))
+
+    def on_val(choice: tuple[Context, float]) -> float:
+        return float((ranks_of(scores.mixed("val", *choice), features.labels("val")) < 1).mean())
+
+    most = run.num_retrievable()
+    contexts = [context for context in CONTEXTS if context.k <= most]
+    context, share = max(itertools.product(contexts, TEXT_SHARES), key=on_val)
     methods: dict[str, Callable[[str], np.ndarray]] = {
-        "zero_shot": lambda split: scores.mixed(split, share),
-        "zero_shot_mean_of_terms": lambda split: scores.mixed(split, share, closest=False),
-        "zero_shot_prototypes": lambda split: scores.mixed(split, 0.0),
-        "zero_shot_phrases": lambda split: scores.mixed(split, 1.0),
+        "zero_shot": lambda split: scores.mixed(split, context, share),
+        "zero_shot_mean_of_terms": lambda split: scores.mixed(split, context, share, closest=False),
+        "zero_shot_prototypes": lambda split: scores.mixed(split, context, 0.0),
+        "zero_shot_phrases": lambda split: scores.mixed(split, context, 1.0),
         "zero_shot_text_model": scores.by_text_model,
     }
     found = {
@@ -89,7 +98,7 @@ def ranks_of_methods(features: Features) -> dict[str, Ranks]:
     known = np.unique(scores.terms.labels[scores.in_vocabulary])
     if len(known):
         found["zero_shot_terms_in_vocabulary"] = {
-            split: _ranks_among(known, scores.mixed(split, share), features.labels(split))
+            split: _ranks_among(known, scores.mixed(split, context, share), features.labels(split))
             for split in run.data.test_splits
         }
     return found
@@ -119,26 +128,28 @@ class ZeroShotScores:
         prototypes = np.asarray(table.prototypes, np.float32)[np.maximum(rows, 0)]
         self.places = np.where(self.in_vocabulary[:, np.newaxis], prototypes, self.predicted)
 
-    def mixed(self, split: str, text_share: float, closest: bool = True) -> np.ndarray:
-        """Cosines of terms and pictures: (1 − text_share) in query space and text_share in text space."""
-        scores = (1 - text_share) * (self.features.bottleneck(split) @ self.places.T)
-        if text_share:
-            scores = scores + text_share * (self._about(split) @ self.texts.T)
-        return self.terms.per_label(scores, closest)
+    def mixed(self, split: str, context: Context, text_share: float, closest: bool = True) -> np.ndarray:
+        """Cosines of terms and pictures, (1 − text_share) in query space and text_share in text space, less their mean
+        over the pictures of `train`."""
+
+        def cosines(split: str) -> np.ndarray:
+            scores = (1 - text_share) * (self.features.bottleneck(split) @ self.places.T)
+            if text_share:
+                scores = scores + text_share * (self._about(split, context) @ self.texts.T)
+            return scores
+
+        return self.terms.per_label(cosines(split) - cosines("train").mean(axis=0), closest)
 
     def by_text_model(self, split: str) -> np.ndarray:
-        """Cosines in query space, all terms where the text model puts them."""
-        return self.terms.per_label(self.features.bottleneck(split) @ self.predicted.T)
+        """Cosines in query space, all terms where the text model puts them, less their mean as above."""
+        scores, usual = (self.features.bottleneck(one) @ self.predicted.T for one in (split, "train"))
+        return self.terms.per_label(scores - usual.mean(axis=0))
 
     @functools.cache  # noqa: B019  (lives as long as the suite)
-    def _about(self, split: str) -> np.ndarray:
-        """float32 [N, 200], L2-normalised: the context that the run's classifier sees."""
-        means = self.features.context(split)
+    def _about(self, split: str, context: Context) -> np.ndarray:
+        """float32 [N, 200], L2-normalised."""
+        means = self.features.context(split, context)
         return means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
-
-
-def _accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
-    return float((ranks_of(scores, labels) < 1).mean())
 
 
 def _ranks_among(known: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ctxvision.evaluation.features import Features
+from ctxvision.evaluation.features import ALL, Context, Features
 from ctxvision.evaluation.records import select
 from ctxvision.evaluation.terms import Terms, terms_of
 from ctxvision.evaluation.text_to_query import fit_text_to_query
@@ -67,20 +67,25 @@ def test_the_text_model_has_seen_no_term(tiny_run, terms, monkeypatch):
 def test_scores_by_hand(tiny_run, terms):
     features = Features(tiny_run, Progress())
     scores = ZeroShotScores(features)
-    embeddings = features.bottleneck("val")
-    found = tiny_run.retrieval(features.chosen.k)(tf.constant(embeddings))
-    sharpness = 16 if features.chosen.weighting == "similarity" else 0
+    context = Context(ALL, 5, "similarity")
     texts = np.asarray(tiny_run.phrase_table.text_embeddings)
-    for row in (0, len(embeddings) - 1):
-        here = [i for i in range(len(found.ids[row])) if found.ids[row][i] >= 0]
-        weights = np.exp(sharpness * np.array([float(found.scores[row][i]) for i in here]))
-        about = sum(w * texts[int(found.ids[row][i])] for w, i in zip(weights, here))
-        about = about / np.linalg.norm(about)
-        by_term = [
-            0.25 * embeddings[row] @ scores.places[t] + 0.75 * about @ scores.texts[t] for t in range(5)
-        ]
-        expected = [by_term[0], by_term[1], max(by_term[2], by_term[3]), by_term[4]]
-        np.testing.assert_allclose(scores.mixed("val", 0.75)[row], expected, atol=1e-5)
+
+    def by_term(split):
+        embeddings = features.bottleneck(split)
+        found = tiny_run.retrieval(5)(tf.constant(embeddings))
+        rows = []
+        for embedding, ids, cosines in zip(embeddings, found.ids.numpy(), found.scores.numpy()):
+            here = [i for i in range(5) if ids[i] >= 0]
+            about = sum(np.exp(16 * cosines[i]) * texts[ids[i]] for i in here)
+            about = about / np.linalg.norm(about)
+            rows.append(
+                [0.25 * embedding @ scores.places[t] + 0.75 * about @ scores.texts[t] for t in range(5)]
+            )
+        return np.array(rows)
+
+    told = by_term("val") - by_term("train").mean(axis=0)
+    expected = np.stack([told[:, 0], told[:, 1], told[:, 2:4].max(axis=1), told[:, 4]], axis=1)
+    np.testing.assert_allclose(scores.mixed("val", context, 0.75), expected, atol=1e-5)
 
 
 def test_colours_are_told_by_their_words(records):
