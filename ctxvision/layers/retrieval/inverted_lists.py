@@ -1,7 +1,6 @@
 """Rows in lists of like rows, of which only the nearest are scored: approximate search in core ops."""
 
 import math
-import mmap
 from collections.abc import Callable
 
 import numpy as np
@@ -46,30 +45,34 @@ class InvertedLists(tf.Module):
         seed: int = 0,
     ):
         super().__init__(name="inverted_lists")
-        num_lists = default_lists(len(ids)) if num_lists is None else num_lists
+        default = default_lists(len(ids))
+        num_lists = default if num_lists is None else num_lists
         check_setting("num_lists", num_lists, len(ids))
         check_setting("probes", probes)
-        capacity = math.ceil(PLACES_PER_ROW * len(ids) / num_lists)
+        # A place more in the default's lists: TensorFlow keeps its memory, which another number of lists, built by
+        # tuning when it is gone, then fits into.
+        places = PLACES_PER_ROW * len(ids) / num_lists
+        capacity = (
+            math.ceil(places) + 1
+            if num_lists == default
+            else max(math.floor(places), -(-len(ids) // num_lists))
+        )
         self.num_lists, self.capacity, self.num_rows = num_lists, capacity, len(ids)
         self.probes = min(probes, num_lists)
+        # One empty list more, to fill up the last window of lists.
+        dim, dtype = prototypes.shape[1], tf.as_dtype(prototypes.dtype)
+        self.rows = tf.Variable(tf.zeros([num_lists + 1, capacity, dim], dtype), trainable=False, name="rows")
+        self.ids = tf.Variable(tf.fill([num_lists + 1, capacity], -1), trainable=False, name="ids")
         centroids, lists = cluster(prototypes, ids, num_lists, capacity, seed)
         self.centroids = tf.Variable(centroids, trainable=False, name="centroids")
 
-        # One empty list more, to fill up the last window of lists.
-        rows = _zeros([num_lists + 1, capacity, prototypes.shape[1]], prototypes.dtype)
-        places = np.full([num_lists + 1, capacity], -1, np.int32)
         order = np.argsort(lists, kind="stable")
         sizes = np.bincount(lists, minlength=num_lists)
         slots = np.empty(len(ids), np.int64)
         slots[order] = np.arange(len(ids)) - (np.cumsum(sizes) - sizes)[lists[order]]
         for start in range(0, len(ids), _ROWS_AT_A_TIME):
             part = slice(start, start + _ROWS_AT_A_TIME)
-            rows[lists[part], slots[part]] = prototypes[ids[part]]
-        places[lists, slots] = ids
-        # The array becomes the variable's own memory, without a copy.
-        owned = tf.experimental.dlpack.from_dlpack(rows.__dlpack__())
-        self.rows = tf.Variable(owned, trainable=False, name="rows")
-        self.ids = tf.Variable(places, trainable=False, name="ids")
+            self._write(lists[part], slots[part], ids[part], prototypes[ids[part]])
 
     def _write(self, lists: np.ndarray, slots: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:
         places = np.stack([lists, slots], axis=1)
@@ -198,15 +201,6 @@ class InvertedLists(tf.Module):
         placed = lists >= 0
         self._write(lists[placed], slots[placed], ids[placed], rows[placed])
         return placed
-
-
-def _zeros(shape: list[int], dtype: np.dtype) -> np.ndarray:
-    """Zeros that are the system's memory again once nothing uses them: TensorFlow keeps what it has allocated.
-
-    They begin at a page, as TensorFlow's tensors must at 64 bytes.
-    """
-    memory = mmap.mmap(-1, math.prod(shape) * np.dtype(dtype).itemsize)
-    return np.frombuffer(memory, dtype).reshape(shape)
 
 
 def default_lists(num_rows: int) -> int:

