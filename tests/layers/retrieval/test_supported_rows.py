@@ -1,5 +1,7 @@
 """Rows of few pictures, shortened."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -31,3 +33,25 @@ def test_pinned_rows_are_left_as_they_are():
     prototypes, counts = np.eye(3, dtype=np.float32), np.array([1, 1, 3])
     rows = SupportedRows(prototypes, counts, 1.0, np.array([True, False, False]))
     np.testing.assert_allclose(rows[np.arange(3)], np.diag([1.0, 0.5, 0.75]), atol=1e-7)
+
+
+def resident_file_mb():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssFile")) / 1024
+
+
+def test_what_was_read_of_a_file_does_not_stay_in_memory(tmp_path):
+    np.save(tmp_path / "rows.npy", np.ones([200_000, 64], np.float32))  # 49 MB
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    rows, before = SupportedRows(mapped, np.ones(len(mapped)), 0), resident_file_mb()
+    for start in range(0, len(mapped), 50_000):
+        assert (rows[np.arange(start, start + 50_000)] == 1).all()
+    assert resident_file_mb() < before + 10
+
+
+def test_changes_of_a_private_map_stay(tmp_path):
+    np.save(tmp_path / "rows.npy", np.ones([10, 4], np.float32))
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="c")
+    mapped[3] = 2
+    rows = SupportedRows(mapped, np.ones(10), 0)
+    assert (rows[np.array([3])] == 2).all() and (rows[np.array([3])] == 2).all()
