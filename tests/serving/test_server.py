@@ -355,9 +355,10 @@ def test_wait_returns_after_stop_and_the_port_is_free_again(export_directory, mo
 
 
 SERVE = """
-import sys
+import signal, sys
 from ctxvision.cli import main
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
 status = main(["serve", sys.argv[1], "--port", "0"])
 print([name for name in ("scann", "tensorflow_recommenders", "tensorflow_text") if name in sys.modules])
 sys.exit(status)
@@ -375,6 +376,9 @@ def test_ctrl_c_ends_a_server_that_has_loaded_no_more_than_it_needs(export_direc
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
             assert stub.Predict(request({"image_bytes": images}), timeout=20).outputs
         process.send_signal(signal.SIGINT)
-        printed, errors = process.communicate(timeout=30)
+        try:
+            printed, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()  # one that did not end would be waited for without end
     assert process.returncode == 0 and "Traceback" not in errors, errors
     assert printed == "[]\n"
