@@ -85,7 +85,7 @@ def _overview(
         if one
     )
     items += "".join(
-        f'<li><span class="verdict is-told">– left out</span><div>{escape(title_of(suite))} {escape(why)}</div></li>'
+        f'<li><span class="verdict is-told">– left out</span><div><b>{escape(title_of(suite))}</b> {escape(why)}</div></li>'
         for suite, why in left_out.items()
         if suite not in suites
     )

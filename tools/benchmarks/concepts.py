@@ -2,11 +2,11 @@
 
     python tools/benchmarks/concepts.py [RUN] [--labels 10] [--draws 3] [--shots 5]
 
-RUN is a trained run whose data has a `pretrain` split; without it the demo is trained first. Some labels are taken out of its labelled
-pictures, and the visual encoder and the head are trained without them; phrases stay, as they never see a label. Then
-each of these labels is added by `Run.add_concept` from pictures of `pretrain`, and the end-to-end model is asked for all
-test pictures: the recall of the new label, and what the accuracy on the other labels was before and is after. What was
-added is removed before the next.
+RUN is a trained run whose data has a `pretrain` split; without it the demo is trained first. Some labels are taken out
+of its labelled pictures, and the visual encoder and the head are trained without them; phrases stay, as they never see
+a label. Then each of these labels is added by `Run.add_concept` from pictures of `pretrain`, and the end-to-end model is
+asked for all test pictures: the recall of the new label, and by how much the accuracy on the labels that were never taken
+out has changed. What was added is removed before the next.
 """
 
 import argparse
