@@ -1,24 +1,35 @@
 """Pictures: encoded bytes to pixels, files to one array, and an array to augmented training batches."""
 
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from ctxvision.data.picture_header import (
+    checked_bmp,
+    checked_jpeg,
+    checked_png,
+    checked_webp,
+    first_gif_frame,
+    starts_with,
+)
 from ctxvision.errors import InputError
 
-_PNG_MAGIC = b"\x89PNG"
-_BMP_MAGIC = b"BM"
+_PNG_MAGIC, _BMP_MAGIC, _GIF_MAGIC, _WEBP_MAGIC = b"\x89PNG", b"BM", b"GIF8", b"RIFF"
+
+# Whole pixels [H, W, 3] to the size that was asked for.
+Sized = Callable[[tf.Tensor], tf.Tensor]
 
 
 def decode_picture(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.Tensor:
-    """Decodes one JPEG, PNG, GIF (first frame) or BMP into RGB, with core TensorFlow ops alone.
+    """Decodes one JPEG, PNG, GIF (first frame), BMP or still WebP into RGB, with core TensorFlow ops alone.
 
     Transparent pictures (palette with transparency, RGBA, grey with alpha) are composited on white;
-    greyscale and CMYK become RGB, 16-bit channels keep their upper 8 bits. The same graph decodes
-    training pictures and what a server receives, so that both see the same pixels.
+    greyscale and CMYK become RGB, 16-bit channels keep their upper 8 bits. The header is read first: a picture
+    that claims more than 50,000,000 pixels is not unpacked. The same graph decodes training pictures and what a
+    server receives, so that both see the same pixels.
 
     Args:
         image_bytes: scalar string tensor, the file's content.
@@ -29,61 +40,68 @@ def decode_picture(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.
         uint8 [S, S, 3], or [H, W, 3] where `image_size` is None.
 
     Raises:
-        tf.errors.InvalidArgumentError: the bytes are no picture of these formats.
+        tf.errors.InvalidArgumentError: the bytes are no picture of these formats, or one of too many pixels.
 
     Example:
         >>> decode_picture(tf.io.read_file("cat.png"), image_size=48).shape
         TensorShape([48, 48, 3])
     """
     image_bytes = tf.convert_to_tensor(image_bytes, tf.string)
-    # decode_image would drop the alpha of a PNG and refuse that of a BMP, hence the two other ways.
+
+    def sized(pixels: tf.Tensor) -> tf.Tensor:
+        """Float [S, S, 3], or as large as it was; large pictures are never held as floats."""
+        pixels = tf.ensure_shape(pixels, [None, None, 3])
+        if image_size is None:
+            return tf.cast(pixels, tf.float32)
+        return tf.image.resize(pixels, [image_size, image_size], method="bilinear", antialias=True)
+
     pixels = tf.case(
         [
-            (_starts_with(image_bytes, _PNG_MAGIC), lambda: _decode_png(image_bytes)),
-            (_starts_with(image_bytes, _BMP_MAGIC), lambda: _decode_bmp(image_bytes)),
+            (starts_with(image_bytes, _PNG_MAGIC), lambda: _decode_png(image_bytes, sized)),
+            (starts_with(image_bytes, _BMP_MAGIC), lambda: _decode_bmp(image_bytes, sized)),
+            (starts_with(image_bytes, _GIF_MAGIC), lambda: _decode_gif(image_bytes, sized)),
+            (starts_with(image_bytes, _WEBP_MAGIC), lambda: _decode_webp(image_bytes, sized)),
         ],
-        default=lambda: tf.cast(
-            tf.io.decode_image(image_bytes, channels=3, expand_animations=False), tf.float32
-        ),
+        default=lambda: sized(tf.io.decode_jpeg(checked_jpeg(image_bytes), channels=3)),
         exclusive=False,
     )
-    pixels = tf.ensure_shape(pixels, [None, None, 3])
-    if image_size is not None:
-        pixels = tf.image.resize(pixels, [image_size, image_size], method="bilinear", antialias=True)
     return tf.cast(tf.clip_by_value(tf.round(pixels), 0.0, 255.0), tf.uint8)
 
 
-def _starts_with(image_bytes: tf.Tensor, magic: bytes) -> tf.Tensor:
-    # substr clamps at the end of the string, so that an empty file is no error here.
-    return tf.equal(tf.strings.substr(image_bytes, 0, len(magic)), magic)
+def _decode_gif(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:
+    return sized(tf.io.decode_gif(first_gif_frame(image_bytes))[0])
 
 
-def _decode_png(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Float [H, W, 3]. Of an opaque picture with under 8 bits a sample, `decode_png` fills the alpha with
-    the highest value of that depth, 1, 3 or 15, instead of 255: nearly transparent.
+def _decode_webp(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:
+    return sized(tf.io.decode_image(checked_webp(image_bytes), channels=3, expand_animations=False))
+
+
+def _decode_png(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:
+    """Of an opaque picture with under 8 bits a sample, `decode_png` fills the alpha with the highest value of that
+    depth, 1, 3 or 15, instead of 255: nearly transparent.
     """
-    pixels = tf.io.decode_png(image_bytes, channels=4)
+    pixels = tf.io.decode_png(checked_png(image_bytes), channels=4)
     depth = tf.cast(tf.io.decode_raw(tf.strings.substr(image_bytes, 24, 1), tf.uint8)[0], tf.int32)
-    filler = tf.cast(tf.bitwise.left_shift(1, depth) - 1, tf.uint8)
-    opaque = tf.logical_and(depth < 8, tf.reduce_all(tf.equal(pixels[..., 3], filler)))
-    return tf.cond(opaque, lambda: tf.cast(pixels[..., :3], tf.float32), lambda: _on_white(pixels))
+    filler = tf.cast(tf.bitwise.left_shift(1, tf.minimum(depth, 8)) - 1, tf.uint8)
+    opaque = tf.reduce_all(tf.equal(pixels[..., 3], filler))
+    return tf.cond(opaque, lambda: sized(pixels[..., :3]), lambda: _on_white(pixels, sized))
 
 
-def _decode_bmp(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Float [H, W, 3]; an alpha channel that is zero throughout is padding, as most writers mean it."""
-    pixels = tf.io.decode_bmp(image_bytes, channels=0)
+def _decode_bmp(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:
+    """An alpha channel that is zero throughout is padding, as most writers mean it."""
+    pixels = tf.io.decode_bmp(checked_bmp(image_bytes), channels=0)
     channels = tf.shape(pixels)[-1]
 
     def with_alpha() -> tf.Tensor:
         unused = tf.reduce_all(tf.equal(pixels[..., 3], 0))
-        return tf.cond(unused, lambda: tf.cast(pixels[..., :3], tf.float32), lambda: _on_white(pixels))
+        return tf.cond(unused, lambda: sized(pixels[..., :3]), lambda: _on_white(pixels, sized))
 
     return tf.case(
         [
             (tf.equal(channels, 4), with_alpha),
-            (tf.equal(channels, 1), lambda: _bmp_colours(image_bytes, pixels[..., 0])),
+            (tf.equal(channels, 1), lambda: sized(_bmp_colours(image_bytes, pixels[..., 0]))),
         ],
-        default=lambda: tf.cast(pixels, tf.float32),
+        default=lambda: sized(pixels),
     )
 
 
@@ -96,14 +114,14 @@ def _bmp_colours(image_bytes: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
     start, pixel_data = 14 + header_field(14), header_field(10)
     size = tf.minimum((pixel_data - start) // 4, 256) * 4
     table = tf.reshape(tf.io.decode_raw(tf.strings.substr(image_bytes, start, size), tf.uint8), [-1, 4])
-    return tf.cast(tf.gather(table[:, 2::-1], tf.cast(indices, tf.int32)), tf.float32)
+    return tf.gather(table[:, 2::-1], tf.cast(indices, tf.int32))
 
 
-def _on_white(pixels: tf.Tensor) -> tf.Tensor:
-    """uint8 RGBA [H, W, 4] to float [H, W, 3] on a white ground."""
-    pixels = tf.cast(pixels, tf.float32)
-    alpha = pixels[..., 3:] / 255.0
-    return pixels[..., :3] * alpha + 255.0 * (1.0 - alpha)
+def _on_white(pixels: tf.Tensor, sized: Sized) -> tf.Tensor:
+    """uint8 RGBA [H, W, 4] on a white ground."""
+    pixels = tf.cast(pixels, tf.uint16)
+    alpha = pixels[..., 3:]
+    return sized(pixels[..., :3] * alpha + 255 * (255 - alpha)) / 255.0
 
 
 def load_pictures(

@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from ctxvision.data import decode_picture, load_pictures, training_batches
+from ctxvision.data.picture_header import first_gif_frame
 from ctxvision.errors import InputError
 
 
@@ -116,7 +119,86 @@ def test_decode_inside_a_graph():
     assert (next(iter(pictures)).numpy() == [250, 0, 0]).all()
 
 
-@pytest.mark.parametrize("content", [b"", b"B", b"no picture", b"\x89PNG broken", b"BM broken"])
+def patched(content: bytes, at: int, replacement: bytes) -> bytes:
+    return content[:at] + replacement + content[at + len(replacement) :]
+
+
+def with_crc(png: bytes) -> bytes:
+    """A PNG whose first chunk has the checksum that it should have."""
+    return patched(png, 29, zlib.crc32(png[12:29]).to_bytes(4, "big"))
+
+
+SMALL = Image.new("RGB", (6, 5), (250, 0, 0))
+
+
+def huge(kind: str) -> bytes:
+    """A file of 6 by 5 pixels that claims 10,001 by 5,000."""
+    wide, high = 10_001, 5_000
+    if kind == "PNG":
+        sides = wide.to_bytes(4, "big") + high.to_bytes(4, "big")
+        return with_crc(patched(encoded(SMALL, "PNG"), 16, sides))
+    if kind == "BMP":
+        return patched(encoded(SMALL, "BMP"), 18, struct.pack("<ii", wide, -high))
+    if kind == "JPEG":
+        content = encoded(SMALL, "JPEG")
+        return patched(content, content.index(b"\xff\xc0") + 5, struct.pack(">HH", high, wide))
+    if kind == "WebP, lossless":
+        bits = (wide - 1) | (high - 1) << 14
+        return patched(encoded(SMALL, "WEBP", lossless=True), 21, struct.pack("<I", bits))
+    if kind == "WebP, lossy":
+        return patched(encoded(SMALL, "WEBP"), 26, struct.pack("<HH", wide, high))
+    content = encoded(SMALL, "GIF")
+    # The canvas, or the first frame on a canvas of 6 by 5.
+    return patched(content, 6 if kind == "GIF" else content.index(b",") + 5, struct.pack("<HH", wide, high))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "JPEG", "GIF", "GIF, frame", "WebP, lossless", "WebP, lossy"])
+def test_a_picture_that_claims_too_many_pixels_is_not_unpacked(kind):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must have 1 to 50000000 pixels, got"):
+        decode_picture(tf.constant(huge(kind)), 8)
+
+
+def test_of_a_gif_no_more_than_the_first_frame_is_read():
+    frames = [Image.new("RGB", (6, 5), colour) for colour in ((255, 0, 0), (0, 0, 255), (0, 255, 0))]
+    for comment in (b"", b"a comment before the frames" * 20):
+        content = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], comment=comment)
+        second = content.index(b",", content.index(b",") + 10)
+        # A frame of 4 gigabytes, which is not to be unpacked.
+        bomb = patched(content, second + 5, b"\xff\xff\xff\xff")
+        read = Image.open(io.BytesIO(first_gif_frame(tf.constant(bomb)).numpy()))
+        assert read.n_frames == 1 and read.convert("RGB").getpixel((5, 4)) == (255, 0, 0)
+        assert decoded(bomb).tolist() == [[[255, 0, 0]] * 6] * 5
+
+
+def test_still_webp_is_read_and_an_animation_is_not():
+    for options in ({"lossless": True}, {"quality": 95}, {"lossless": True, "exif": b"Exif\0\0extended"}):
+        assert abs(decoded(encoded(SMALL, "WEBP", **options)).astype(int) - [250, 0, 0]).max() <= 4
+    frames = [Image.new("RGB", (6, 5), colour) for colour in ((255, 0, 0), (0, 0, 255))]
+    animated = encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must have 1 to 50000000 pixels, got"):
+        decoded(animated)
+
+
+def test_long_thin_pictures_are_read():
+    for size in ((1, 60_000), (60_000, 1), (1, 1)):
+        for kind in ("PNG", "BMP", "JPEG", "GIF"):
+            small = decoded(encoded(Image.new("RGB", size, (12, 240, 12)), kind), 8)
+            assert abs(small.astype(int) - [12, 240, 12]).max() <= 3
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"B",
+        b"GIF89a",
+        b"GIF89a" + bytes(9),
+        b"RIFF....WEBP",
+        b"no picture",
+        b"\x89PNG broken",
+        b"BM broken",
+    ],
+)
 def test_bytes_that_are_no_picture(content):
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode_picture(tf.constant(content), 8)
