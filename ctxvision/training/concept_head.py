@@ -17,8 +17,8 @@ LEARNING_RATE = 3e-3
 SHARE = 0.2  # of a batch that is one concept's pictures
 LARGEST_SHARE = 0.5  # of all concepts'
 MOST_REPLAYED = 20_000
-COST = 0.005  # of the old labels' accuracy, that a concept may cost
-MOST_RAISED = 1.0  # logits that its bias is raised at most
+COST = 0.01  # of the old labels' accuracy, that a concept may cost
+MOST_RAISED = 1.5  # logits that its bias is raised at most
 
 
 class Examples(NamedTuple):
