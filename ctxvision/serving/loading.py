@@ -13,6 +13,8 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from ctxvision._files import read_json
 from ctxvision.errors import InputError
 
+_OP_LIBRARIES = ("scann", "tensorflow_text")
+
 
 @dataclass(frozen=True)
 class LoadedExport:
@@ -59,20 +61,22 @@ def find_version(directory: str | os.PathLike[str]) -> Path:
 
 
 def load_export(directory: str | os.PathLike[str]) -> LoadedExport:
-    """Loads the highest version in `directory`, and before that ScaNN's ops where it says it needs them.
+    """Loads the highest version in `directory`, and before that the op libraries that it says it needs.
 
     Raises:
-        InputError: there is no version, it is damaged, or it needs scann, which is not installed.
+        InputError: there is no version, it is damaged, or it needs a package that is not installed.
     """
     version = find_version(directory)
-    description = version / "assets.extra" / "ctxvision.json"
+    description = version / "assets" / "ctxvision.json"
     try:
-        if description.is_file() and read_json(description)["needs_scann"]:
-            importlib.import_module("scann")  # registers its ops
+        for library in read_json(description)["needs"] if description.is_file() else ():
+            if library not in _OP_LIBRARIES:
+                raise ValueError(library)
+            importlib.import_module(library)  # registers its ops
     except ModuleNotFoundError as error:
         raise InputError(
-            f"the export {str(version)!r} needs scann, which is not installed: pip install scann, or export with "
-            f"--retrieval ivf."
+            f"the export {str(version)!r} needs {error.name}, which is not installed: install it, or export "
+            f"{'without --with-text' if error.name == 'tensorflow_text' else 'with --retrieval ivf'}."
         ) from error
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise InputError(

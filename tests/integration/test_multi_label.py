@@ -90,7 +90,7 @@ def test_exported_and_asked_from_the_command_line(multi_label_run, capsys):
     assert main(["predict", str(export), paths[0]]) == 0
     out = capsys.readouterr().out
     assert any(line.startswith("* ") for line in out.splitlines())
-    assert read_json(export / "1" / "assets.extra" / "ctxvision.json")["thresholds"] is not None
+    assert read_json(export / "1" / "assets" / "ctxvision.json")["thresholds"] is not None
 
 
 def test_report_and_examples(multi_label_run):

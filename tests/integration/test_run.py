@@ -122,8 +122,8 @@ def test_the_table_holds_the_text_embeddings(tiny_run):
 def test_twelve_phrases_are_searched_exactly_whatever_the_backend(tiny_run):
     choice = json.loads((tiny_run.directory / "classifier" / "choice.json").read_text())
     assert choice["tuning"]["exact"] is True and choice["tuning"]["chosen"] == {}
-    described = json.loads((tiny_run.directory / "export/1/assets.extra/ctxvision.json").read_text())
-    assert (described["retrieval"], described["needs_scann"]) == ("ivf", False)
+    described = json.loads((tiny_run.directory / "export/1/assets/ctxvision.json").read_text())
+    assert (described["retrieval"], described["needs"]) == ("ivf", [])
     pixels = tf.constant(tiny_run.data.pictures("test:hard"))
     expected = tiny_run.build_classifier("exact")(pixels)
     for backend in ("ivf", "scann"):

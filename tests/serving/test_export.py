@@ -19,6 +19,8 @@ from tests.serving.conftest import LABELS, encode
 from tests.tiny_model import IMAGE_SIZE, tiny_classifier
 
 TOP, TOP_EXPLAINED = 5, 3
+TEXTS = ["a caption", "", "Größe", "phrase 3", "two words", "  "]
+CANDIDATES = np.random.default_rng(3).normal(size=(4, 10)).astype(np.float32)
 ENCODED_LABELS = np.array([label.encode() for label in LABELS], object)
 FRESH_PROCESS = """
 import sys
@@ -39,8 +41,22 @@ if library:
 loaded = tf.saved_model.load(directory)
 inputs = np.load(given, allow_pickle=True)
 arrays = {}
-for name, key in (("serving_default", "image_bytes"), ("pixels", "pixels"), ("explain", "image_bytes")):
-    result = loaded.signatures[name](**{key: tf.constant(inputs[key].tolist() if key != "pixels" else inputs[key])})
+pictures, pixels = tf.constant(inputs["image_bytes"].tolist()), tf.constant(inputs["pixels"])
+texts, candidates = tf.constant(inputs["texts"].tolist()), tf.constant(inputs["candidates"])
+asked = {
+    "serving_default": {"image_bytes": pictures},
+    "pixels": {"pixels": pixels},
+    "pixels_float32": {"pixels": tf.cast(pixels, tf.float32)},
+    "explain": {"image_bytes": pictures},
+    "zero_shot": {"image_bytes": pictures, "candidate_embeddings": candidates},
+    "with_context": {"image_bytes": pictures, "texts": texts},
+    "about": {"fields": tf.constant(["labels", "nothing", "image_size"])},
+}
+if library == "tensorflow_text":
+    asked["zero_shot"]["candidate_labels"] = texts
+assert set(loaded.signatures) | {"with_context"} == {*asked, "embed"}
+for name in loaded.signatures.keys() - {"embed"}:
+    result = loaded.signatures[name](**asked[name])
     arrays.update({f"{name}/{output}": value.numpy() for output, value in result.items()})
 with tf.compat.v1.Session(graph=tf.Graph()) as session:  # leaves out what it can, as requests to TF Serving do
     signature = tf.compat.v1.saved_model.load(session, ["serve"], directory).signature_def["embed"]
@@ -63,7 +79,14 @@ def answer_of(directory, images, signature="serving_default"):
 
 
 def in_fresh_process(directory, images, pixels, tmp_path, library=""):
-    np.savez(tmp_path / "given.npz", image_bytes=np.array(images, object), pixels=pixels)
+    texts, candidates = np.array(TEXTS, object), CANDIDATES
+    np.savez(
+        tmp_path / "given.npz",
+        image_bytes=np.array(images, object),
+        pixels=pixels,
+        texts=texts,
+        candidates=candidates,
+    )
     given, out = str(tmp_path / "given.npz"), str(tmp_path / "out.npz")
     command = [sys.executable, "-c", FRESH_PROCESS, str(directory), given, out, library]
     bare = {key: value for key, value in os.environ.items() if key != "TF_USE_LEGACY_KERAS"}
@@ -75,7 +98,7 @@ def in_fresh_process(directory, images, pixels, tmp_path, library=""):
 def expect_parity(arrays, model, pixels):
     """Holds the answers of all signatures against the model in memory, to 1e-5."""
     expected = {key: value.numpy() for key, value in model(pixels).items()}
-    for name in ("serving_default", "pixels"):
+    for name in ("serving_default", "pixels", "pixels_float32"):
         np.testing.assert_allclose(arrays[f"{name}/probabilities"], expected["probabilities"], atol=1e-5)
         np.testing.assert_allclose(arrays[f"{name}/phrase_scores"], expected["phrase_scores"], atol=1e-5)
         assert np.array_equal(arrays[f"{name}/phrases"], expected["phrases"])
@@ -100,6 +123,17 @@ def expect_parity(arrays, model, pixels):
         ):
             np.testing.assert_allclose(arrays[f"{name}/{key}"], inside, atol=1e-5)
 
+    found = model.retrieval(queries)
+    context = model.pooling([model.text(found.ids), found.scores])
+    candidates = np.concatenate([CANDIDATES, model.text(tf.constant(TEXTS))])
+    candidates = candidates[: arrays["zero_shot/scores"].shape[1]]
+    beyond = context.numpy() - model.fusion.average_input(1)
+    lengths = np.linalg.norm(beyond, axis=1)[:, None] * np.linalg.norm(candidates, axis=1)
+    expected = beyond @ candidates.T / np.where(lengths, lengths, 1.0)
+    np.testing.assert_allclose(arrays["zero_shot/scores"], expected, atol=1e-5)
+    about = [json.loads(value) if value else None for value in arrays["about/values"]]
+    assert about == [LABELS, None, IMAGE_SIZE]
+
 
 @pytest.mark.parametrize(("backend", "rows"), [("exact", 12), ("ivf", 5000)])
 def test_tensorflow_alone_agrees_with_the_model_and_knows_every_op(backend, rows, images, tmp_path):
@@ -109,8 +143,8 @@ def test_tensorflow_alone_agrees_with_the_model_and_knows_every_op(backend, rows
     pixels = np.stack([decode_picture(image, IMAGE_SIZE) for image in images])
     arrays, printed = in_fresh_process(tmp_path / "1", images, pixels, tmp_path)
     expect_parity(arrays, model, pixels)
-    described = json.loads((tmp_path / "1/assets.extra/ctxvision.json").read_text())
-    assert (described["retrieval"], described["needs_scann"]) == (backend, False)
+    described = json.loads((tmp_path / "1/assets/ctxvision.json").read_text())
+    assert (described["retrieval"], described["needs"]) == (backend, [])
     assert len(np.unique(arrays["serving_default/labels"][:, 0])) > 1, "all pictures alike would show little"
     assert "unknown ops: []" in printed
     assert "imported: []" in printed
@@ -124,7 +158,35 @@ def test_scann_agrees_with_the_model_once_its_ops_are_imported(images, tmp_path)
     expect_parity(arrays, model, pixels)
     assert "Scann>" in printed
     assert "imported: ['scann']" in printed
-    assert json.loads((tmp_path / "1/assets.extra/ctxvision.json").read_text())["needs_scann"] is True
+    assert json.loads((tmp_path / "1/assets/ctxvision.json").read_text())["needs"] == ["scann"]
+
+
+def test_with_text_the_callers_words_count(images, tmp_path):
+    model = tiny_classifier(labels=LABELS)
+    cv.export_saved_model(model, tmp_path / "1", with_text=True)
+    pixels = np.stack([decode_picture(image, IMAGE_SIZE) for image in images])
+    arrays, printed = in_fresh_process(tmp_path / "1", images, pixels, tmp_path, "tensorflow_text")
+    expect_parity(arrays, model, pixels)
+    assert json.loads((tmp_path / "1/assets/ctxvision.json").read_text())["needs"] == ["tensorflow_text"]
+    assert "TFText>" in printed and "imported: ['tensorflow_text'" in printed
+
+    found = model.retrieval(model.phrase_generator(pixels))
+    context = model.pooling([model.text(found.ids), found.scores])
+    mixed = 0.6 * context + 0.4 * model.text(tf.constant(TEXTS))
+    expected = model.fusion([model.visual_encoder(pixels), mixed]).numpy()
+    found, without = arrays["with_context/probabilities"], arrays["serving_default/probabilities"]
+    given = np.array([bool(text.strip()) for text in TEXTS])
+    np.testing.assert_allclose(found[given], expected[given], atol=1e-5)
+    for output in ("probabilities", "labels", "scores", "phrases", "phrase_scores", "valid"):
+        same = arrays[f"with_context/{output}"][~given] == arrays[f"serving_default/{output}"][~given]
+        assert same.all(), f"{output} without words is that of serving_default to the bit"
+    assert (found[given] != without[given]).any(axis=1).all()
+
+
+def test_texts_are_as_many_as_pictures(images):
+    signatures = build_signatures(tiny_classifier(labels=LABELS), with_text=True).signatures
+    with pytest.raises(tf.errors.InvalidArgumentError, match="texts must be as many as image_bytes"):
+        signatures["with_context"](image_bytes=tf.constant(images), texts=tf.constant(["one"]))
 
 
 def test_labels_are_sorted_by_score(model, export_directory, images):
@@ -174,25 +236,39 @@ def test_decoding_keeps_the_order_of_many_pictures():
 def test_an_answer_that_is_not_finite_is_no_answer(images):
     model = tiny_classifier(labels=LABELS)
     model.fusion.output_stage.bias.assign(np.full(len(LABELS), np.nan))
-    _, signatures = build_signatures(model)
+    signatures = build_signatures(model).signatures
     answer = signatures["serving_default"](image_bytes=tf.constant(images))
     assert not answer["valid"].numpy().any() and not answer["probabilities"].numpy().any()
     assert (answer["labels"].numpy() == b"").all()
 
 
 def test_what_lies_beside_the_saved_model(export_directory):
-    extra = export_directory / "2" / "assets.extra"
-    described = json.loads((extra / "ctxvision.json").read_text(encoding="utf-8"))
-    assert described["labels"] == LABELS and described["needs_scann"] is False
-    assert described["signatures"] == ["serving_default", "pixels", "explain", "embed"]
+    assets = export_directory / "2" / "assets"
+    described = json.loads((assets / "ctxvision.json").read_text(encoding="utf-8"))
+    assert described["labels"] == LABELS and described["needs"] == []
+    assert (assets / "labels.txt").read_text(encoding="utf-8").splitlines() == LABELS
+    assert set(described["signatures"]) == set(load_export(export_directory).signatures)
     assert described["versions"]["tensorflow"] == tf.__version__
-    (record,) = tf.data.TFRecordDataset(str(extra / "tf_serving_warmup_requests")).as_numpy_iterator()
-    request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-    assert request.model_spec.signature_name == "serving_default"
-    picture = tf.make_ndarray(request.inputs["image_bytes"]).tolist()
-    assert answer_of(export_directory, picture)["valid"].tolist() == [True]
     leftovers = [path.name for path in export_directory.iterdir() if path.name != "2"]
     assert leftovers == []
+
+
+def test_warmup_asks_every_signature_at_both_batches(tmp_path):
+    cv.export_saved_model(tiny_classifier(labels=LABELS), tmp_path / "1", with_text=True)
+    export = load_export(tmp_path)
+    records = tf.data.TFRecordDataset(str(tmp_path / "1/assets.extra/tf_serving_warmup_requests"))
+    asked = []
+    for record in records.as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        name = request.model_spec.signature_name
+        given = {**export.defaults[name], **request.inputs}
+        inputs = {key: tf.constant(tf.make_ndarray(proto)) for key, proto in given.items()}
+        answer = export.signatures[name](**inputs)
+        (batch,) = {value.shape[0] for value in answer.values()}
+        asked.append((name, batch))
+        if name != "about":
+            assert answer["valid"].numpy().all(), "the pictures asked for are pictures"
+    assert sorted(asked) == sorted((name, batch) for name in export.signatures for batch in (1, 32))
 
 
 @pytest.mark.parametrize("name", ["latest", "1.5", "-1", "²"])
@@ -223,7 +299,7 @@ def test_refuses_another_backend_than_the_models(model, tmp_path):
 
 def test_scann_below_4096_rows_needs_no_op_library(tmp_path):
     cv.export_saved_model(tiny_classifier("scann"), tmp_path / "1", retrieval="scann")
-    assert json.loads((tmp_path / "1/assets.extra/ctxvision.json").read_text())["needs_scann"] is False
+    assert json.loads((tmp_path / "1/assets/ctxvision.json").read_text())["needs"] == []
 
 
 def test_a_kill_at_the_last_moment_leaves_no_version(model, tmp_path, monkeypatch):
@@ -236,7 +312,7 @@ def test_a_kill_at_the_last_moment_leaves_no_version(model, tmp_path, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("ctxvision.serving.export._write_warmup", die)
+        patched.setattr("ctxvision.serving.export.write_warmup", die)
         with pytest.raises(KeyboardInterrupt):
             cv.export_saved_model(model, tmp_path / "1")
     assert not any(tmp_path.iterdir()), "what can be cleared up is"

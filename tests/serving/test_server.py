@@ -130,7 +130,7 @@ PREDICT_ERRORS = {
         {"inputs": {"image_bytes": [b""]}, "signature": "phrases"},
         Code.FAILED_PRECONDITION,
         "Serving signature name: 'phrases' not found in signature def, "
-        "which has embed, explain, pixels, serving_default.",
+        "which has about, embed, explain, pixels, pixels_float32, serving_default, zero_shot.",
     ),
     "missing input": (
         {"inputs": {}},
@@ -320,12 +320,13 @@ def test_refuses_other_bad_arguments(tmp_path, export_directory):
 def test_refuses_damaged_exports(export_directory, tmp_path, monkeypatch):
     version = tmp_path / "1"
     shutil.copytree(export_directory / "2", version)
-    description = version / "assets.extra" / "ctxvision.json"
-    description.write_text('{"needs_scann": true}')
+    description = version / "assets" / "ctxvision.json"
+    description.write_text('{"needs": ["scann"]}')
     with monkeypatch.context() as patched:
         patched.setitem(sys.modules, "scann", None)
         with pytest.raises(
-            cv.InputError, match="needs scann, which is not installed: pip install scann, or export"
+            cv.InputError,
+            match="needs scann, which is not installed: install it, or export with --retrieval ivf",
         ):
             Server(tmp_path, port=0).start()
     description.write_text("{")

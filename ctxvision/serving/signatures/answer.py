@@ -1,0 +1,72 @@
+"""Labels, scores and phrases of pictures, given in three ways."""
+
+import tensorflow as tf
+
+from ctxvision.models.context_classifier import ContextClassifier
+from ctxvision.serving.signatures.labels import Labels
+from ctxvision.serving.signatures.picture_batch import blank_invalid, decode_pictures
+
+TOP_LABELS = 5
+# Of the context that the caller's own text makes; chosen on `val` of the demo.
+TEXT_SHARE = 0.4
+
+
+def answer_signatures(
+    model: ContextClassifier, labels: Labels, with_text: bool
+) -> dict[str, tf.types.experimental.GenericFunction]:
+    """`serving_default`, `pixels`, `pixels_float32` and, with text, `with_context`: see `build_signatures`."""
+    size, top = model.image_size, min(TOP_LABELS, len(model.labels))
+    encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
+    whole, fractional = (
+        tf.TensorSpec([None, None, None, 3], dtype, name="pixels") for dtype in (tf.uint8, tf.float32)
+    )
+
+    def answer(pixels: tf.Tensor, valid: tf.Tensor, texts: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+        found = model.retrieval(model.phrase_generator(pixels, training=False))
+        context = model.pooling([model.text(found.ids), found.scores])
+        if texts is not None:
+            context = joined(context, model.text(texts))
+        visual = model.visual_encoder(pixels, training=False)
+        probabilities = model.fusion([visual, context], training=False)
+        outputs = {
+            "probabilities": probabilities,
+            **labels.named(*tf.math.top_k(probabilities, top)),
+            "phrases": found.phrases,
+            "phrase_scores": found.scores,
+        }
+        return blank_invalid(outputs, valid)
+
+    @tf.function(input_signature=[encoded], autograph=False)
+    def serving_default(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return answer(*decode_pictures(image_bytes, size))
+
+    @tf.function(input_signature=[whole], autograph=False)
+    def from_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return answer(pixels, tf.ones(tf.shape(pixels)[:1], tf.bool))
+
+    @tf.function(input_signature=[fractional], autograph=False)
+    def from_float_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return answer(pixels, tf.ones(tf.shape(pixels)[:1], tf.bool))
+
+    @tf.function(input_signature=[encoded, tf.TensorSpec([None], tf.string, name="texts")], autograph=False)
+    def with_context(image_bytes: tf.Tensor, texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        same = tf.debugging.assert_equal(
+            tf.size(texts),
+            tf.size(image_bytes),
+            "texts must be as many as image_bytes, '' where there is none",
+        )
+        with tf.control_dependencies([same]):
+            return answer(*decode_pictures(image_bytes, size), texts=texts)
+
+    signatures = {
+        "serving_default": serving_default,
+        "pixels": from_pixels,
+        "pixels_float32": from_float_pixels,
+    }
+    return {**signatures, "with_context": with_context} if with_text else signatures
+
+
+def joined(context: tf.Tensor, texts: tf.Tensor) -> tf.Tensor:
+    """The context [B, T] of the phrases found with that of the caller's text [B, T]; as it was where that is zeros."""
+    given = tf.reduce_any(tf.not_equal(texts, 0.0), axis=1, keepdims=True)
+    return tf.where(given, (1 - TEXT_SHARE) * context + TEXT_SHARE * texts, context)

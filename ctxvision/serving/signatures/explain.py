@@ -1,0 +1,29 @@
+"""Labels with what each phrase, and the picture itself, adds to them."""
+
+import tensorflow as tf
+
+from ctxvision.models.context_classifier import ContextClassifier
+from ctxvision.models.explanation import explain
+from ctxvision.serving.signatures.labels import Labels
+from ctxvision.serving.signatures.picture_batch import blank_invalid, decode_pictures
+
+TOP_EXPLAINED = 3
+
+
+def explain_signature(model: ContextClassifier, labels: Labels) -> tf.types.experimental.GenericFunction:
+    """`explain`: see `build_signatures`."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")], autograph=False)
+    def explained(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        pixels, valid = decode_pictures(image_bytes, model.image_size)
+        found = explain(model, pixels, TOP_EXPLAINED)
+        outputs = {
+            **labels.named(found["scores"], found["label_ids"]),
+            "phrases": found["phrases"],
+            "phrase_scores": found["phrase_scores"],
+            "phrase_shares": found["shares"],
+            "visual_shares": found["visual"],
+        }
+        return blank_invalid(outputs, valid)
+
+    return explained

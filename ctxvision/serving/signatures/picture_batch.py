@@ -1,0 +1,56 @@
+"""Encoded pictures to one batch of pixels, in which some may be broken."""
+
+import tensorflow as tf
+
+from ctxvision.data.pictures import decode_picture
+
+# At once, each of which may take some 400 MB for a picture of the most pixels.
+_DECODERS = 4
+
+
+def decode_pictures(image_bytes: tf.Tensor, image_size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes a batch in which some pictures may be broken, with core ops alone.
+
+    Args:
+        image_bytes: string [B], files' contents; B may be 0.
+        image_size: side S of the square they are resized to.
+
+    Returns:
+        uint8 [B, S, S, 3], zeros where there is no picture, and bool [B], true where there is one.
+    """
+    batch = tf.size(image_bytes)
+    shape = [image_size, image_size, 3]
+
+    def decode(row: tf.Tensor, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return row, decode_picture(encoded, image_size)
+
+    # The only core op that outlives a failed decode is tf.data's: it drops the row, so its number goes along.
+    decoded = tf.data.Dataset.zip(
+        (tf.data.Dataset.range(tf.cast(batch, tf.int64)), tf.data.Dataset.from_tensor_slices(image_bytes))
+    )
+    decoded = decoded.map(decode, num_parallel_calls=_DECODERS, deterministic=True).ignore_errors()
+    none = tf.data.Dataset.from_tensors((tf.zeros([0], tf.int64), tf.zeros([0, *shape], tf.uint8)))
+    together = decoded.batch(tf.cast(tf.maximum(batch, 1), tf.int64)).concatenate(none).take(1)
+    rows, pictures = together.get_single_element()
+    rows = rows[:, tf.newaxis]
+    pixels = tf.scatter_nd(rows, pictures, tf.cast([batch, *shape], tf.int64))
+    counts = tf.scatter_nd(rows, tf.ones_like(rows[:, 0]), tf.cast([batch], tf.int64))
+    return tf.ensure_shape(pixels, [None, *shape]), counts > 0
+
+
+def blank_invalid(outputs: dict[str, tf.Tensor], valid: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Adds `valid`, and puts zeros and empty strings where it or the answer's finiteness is false."""
+    for value in outputs.values():
+        if value.dtype.is_floating:
+            finite = tf.reshape(
+                tf.math.is_finite(value), [tf.size(valid), tf.reduce_prod(tf.shape(value)[1:])]
+            )
+            valid &= tf.reduce_all(finite, axis=1)
+
+    def blank(value: tf.Tensor) -> tf.Tensor:
+        keep = tf.reshape(
+            valid, tf.concat([tf.shape(valid), tf.ones([value.shape.rank - 1], tf.int32)], axis=0)
+        )
+        return tf.where(keep, value, "" if value.dtype == tf.string else tf.zeros([], value.dtype))
+
+    return {**{name: blank(value) for name, value in outputs.items()}, "valid": valid}

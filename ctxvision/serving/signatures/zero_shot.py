@@ -1,0 +1,43 @@
+"""Scores of labels that the model was never trained on, told by words (section 4.3)."""
+
+import tensorflow as tf
+
+from ctxvision.models.context_classifier import ContextClassifier
+from ctxvision.serving.signatures.picture_batch import blank_invalid, decode_pictures
+
+
+def zero_shot_signature(model: ContextClassifier, with_text: bool) -> tf.types.experimental.GenericFunction:
+    """`zero_shot`: see `build_signatures`.
+
+    The score is the cosine of the candidate and of what the picture's context has beyond the average context of
+    training, so that no candidate gains by lying near every picture.
+    """
+    encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
+    embeddings = tf.TensorSpec([None, model.text.dim], tf.float32, name="candidate_embeddings")
+    labels = tf.TensorSpec([None], tf.string, name="candidate_labels")
+    none, no_labels = tf.zeros([0, model.text.dim]), tf.constant([], tf.string)
+
+    def scored(image_bytes: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
+        pixels, valid = decode_pictures(image_bytes, model.image_size)
+        found = model.retrieval(model.phrase_generator(pixels, training=False))
+        context = model.pooling([model.text(found.ids), found.scores]) - model.fusion.average_input(1)
+        scores = tf.matmul(
+            tf.math.l2_normalize(context, axis=1), tf.math.l2_normalize(candidates, axis=1), transpose_b=True
+        )
+        return blank_invalid({"scores": scores}, valid)
+
+    @tf.function(input_signature=[encoded, embeddings], autograph=False)
+    def by_embeddings(image_bytes: tf.Tensor, candidate_embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
+        return scored(image_bytes, candidate_embeddings)
+
+    # Defaults that are tensors become the signature's: TF Serving fills in what a request leaves out.
+    @tf.function(input_signature=[encoded, embeddings, labels], autograph=False)
+    def by_both(
+        image_bytes: tf.Tensor,
+        candidate_embeddings: tf.Tensor = none,
+        candidate_labels: tf.Tensor = no_labels,
+    ) -> dict[str, tf.Tensor]:
+        candidates = tf.concat([candidate_embeddings, model.text(candidate_labels)], axis=0)
+        return scored(image_bytes, candidates)
+
+    return by_both if with_text else by_embeddings
