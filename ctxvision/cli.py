@@ -77,6 +77,17 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--to", required=True, help="folder of the model; the next version in it is written")
     verb.add_argument("--retrieval", choices=("ivf", "exact", "scann"), default="ivf")
     verb.add_argument("--without-context", action="store_true", help="the picture alone decides")
+    text = verb.add_mutually_exclusive_group()
+    text.add_argument(
+        "--fold-text",
+        action="store_true",
+        help="the vocabulary's text embeddings alone go along (the default)",
+    )
+    text.add_argument(
+        "--with-text",
+        action="store_true",
+        help="the text encoder too, for callers' own words (TF.Text's ops)",
+    )
     verb.set_defaults(verb=_export)
 
     _add_phrases_verbs(
@@ -263,7 +274,8 @@ def _evaluate(chosen: argparse.Namespace) -> None:
 
 
 def _export(chosen: argparse.Namespace) -> None:
-    print(ctxvision.export(chosen.run, chosen.to, chosen.retrieval, context=not chosen.without_context))
+    context = not chosen.without_context
+    print(ctxvision.export(chosen.run, chosen.to, chosen.retrieval, context, chosen.with_text))
 
 
 def _serve(chosen: argparse.Namespace) -> None:

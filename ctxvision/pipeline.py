@@ -10,6 +10,7 @@ from ctxvision.data import write_demo_data
 from ctxvision.errors import InputError
 from ctxvision.evaluation import SUITES, measure_phrases, save_records, table1, write_examples, write_report
 from ctxvision.evaluation.multi_label import multi_label
+from ctxvision.evaluation.run_facts import facts_of
 from ctxvision.evaluation.suites import Suite
 from ctxvision.serving import export_saved_model
 from ctxvision.training import Config, Progress, Run
@@ -169,6 +170,7 @@ def export(
     directory: str | os.PathLike[str],
     retrieval: str = "ivf",
     context: bool = True,
+    with_text: bool = False,
 ) -> Path:
     """Exports a run's classifier for TF Serving.
 
@@ -178,6 +180,8 @@ def export(
         retrieval: `"ivf"` and `"exact"` run on an unmodified TF Serving; `"scann"` needs ScaNN's op library.
         context: False exports the visual-only head that training compared on `val`: phrases are still found and
             shown, but decide nothing.
+        with_text: whether the text encoder goes along, for the signature `with_context` and the labels of `zero_shot`
+            as words; see `export_saved_model`.
 
     Returns:
         The version's folder.
@@ -189,8 +193,7 @@ def export(
     versions = [int(path.name) for path in Path(directory).glob("*") if path.name.isdigit()]
     version = Path(directory) / str(max(versions, default=0) + 1)
     model = run.build_classifier(retrieval) if context else without_context(run, retrieval)
-    export_saved_model(model, version)
-    return version
+    return export_saved_model(model, version, with_text=with_text, facts=facts_of(run, context))
 
 
 def demo(

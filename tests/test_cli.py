@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from ctxvision.cli import main
+from ctxvision.serving.loading import load_export
 from tests.tiny_data import SETTINGS, write_tiny_data
 
 ENGLISH = ["red square", "blue square", "ripe tomato", "fresh lawn", "deep sea", "sweet lemon"]
@@ -35,7 +36,10 @@ def test_report_export_and_predict(tiny_run, tmp_path, capsys):
 
     assert main(["export", str(run), "--to", str(tmp_path / "serving")]) == 0
     assert main(["export", str(run), "--to", str(tmp_path / "serving")]) == 0
+    assert main(["export", str(run), "--to", str(tmp_path / "text"), "--with-text"]) == 0
     assert sorted(path.name for path in (tmp_path / "serving").iterdir()) == ["1", "2"]
+    assert "with_context" not in load_export(tmp_path / "serving").signatures
+    assert "with_context" in load_export(tmp_path / "text").signatures
     capsys.readouterr()
 
     picture = tiny_run.data.split("test:easy").paths[0]

@@ -31,7 +31,7 @@ from ctxvision.training.concept_store import Concept, ConceptStore, labels_with
 from ctxvision.training.config import Config
 from ctxvision.training.given_pictures import Images
 from ctxvision.training.run_data import RunData
-from ctxvision.training.versions import installed_versions
+from ctxvision.training.versions import installed_versions, source_commit
 from ctxvision.training.weights import embed, load_weights
 
 
@@ -65,7 +65,7 @@ class Run:
         folder = Path(directory)
         manifest = Path(data) / "images.csv"
         inside = manifest.resolve().is_relative_to(folder.resolve())
-        stored = {
+        stored: dict[str, Any] = {
             "settings": config.to_dict(),
             "data": {
                 "name": Path(data).resolve().name,
@@ -73,6 +73,7 @@ class Run:
                 "sha256": hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else "",
             },
             "versions": installed_versions(),
+            "commit": source_commit(),
         }
         if (folder / "config.json").is_file():
             before = _read_config(folder)

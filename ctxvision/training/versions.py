@@ -1,6 +1,8 @@
 """With which packages a run was made."""
 
 import importlib.metadata
+import subprocess
+from pathlib import Path
 
 PACKAGES = (
     "ctxvision",
@@ -23,3 +25,15 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "absent"
+
+
+def source_commit() -> str | None:
+    """The commit of the source tree that the library is imported from; None where it was installed without one."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

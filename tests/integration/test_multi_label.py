@@ -90,7 +90,9 @@ def test_exported_and_asked_from_the_command_line(multi_label_run, capsys):
     assert main(["predict", str(export), paths[0]]) == 0
     out = capsys.readouterr().out
     assert any(line.startswith("* ") for line in out.splitlines())
-    assert read_json(export / "1" / "assets" / "ctxvision.json")["thresholds"] is not None
+    told = read_json(export / "1" / "assets" / "ctxvision.json")
+    assert told["thresholds"] is not None and told["temperature"] is None
+    assert {(row["split"], row["metric"]) for row in told["metrics"]} == {("easy", "map"), ("hard", "map")}
 
 
 def test_report_and_examples(multi_label_run):

@@ -119,6 +119,21 @@ def test_the_table_holds_the_text_embeddings(tiny_run):
     assert names == {"weights.npz", "encoder.json", "done.json"}
 
 
+def test_the_export_tells_how_it_was_trained(tiny_run, tmp_path):
+    config = json.loads((tiny_run.directory / "config.json").read_text())
+    for context, method in ((True, "multimodal"), (False, "visual_only")):
+        version = cv.export(tiny_run, tmp_path, context=context)
+        told = json.loads((version / "assets" / "ctxvision.json").read_text())
+        assert told["training"]["settings"] == config["settings"]
+        assert told["training"]["data"] == {key: config["data"][key] for key in ("name", "sha256")}
+        assert told["training"]["commit"] == config["commit"] and told["temperature"] > 0
+        found = {(row["split"], row["metric"]): row for row in told["metrics"]}
+        assert set(found) == {("easy", "top1"), ("hard", "top1")}
+        expected = value(tiny_run, suite="table1", method=method, split="hard", metric="top1", fraction=1.0)
+        assert found["hard", "top1"]["mean"] == pytest.approx(expected, abs=1e-4)
+        assert found["hard", "top1"]["n"] == 2
+
+
 def test_twelve_phrases_are_searched_exactly_whatever_the_backend(tiny_run):
     choice = json.loads((tiny_run.directory / "classifier" / "choice.json").read_text())
     assert choice["tuning"]["exact"] is True and choice["tuning"]["chosen"] == {}

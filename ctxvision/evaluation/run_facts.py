@@ -1,0 +1,43 @@
+"""What an export tells of the training behind it."""
+
+from typing import Any
+
+from ctxvision._files import read_json
+from ctxvision.evaluation.records import load_records, select, summary
+from ctxvision.training.run import Run
+
+_TOP1 = ("top1", "map")
+
+
+def facts_of(run: Run, context: bool = True) -> dict[str, Any]:
+    """How a run was trained and how well it did.
+
+    Args:
+        run: trained to the end.
+        context: whether it is about the head with context, or the visual-only one.
+
+    Returns:
+        `temperature`, that its logits have been divided by (None under several labels a picture); `training`: data,
+        settings, versions and the commit of the library's source tree, None where that is none; `metrics`: rows of
+        split, metric, mean, deviation and n over heads with other seeds, of the model's method on the run's test data.
+    """
+    stored = read_json(run.directory / "config.json")
+    stage, name = ("classifier", "choice.json") if context else ("context", "check.json")
+    settled = read_json(run.stage_folder(stage) / name)
+    training = {key: stored.get(key) for key in ("data", "settings", "versions", "commit")}
+    training["data"] = {key: stored["data"][key] for key in ("name", "sha256")}
+    return {
+        "temperature": settled.get("temperature"),
+        "training": training,
+        "metrics": _metrics(run, "multimodal" if context else "visual_only"),
+    }
+
+
+def _metrics(run: Run, method: str) -> list[dict[str, Any]]:
+    path = run.directory / "metrics.json"
+    suite = "multi-label" if run.config.multi_label else "table1"
+    records = load_records(path) if path.is_file() else []
+    fraction = max(run.config.fractions)
+    found = select(records, suite=suite, method=method, fraction=fraction)
+    rows = summary([r for r in found if r.metric in _TOP1 and r.seed is not None], ("split", "metric"))
+    return [{key: round(v, 4) if isinstance(v, float) else v for key, v in row.items()} for row in rows]
