@@ -59,11 +59,13 @@ class InvertedLists(tf.Module):
         )
         self.num_lists, self.capacity, self.num_rows = num_lists, capacity, len(ids)
         self.probes = min(probes, num_lists)
+        # Before there is room for the rows: what it takes for a while would make TensorFlow's allocator, which keeps its
+        # memory, reserve as much again, and the rows of the next index would go there instead of into the old ones' place.
+        centroids, lists = cluster(prototypes, ids, num_lists, capacity, seed)
         # One empty list more, to fill up the last window of lists.
         dim, dtype = prototypes.shape[1], tf.as_dtype(prototypes.dtype)
         self.rows = tf.Variable(tf.zeros([num_lists + 1, capacity, dim], dtype), trainable=False, name="rows")
         self.ids = tf.Variable(tf.fill([num_lists + 1, capacity], -1), trainable=False, name="ids")
-        centroids, lists = cluster(prototypes, ids, num_lists, capacity, seed)
         self.centroids = tf.Variable(centroids, trainable=False, name="centroids")
 
         order = np.argsort(lists, kind="stable")
