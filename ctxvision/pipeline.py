@@ -10,6 +10,7 @@ from ctxvision.data import write_demo_data
 from ctxvision.errors import InputError
 from ctxvision.evaluation import SUITES, measure_phrases, save_records, table1, write_examples, write_report
 from ctxvision.evaluation.multi_label import multi_label
+from ctxvision.evaluation.quantization import quantization_cost
 from ctxvision.evaluation.run_facts import facts_of
 from ctxvision.evaluation.suites import Suite
 from ctxvision.serving import export_saved_model
@@ -171,6 +172,7 @@ def export(
     retrieval: str = "ivf",
     context: bool = True,
     with_text: bool = False,
+    quantize: str | None = None,
 ) -> Path:
     """Exports a run's classifier for TF Serving.
 
@@ -182,6 +184,8 @@ def export(
             shown, but decide nothing.
         with_text: whether the text encoder goes along, for the signature `with_context` and the labels of `zero_shot`
             as words; see `export_saved_model`.
+        quantize: "float16" or "int8", of the tables, see `Run.build_classifier`; what it costs on `val` is measured, and
+            told by the export as `quantized`.
 
     Returns:
         The version's folder.
@@ -192,8 +196,11 @@ def export(
     run = run if isinstance(run, Run) else Run(run)
     versions = [int(path.name) for path in Path(directory).glob("*") if path.name.isdigit()]
     version = Path(directory) / str(max(versions, default=0) + 1)
-    model = run.build_classifier(retrieval) if context else without_context(run, retrieval)
-    return export_saved_model(model, version, with_text=with_text, facts=facts_of(run, context))
+    build = run.build_classifier if context else functools.partial(without_context, run)
+    model, facts = build(retrieval, quantize), facts_of(run, context)
+    if quantize:
+        facts["quantized"] = {"tables": quantize, **quantization_cost(run, build(retrieval), model)}
+    return export_saved_model(model, version, with_text=with_text, facts=facts)
 
 
 def demo(

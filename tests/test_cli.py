@@ -41,6 +41,15 @@ def test_report_export_and_predict(tiny_run, tmp_path, capsys):
     assert "with_context" not in load_export(tmp_path / "serving").signatures
     assert "with_context" in load_export(tmp_path / "text").signatures
     capsys.readouterr()
+    assert main(["export", str(run), "--to", str(tmp_path / "small"), "--quantize", "int8"]) == 0
+    version, cost = capsys.readouterr().out.splitlines()
+    assert version == str(tmp_path / "small" / "1")
+    told = json.loads((tmp_path / "small/1/assets/ctxvision.json").read_text())["quantized"]
+    assert told["tables"] == "int8" and 0 < told["megabytes_after"] < told["megabytes_before"]
+    assert (
+        cost.startswith(f"on the {told['pictures']} pictures of val: top1 ")
+        and "of the phrases the same" in cost
+    )
 
     picture = tiny_run.data.split("test:easy").paths[0]
     assert main(["predict", str(tmp_path / "serving"), picture, "--explain", "--json"]) == 0

@@ -34,7 +34,7 @@ class DualEncoderText(keras.layers.Layer):
         max_ngrams: n-grams of words read of each phrase, unigrams first (16: phrases of up to 8 words in full).
         character_ngrams: n-grams of characters read of each phrase besides, 0 for none.
         folded_rows: rows kept for `fold`, which sets it; a copy made from the config then has room for them.
-        folded_dtype: "float32" or "float16", of the rows kept for `fold`, which sets it.
+        folded_dtype: "float32", "float16" or "int8", of the rows kept for `fold`, which sets it.
 
     Call arguments:
         inputs: string [...], phrases of any language; or integer [...], row numbers of the folded embeddings,
@@ -118,8 +118,9 @@ class DualEncoderText(keras.layers.Layer):
     def fold(self, text_embeddings: np.ndarray) -> None:
         """Keeps the embeddings [N, dim] of a vocabulary, so that the layer takes row numbers as well.
 
-        They are kept as they are, float32 or float16, with some room for rows that come later: folding again what
-        fits replaces them in place; otherwise functions that were traced before keep the old rows.
+        They are kept as they are, float32, float16 or int8 of any scale (as of `int8_rows`; normalised again when they
+        are looked up), with some room for rows that come later: folding again what fits replaces them in place;
+        otherwise functions that were traced before keep the old rows.
 
         Raises:
             ValueError: `text_embeddings` is not [N, dim].
@@ -130,7 +131,8 @@ class DualEncoderText(keras.layers.Layer):
                 f"text_embeddings must have shape [N, {self.dim}] with N at least 1, got {shape}: embed the phrases "
                 f"with this layer."
             )
-        dtype = "float16" if text_embeddings.dtype == np.float16 else "float32"
+        kind = str(text_embeddings.dtype)
+        dtype = kind if kind in ("float16", "int8") else "float32"
         if self.folded is None or shape[0] > self.folded_rows or dtype != self.folded_dtype:
             self.folded_rows, self.folded_dtype = with_room(int(shape[0])), dtype
             self._keep_rows()
@@ -158,6 +160,8 @@ class DualEncoderText(keras.layers.Layer):
                 "or pass phrases as strings."
             )
         rows = tf.cast(tf.gather(self.folded, tf.maximum(inputs, 0)), tf.float32)
+        if self.folded_dtype == "int8":
+            rows = tf.math.l2_normalize(rows, axis=-1)
         return rows * tf.cast(inputs >= 0, tf.float32)[..., tf.newaxis]
 
     def get_config(self) -> dict[str, Any]:
@@ -170,6 +174,12 @@ class DualEncoderText(keras.layers.Layer):
             "folded_rows": self.folded_rows,
             "folded_dtype": self.folded_dtype,
         }
+
+
+def int8_rows(rows: np.ndarray) -> np.ndarray:
+    """int8 [N, D] of float rows [N, D], each scaled so that its largest number is 127; zeros stay zeros."""
+    largest = np.abs(rows).max(axis=1, keepdims=True).astype(np.float32)
+    return np.round(rows * (127 / np.maximum(largest, 1e-12))).astype(np.int8)
 
 
 def _character_ngrams(words: tf.RaggedTensor) -> tf.RaggedTensor:

@@ -97,6 +97,7 @@ class PrototypeRetrieval(keras.layers.Layer):
         languages: Sequence[str] | None = None,
         min_count: int = 1,
         support: float = 0.0,
+        dtype: str | None = None,
         **settings: int,
     ) -> "PrototypeRetrieval":
         """Takes in the rows to be found.
@@ -111,6 +112,7 @@ class PrototypeRetrieval(keras.layers.Layer):
             support: rows are ranked, and scored, by their cosine times n / (n + support), n the pictures behind a row:
                 prototypes of few pictures are noisy and would crowd the others out. 0: by the cosine, as are rows
                 whose flag "pinned" is set.
+            dtype: in which `ivf` keeps the rows, "float32" or "float16"; that of the table by default.
             **settings: of the search, as `tune` stores them (`num_lists`, `probes`, and `depth` of `scann`); sensible
                 ones by default.
 
@@ -124,13 +126,18 @@ class PrototypeRetrieval(keras.layers.Layer):
                 f"k must be at most the number of phrases that may be found, got k = {self.k} and {len(ids)} phrases "
                 f"(languages {languages}, min_count {min_count}): lower k or loosen the filter."
             )
-        self._support = support
+        if dtype not in (None, "float32", "float16"):
+            raise ValueError(
+                f"dtype must be 'float32' or 'float16', got {dtype!r}: leave it out for the table's."
+            )
+        self._support, self._rows_dtype = support, dtype
         self._parts.search = self._build_search(self._ranked_rows(table), ids, **settings)
         self.tuning = None
         return self
 
     def _ranked_rows(self, table: "PhraseTable") -> SupportedRows:
-        return SupportedRows(table.prototypes, table.counts, self._support, table.flags.get(PINNED))
+        pinned = table.flags.get(PINNED)
+        return SupportedRows(table.prototypes, table.counts, self._support, pinned, self._rows_dtype)
 
     def _build_search(self, prototypes: SupportedRows, ids: np.ndarray, **settings: int) -> Any:
         if self.backend == "exact" or len(ids) < FEWEST_ROWS:

@@ -96,12 +96,12 @@ def _compared_by_map(
     return float(base.mean()), float(found.mean()), interval_of_draws(found - base, draws - base_draws)
 
 
-def without_context(run: Run, backend: str = "ivf") -> ContextClassifier:
+def without_context(run: Run, backend: str = "ivf", quantize: str | None = None) -> ContextClassifier:
     """The end-to-end model with the visual-only head: phrases are still found and shown, but decide nothing.
 
     Args:
         run: past its stage `context`.
-        backend: of retrieval.
+        backend, quantize: see `Run.build_classifier`.
 
     Raises:
         InputError: the run has no stage `context`, or concepts, which this head has not learnt.
@@ -112,7 +112,7 @@ def without_context(run: Run, backend: str = "ivf") -> ContextClassifier:
         raise InputError(
             f"a run must have no concepts to do without context, got {names}: remove them, or keep context."
         )
-    model = run.build_classifier(backend)
+    model = run.build_classifier(backend, quantize)
     fusion = ContextFusion(len(model.labels), activation=model.fusion.activation, name="context_fusion")
     parts = (model.phrase_generator, model.retrieval, model.text, model.visual_encoder)
     thresholds = read_json(stored / "check.json").get("thresholds")

@@ -23,6 +23,7 @@ from ctxvision.layers import (
     PrototypeRetrieval,
     VisualEncoder,
 )
+from ctxvision.layers.dual_encoder_text import int8_rows
 from ctxvision.layers.retrieval.vocabulary import retrievable_ids
 from ctxvision.models import ContextClassifier
 from ctxvision.prototypes import PhraseTable
@@ -33,6 +34,8 @@ from ctxvision.training.given_pictures import Images
 from ctxvision.training.run_data import RunData
 from ctxvision.training.versions import installed_versions, source_commit
 from ctxvision.training.weights import embed, load_weights
+
+QUANTIZATIONS = ("float16", "int8")
 
 
 class Run:
@@ -147,12 +150,22 @@ class Run:
     @functools.cached_property
     def text_encoder(self) -> DualEncoderText:
         """As trained by the stage `text`, with the table's text embeddings folded in."""
+        layer = self._load_text_encoder()
+        layer.fold(np.asarray(self.phrase_table.text_embeddings))
+        return layer
+
+    def _load_text_encoder(self) -> DualEncoderText:
         folder = self.stage_folder("text")
         settings = folder / "encoder.json"
         arguments = read_json(settings) if settings.is_file() else {}  # older runs have the first defaults
         layer = DualEncoderText(self.config.text_dim, **arguments, name="dual_encoder_text")
-        load_weights(layer, folder / "weights.npz")
-        layer.fold(np.asarray(self.phrase_table.text_embeddings))
+        return load_weights(layer, folder / "weights.npz")
+
+    def _text_encoder_of(self, quantize: str | None) -> DualEncoderText:
+        if quantize is None:
+            return self.text_encoder
+        layer, text = self._load_text_encoder(), np.asarray(self.phrase_table.text_embeddings)
+        layer.fold(int8_rows(text) if quantize == "int8" else text.astype(np.float16))
         return layer
 
     def retrieval(
@@ -191,11 +204,20 @@ class Run:
         """The number of the phrase table's generation: another one after each change."""
         return int(read_facts(self.stage_folder("prototypes") / "table")["generation"])
 
-    def build_classifier(self, backend: str = "ivf") -> ContextClassifier:
-        """The end-to-end model, its retrieval by `backend`."""
+    def build_classifier(self, backend: str = "ivf", quantize: str | None = None) -> ContextClassifier:
+        """The end-to-end model, its retrieval by `backend`.
+
+        With `quantize` "float16" prototypes (of the backend `ivf`) and the vocabulary's text embeddings are kept in
+        float16, with "int8" the latter in int8.
+        """
+        if quantize not in (None, *QUANTIZATIONS):
+            raise InputError(
+                f"quantize must be one of {', '.join(QUANTIZATIONS)}, got {quantize!r}: choose one, or leave it out."
+            )
         choice = read_json(self.stage_folder("classifier") / "choice.json")
         chosen = choice["tuning"]["chosen"] if backend == "ivf" else {}
         settings = {name: chosen[name] for name in ("num_lists", "probes") if name in chosen}
+        settings |= {"dtype": "float16"} if quantize else {}
         activation = "sigmoid" if self.config.multi_label else "softmax"
         concepts = self.concepts()
         labels = labels_with(choice["labels"], concepts)
@@ -203,7 +225,7 @@ class Run:
         model = ContextClassifier(
             self.phrase_generator,
             self.retrieval(choice["k"], backend, **settings),
-            self.text_encoder,
+            self._text_encoder_of(quantize),
             self.visual_encoder(max(self.config.fractions)),
             fusion,
             labels,
@@ -213,11 +235,7 @@ class Run:
         trained = self.stage_folder("classifier") / "weights.npz"
         load_weights(fusion, ConceptStore(self.directory).head(concepts) if concepts else trained)
         # Only the head learns from few labels; unfreeze a tower by setting its `trainable`.
-        for layer in (
-            self.phrase_generator,
-            self.text_encoder,
-            self.visual_encoder(max(self.config.fractions)),
-        ):
+        for layer in (model.phrase_generator, model.text, model.visual_encoder):
             layer.trainable = False
         return model
 

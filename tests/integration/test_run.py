@@ -119,6 +119,17 @@ def test_the_table_holds_the_text_embeddings(tiny_run):
     assert names == {"weights.npz", "encoder.json", "done.json"}
 
 
+def test_quantised_tables_answer_nearly_the_same(tiny_run):
+    pixels = tf.constant(tiny_run.data.pictures("test:hard"))
+    expected = tiny_run.build_classifier("exact")(pixels)
+    for quantize, dtype in (("float16", tf.float16), ("int8", tf.int8)):
+        model = tiny_run.build_classifier("ivf", quantize)
+        assert model.text.folded.dtype == dtype
+        np.testing.assert_allclose(model(pixels)["probabilities"], expected["probabilities"], atol=0.02)
+    with pytest.raises(cv.InputError, match="quantize must be one of float16, int8, got 'int4'"):
+        tiny_run.build_classifier("ivf", "int4")
+
+
 def test_the_export_tells_how_it_was_trained(tiny_run, tmp_path):
     config = json.loads((tiny_run.directory / "config.json").read_text())
     for context, method in ((True, "multimodal"), (False, "visual_only")):

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from ctxvision.layers.dual_encoder_text import DualEncoderText
+from ctxvision.layers.dual_encoder_text import DualEncoderText, int8_rows
 from tests.layer_checks import check_layer
 
 FRESH = ("tensorflow", "tensorflow_text")
@@ -166,6 +166,23 @@ def test_row_numbers_need_no_string_op():
     layer.fold(np.eye(2, dtype=np.float32))
     assert string_ops(tf.TensorSpec([None, 3], tf.int32)) == []
     assert "StringToHashBucketFast" in string_ops(tf.TensorSpec([None, 3], tf.string))
+
+
+def test_int8_rows_keep_their_direction():
+    rows = np.random.default_rng(0).normal(size=(50, 40)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    rows[7] = 0
+    small_rows = int8_rows(rows)
+    assert small_rows.dtype == np.int8 and (np.abs(small_rows).max(axis=1)[np.arange(50) != 7] == 127).all()
+    layer = small(dim=40)
+    layer.fold(small_rows)
+    assert layer.folded.dtype == tf.int8 and layer.get_config()["folded_dtype"] == "int8"
+    found = layer(tf.constant([list(range(50)), [-1] * 50])).numpy()
+    # A number is off by half a step of max / 127 at most; over 40 of them the cosine by a few thousandths.
+    assert ((found[0] * rows).sum(axis=1)[np.arange(50) != 7] > 0.999).all()
+    assert not found[0, 7].any() and not found[1].any()
+    np.testing.assert_allclose(np.linalg.norm(found[0], axis=1), np.arange(50) != 7, atol=1e-6)
+    check_layer(layer, tf.constant([[2, -1], [0, 1]]), fresh_process_imports=FRESH)
 
 
 def test_row_numbers_before_fold():

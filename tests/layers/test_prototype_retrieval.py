@@ -251,3 +251,14 @@ def test_more_neighbours_than_rows():
         PrototypeRetrieval().index(TABLE, languages=["fr"])
     with pytest.raises(ValueError, match="got k = 6001 and 6000 phrases"):
         PrototypeRetrieval(k=6001).index(TABLE, min_count=0)
+
+
+def test_ivf_keeps_its_rows_in_another_dtype_where_that_is_asked():
+    layer = PrototypeRetrieval(4, "ivf").index(TABLE, min_count=0, dtype="float16", probes=64)
+    assert layer._search.rows.dtype == tf.float16
+    found = layer(tf.constant(QUERIES[:6])).ids.numpy()
+    expected = PrototypeRetrieval(4, "exact").index(TABLE, min_count=0)(tf.constant(QUERIES[:6])).ids.numpy()
+    # Cosines are off by 1e-3 at most, so that near ties may change places.
+    assert np.mean([np.isin(a, b).mean() for a, b in zip(expected, found)]) > 0.9
+    with pytest.raises(ValueError, match="dtype must be 'float32' or 'float16', got 'int8': leave it out"):
+        PrototypeRetrieval(4, "ivf").index(TABLE, dtype="int8")

@@ -19,25 +19,31 @@ class SupportedRows:
         counts: int [N].
         support: 0 or more; 0 leaves rows as they are.
         pinned: bool [N], rows that are left as they are in any case; None: none.
+        dtype: in which rows are given, "float32" or "float16"; that of the prototypes by default.
     """
 
     def __init__(
-        self, prototypes: np.ndarray, counts: np.ndarray, support: float, pinned: np.ndarray | None = None
+        self,
+        prototypes: np.ndarray,
+        counts: np.ndarray,
+        support: float,
+        pinned: np.ndarray | None = None,
+        dtype: str | None = None,
     ):
         if not support >= 0:
             raise ValueError(f"support must be 0 or more, got {support}: 0 leaves cosines as they are.")
         self._prototypes, self._counts, self._support, self._pinned = prototypes, counts, support, pinned
-        self.shape, self.dtype = prototypes.shape, prototypes.dtype
+        self.shape, self.dtype = prototypes.shape, np.dtype(dtype or prototypes.dtype)
         mapped = isinstance(prototypes, np.memmap) and prototypes.mode == "r"
         self._mapped = prototypes.base if mapped and isinstance(prototypes.base, mmap.mmap) else None
 
     def __getitem__(self, ids: np.ndarray) -> np.ndarray:
-        """[M, D] of int [M] ids, in the dtype of the prototypes."""
+        """[M, D] of int [M] ids."""
         rows = np.asarray(self._prototypes[ids])
         if self._mapped:
             self._mapped.madvise(mmap.MADV_DONTNEED)  # it stays in the system's cache
         if not self._support:
-            return rows
+            return rows.astype(self.dtype, copy=False)
         counts = np.asarray(self._counts[ids], np.float32)[:, np.newaxis]
         factors = counts / (counts + self._support)
         if self._pinned is not None:

@@ -55,3 +55,10 @@ def test_changes_of_a_private_map_stay(tmp_path):
     mapped[3] = 2
     rows = SupportedRows(mapped, np.ones(10), 0)
     assert (rows[np.array([3])] == 2).all() and (rows[np.array([3])] == 2).all()
+
+
+@pytest.mark.parametrize("support", [0.0, 1.0])
+def test_rows_in_another_dtype(support):
+    rows = np.eye(3, dtype=np.float32)
+    found = SupportedRows(rows, np.array([1, 3, 1]), support, dtype="float16")[np.array([1])]
+    assert found.dtype == np.float16 and found[0, 1] == (0.75 if support else 1.0)
