@@ -1,17 +1,22 @@
 """The embedded server: TF Serving's gRPC API in one Python process, for development and tests."""
 
 import errno
+import importlib
 import os
 import socket
 from concurrent import futures
+from contextlib import suppress
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from ctxvision.errors import InputError
-from ctxvision.serving.loading import LoadedExport, load_export
-from ctxvision.serving.servicers import MESSAGE_BYTES, ModelServicer, PredictionServicer
+from ctxvision.serving.prediction import MESSAGE_BYTES
+from ctxvision.serving.served_model import ServedModel
+from ctxvision.serving.servicers import ModelServicer, PredictionServicer
+from ctxvision.serving.versions import VersionManager
 
 _THREADS = 8
 
@@ -19,8 +24,9 @@ _THREADS = 8
 class Server:
     """Serves the highest version of an export; a client of TensorFlow Serving need not notice.
 
-    PredictionService (Predict, GetModelMetadata), ModelService (GetModelStatus) and gRPC health, on messages of
-    up to 64 MB. No TLS, no batching: production is TensorFlow Serving's.
+    PredictionService (Predict, GetModelMetadata), ModelService (GetModelStatus), gRPC health and reflection, on
+    messages of up to 64 MB. New versions take over while it runs, see `VersionManager`. No TLS, no batching:
+    production is TensorFlow Serving's.
 
     Args:
         directory: of the model, DIR/<version>/saved_model.pb.
@@ -30,7 +36,7 @@ class Server:
 
     Attributes:
         port: the port, known after `start` where 0 was given.
-        version: of the export, after `start`.
+        version: of the export that answers; None before `start`.
 
     Raises:
         InputError: a port outside 0..65535, and by `start`: no export in the directory, or the port in use.
@@ -55,16 +61,23 @@ class Server:
         self.port = port
         self.name = name
         self.host = host
-        self.version: int | None = None
+        self._versions = VersionManager(directory, name)
         self._server: grpc.Server | None = None
         self._health = health.HealthServicer()
+
+    @property
+    def version(self) -> int | None:
+        return self._versions.current
 
     def start(self) -> "Server":
         """Loads the export, listens, and returns."""
         self._check_port()
-        export = load_export(self.directory)
-        self.version = export.version
-        self._server = self._build(export)
+        self._versions.start()
+        try:
+            self._server = self._build(ServedModel(self._versions))
+        except InputError:
+            self._versions.stop()
+            raise
         self._server.start()
         for service in ("", self.name):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -84,6 +97,7 @@ class Server:
         if self._server is not None:
             self._health.enter_graceful_shutdown()
             self._server.stop(grace).wait()
+            self._versions.stop()
 
     def __enter__(self) -> "Server":
         return self.start()
@@ -91,7 +105,7 @@ class Server:
     def __exit__(self, *exception: object) -> None:
         self.stop()
 
-    def _build(self, export: LoadedExport) -> grpc.Server:
+    def _build(self, model: ServedModel) -> grpc.Server:
         options = [
             # Otherwise two servers could share a port, and each would get some of the requests.
             ("grpc.so_reuseport", 0),
@@ -99,11 +113,10 @@ class Server:
             ("grpc.max_send_message_length", MESSAGE_BYTES),
         ]
         server = grpc.server(futures.ThreadPoolExecutor(_THREADS), options=options)
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            PredictionServicer(export, self.name), server
-        )
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(export, self.name), server)
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionServicer(model), server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(model), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        _enable_reflection(server)
         try:
             self.port = server.add_insecure_port(f"{self.host}:{self.port}")
         except RuntimeError as error:
@@ -132,3 +145,12 @@ class Server:
         return InputError(
             f"port must be free on {self.host}, got {self.port}, which is in use or not permitted: choose another."
         )
+
+
+def _enable_reflection(server: grpc.Server) -> None:
+    for service in ("prediction_service", "model_service"):
+        # protobuf refuses these modules' last lines; by then they have registered their services.
+        with suppress(AttributeError):
+            importlib.import_module(f"tensorflow_serving.apis.{service}_pb2")
+    services = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
+    reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
