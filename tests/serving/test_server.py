@@ -6,8 +6,10 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent import futures
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.request import urlopen
 
 import grpc
 import numpy as np
@@ -308,6 +310,29 @@ def test_a_request_whose_deadline_passes_in_the_queue_is_not_computed(export_dir
         )
 
 
+def test_a_stop_waits_for_rest_requests_under_way(export_directory, monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(export, request):
+        begun.set()
+        assert go_on.wait(30)
+        return predict_with(export, request)
+
+    monkeypatch.setattr("ctxvision.serving.rest.predict_with", slow)
+    with Server(export_directory, port=0, rest_port=0) as server, futures.ThreadPoolExecutor() as pool:
+        url = f"http://127.0.0.1:{server.rest_port}/v1/models/default:predict"
+        answer = pool.submit(urlopen, url, b'{"instances": ["none"]}', 60)
+        assert begun.wait(30)
+        stopping = pool.submit(server.stop, 60)
+        with pytest.raises(futures.TimeoutError):
+            stopping.result(timeout=0.5)
+        go_on.set()
+        assert b'"valid": false' in answer.result(timeout=60).read()
+        stopping.result(timeout=60)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", server.rest_port))
+
+
 def test_a_stop_waits_for_requests_under_way(export_directory, images, monkeypatch):
     begun, go_on = threading.Event(), threading.Event()
 
@@ -366,17 +391,23 @@ def test_refuses_a_port_in_use(server, export_directory):
             Server(export_directory, port=port).start()
 
 
-def test_refuses_a_port_taken_while_the_export_was_loaded(server, export_directory, monkeypatch):
-    monkeypatch.setattr(Server, "_check_port", lambda _: None)
-    with pytest.raises(
-        cv.InputError, match=f"port must be free on localhost, got {server.port}, which is in use"
-    ):
-        Server(export_directory, port=server.port).start()
+@pytest.mark.parametrize("checked", [True, False], ids=["before the export is loaded", "afterwards"])
+def test_refuses_a_port_taken(server, export_directory, monkeypatch, checked):
+    if not checked:
+        monkeypatch.setattr(Server, "_check_port", lambda *_: None)
+    for arguments in ({"port": server.port}, {"port": 0, "rest_port": server.port}):
+        (argument, _) = list(arguments.items())[-1]
+        with pytest.raises(
+            cv.InputError, match=f"^{argument} must be free on localhost, got {server.port}, which is in use"
+        ):
+            Server(export_directory, **arguments).start()
 
 
 def test_refuses_other_bad_arguments(tmp_path, export_directory):
     with pytest.raises(cv.InputError, match=r"port must lie in 0\.\.65535, got 70000"):
         Server(export_directory, port=70000)
+    with pytest.raises(cv.InputError, match=r"rest_port must lie in 0\.\.65535, got -1: .* 8501"):
+        Server(export_directory, rest_port=-1)
     with pytest.raises(cv.InputError, match="host must be a name or address of this machine, got 'no host'"):
         Server(export_directory, port=0, host="no host").start()
     with pytest.raises(
@@ -429,23 +460,28 @@ import signal, sys
 from ctxvision.cli import main
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
-status = main(["serve", sys.argv[1], "--port", "0"])
+status = main(["serve", sys.argv[1], "--port", "0", "--rest-port", "0"])
 print([name for name in ("scann", "tensorflow_recommenders", "tensorflow_text") if name in sys.modules])
 sys.exit(status)
 """
 
 
-def test_ctrl_c_ends_a_server_that_has_loaded_no_more_than_it_needs(export_directory, images):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_termination_end_a_server_that_has_loaded_no_more_than_it_needs(
+    export_directory, images, sent
+):
     command = [sys.executable, "-c", SERVE, str(export_directory)]
     root = Path(cv.__file__).parents[1]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root
     ) as process:
         port = process.stdout.readline().rpartition(":")[2].strip()
+        with urlopen(process.stdout.readline().split()[-1], timeout=20) as page:
+            assert page.status == 200
         with grpc.insecure_channel(f"localhost:{port}") as channel:
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
             assert stub.Predict(request({"image_bytes": images}), timeout=20).outputs
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         try:
             printed, errors = process.communicate(timeout=30)
         finally:
