@@ -14,7 +14,7 @@ import grpc
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 from werkzeug import Request, Response
-from werkzeug.exceptions import Forbidden, HTTPException, MethodNotAllowed, NotFound
+from werkzeug.exceptions import Forbidden, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from ctxvision.serving.json_tensors import answer_json, fill_inputs, parse_json
 from ctxvision.serving.prediction import (
@@ -124,7 +124,7 @@ class RestApi:
 
     def _answer(self, request: Request) -> dict[str, Any]:
         if request.method == "POST" and (found := _VERB.fullmatch(request.path)):
-            return self._act(found, request.get_data())
+            return self._act(found, _body(request))
         if request.method == "GET" and (found := _STATUS.fullmatch(request.path)):
             return self._metadata(found) if found["metadata"] else self._status(found)
         if request.method == "GET" and request.path.lower() in ("/v1/models", "/v1/models/"):
@@ -160,6 +160,17 @@ class RestApi:
         signatures = get_model_metadata_pb2.SignatureDefMap()
         response.metadata["signature_def"].Unpack(signatures)
         return {"model_spec": _dict(response.model_spec), "metadata": {"signature_def": _dict(signatures)}}
+
+
+def _body(request: Request) -> bytes:
+    try:
+        return request.get_data()
+    except RequestEntityTooLarge as error:
+        error.description = (
+            f"body must have at most {MESSAGE_BYTES} bytes, got {request.content_length or 'more'}: "
+            f"send fewer pictures at a time."
+        )
+        raise
 
 
 def _fill_spec(spec: Any, found: re.Match[str]) -> None:

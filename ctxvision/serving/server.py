@@ -132,8 +132,9 @@ class Server:
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(model), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         _enable_reflection(server)
+        host = f"[{self.host}]" if ":" in self.host else self.host
         try:
-            self.port = server.add_insecure_port(f"{self.host}:{self.port}")
+            self.port = server.add_insecure_port(f"{host}:{self.port}")
         except RuntimeError as error:
             raise self._port_error("port", self.port) from error
         return server

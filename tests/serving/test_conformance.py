@@ -458,7 +458,7 @@ REQUESTS = {
     "no verb": Http("POST", URL, rows(B64), 400, "Malformed request: POST"),
     "predict by GET": Http("GET", VERB, None, 400, "Malformed request: GET"),
     "another method": Http("PUT", VERB, rows(B64), 400, "Malformed request: PUT"),
-    "too large a body": Http("POST", VERB, bytes(65 * 2**20), 413, "exceeds"),
+    "too large a body": Http("POST", VERB, bytes(65 * 2**20), 413, "at most 67108864 bytes, got 68157440"),
     "the status": Http(
         "GET",
         URL,

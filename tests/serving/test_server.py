@@ -403,6 +403,19 @@ def test_refuses_a_port_taken(server, export_directory, monkeypatch, checked):
             Server(export_directory, **arguments).start()
 
 
+def test_listens_on_an_address_of_ipv6(export_directory):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with Server(export_directory, port=0, rest_port=0, host="::1") as server:
+        with grpc.insecure_channel(f"[::1]:{server.port}") as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            assert stub.Predict(request({"image_bytes": [b""]}), timeout=60).outputs
+        with urlopen(f"http://[::1]:{server.rest_port}/", timeout=60) as page:
+            assert page.status == 200
+
+
 def test_refuses_other_bad_arguments(tmp_path, export_directory):
     with pytest.raises(cv.InputError, match=r"port must lie in 0\.\.65535, got 70000"):
         Server(export_directory, port=70000)

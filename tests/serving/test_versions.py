@@ -17,7 +17,8 @@ from ctxvision.serving.prediction import RequestError, predict_with
 from ctxvision.serving.versions import VersionManager
 from ctxvision.serving.warmup import WARMUP_FILE, warm_up
 
-AVAILABLE, END, UNLOADING = ModelVersionStatus.AVAILABLE, ModelVersionStatus.END, ModelVersionStatus.UNLOADING
+LOADING, AVAILABLE = ModelVersionStatus.LOADING, ModelVersionStatus.AVAILABLE
+UNLOADING, END = ModelVersionStatus.UNLOADING, ModelVersionStatus.END
 NEVER = 3600.0  # these tests poll themselves
 
 
@@ -66,6 +67,22 @@ def test_a_higher_version_takes_over_and_the_old_one_is_freed(manager, place):
     place(9)  # lower: not loaded
     manager.poll()
     assert (manager.current, list(states(manager))) == (10, [10, 1])
+
+
+def test_the_old_version_answers_while_the_new_one_is_loaded_and_warmed_up(manager, place, monkeypatch):
+    place(1)
+    manager.start()
+    place(2)
+    seen = []
+
+    def watched(export):
+        seen.append((export.version, manager.current, states(manager)))
+        return warm_up(export)
+
+    monkeypatch.setattr("ctxvision.serving.versions.warm_up", watched)
+    manager.poll()
+    assert seen == [(2, 1, {2: LOADING, 1: AVAILABLE})]
+    assert (manager.current, states(manager)) == (2, {2: AVAILABLE, 1: END})
 
 
 def test_a_request_keeps_its_version_to_its_end(manager, place, images):
