@@ -16,7 +16,7 @@ from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from ctxvision.errors import InputError
 from ctxvision.serving.loading import MODEL_FILE, LoadedExport, load_export, no_version, versions_in
 from ctxvision.serving.prediction import RequestError
-from ctxvision.serving.warmup import warm_up
+from ctxvision.serving.replay import warm_up
 
 _NOT_FOUND = grpc.StatusCode.NOT_FOUND.value[0]
 _DATA_LOSS = grpc.StatusCode.DATA_LOSS.value[0]

@@ -14,8 +14,8 @@ from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 import ctxvision as cv
 from ctxvision.serving.loading import load_export
 from ctxvision.serving.prediction import RequestError, predict_with
+from ctxvision.serving.replay import WARMUP_FILE, warm_up
 from ctxvision.serving.versions import VersionManager
-from ctxvision.serving.warmup import WARMUP_FILE, warm_up
 
 LOADING, AVAILABLE = ModelVersionStatus.LOADING, ModelVersionStatus.AVAILABLE
 UNLOADING, END = ModelVersionStatus.UNLOADING, ModelVersionStatus.END
@@ -241,7 +241,7 @@ def test_all_warm_up_requests_are_answered(export_directory, tmp_path, images, m
                 tf.make_tensor_proto(images[:batch], tf.string)
             )
             writer.write(log.SerializeToString())
-    monkeypatch.setattr("ctxvision.serving.warmup.predict_with", recorded)
+    monkeypatch.setattr("ctxvision.serving.replay.predict_with", recorded)
     assert warm_up(load_export(version)) == 3
     assert asked == [("serving_default", 1), ("explain", 3), ("serving_default", 6)]
     (version / WARMUP_FILE).unlink()
