@@ -6,6 +6,7 @@ Exit status: 0 done, 2 wrong usage or bad input with one line that says what to 
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -101,9 +102,15 @@ def _parser() -> argparse.ArgumentParser:
         verbs.add_parser("concepts", help="labels learnt from a handful of pictures, without training anew")
     )
 
-    verb = verbs.add_parser("serve", help="serve an export by gRPC, for development")
+    verb = verbs.add_parser("serve", help="serve an export by gRPC, REST and a page, for development")
     verb.add_argument("directory", help="folder of the model, with numbered versions in it")
-    verb.add_argument("--port", type=int, default=8500)
+    verb.add_argument("--port", type=int, default=8500, help="of gRPC (default: %(default)s)")
+    verb.add_argument(
+        "--rest-port", type=int, default=8501, help="of REST and the page (default: %(default)s)"
+    )
+    verb.add_argument(
+        "--host", default="localhost", help="to listen on, 0.0.0.0 for all networks (default: %(default)s)"
+    )
     verb.add_argument("--name", default="default", help="name of the model (default: %(default)s)")
     verb.set_defaults(verb=_serve)
 
@@ -293,9 +300,11 @@ def _export(chosen: argparse.Namespace) -> None:
 def _serve(chosen: argparse.Namespace) -> None:
     from ctxvision.serving import Server
 
-    server = Server(chosen.directory, port=chosen.port, name=chosen.name)
+    server = Server(chosen.directory, chosen.port, chosen.name, chosen.host, chosen.rest_port)
     server.start()
-    print(f"serving {chosen.name} from {chosen.directory} on localhost:{server.port}", flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: requests under way are answered
+    print(f"serving {chosen.name} from {chosen.directory} on {chosen.host}:{server.port}", flush=True)
+    print(f"page and REST  http://{chosen.host}:{server.rest_port}/", flush=True)
     server.wait()
 
 

@@ -154,7 +154,7 @@ def test_concepts(tiny_run, tmp_path, capsys):
         (["predict", "/nowhere", "picture.png"], "/nowhere"),
         (["predict", "EXPORT", "/nowhere.png"], "/nowhere.png"),
         (["predict", "EXPORT", "TEXT"], "labels.json"),
-        (["serve", "/nowhere"], "/nowhere"),
+        (["serve", "/nowhere", "--port", "0", "--rest-port", "0"], "/nowhere"),
         (["phrases", "add", "/nowhere", "it", "--images", "DATA"], "run must be a folder made by training"),
         (["phrases", "add", "RUN", "it", "--images", "TEXT"], "labels.json' that cannot be decoded"),
         (["phrases", "add", "RUN", "it", "--images", "EXPORT"], "images must name pictures or a folder"),

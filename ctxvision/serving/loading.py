@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.core.framework.tensor_pb2 import TensorProto
+from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from ctxvision._files import read_json
 from ctxvision.errors import InputError
 
+MODEL_FILE = "saved_model.pb"
 _OP_LIBRARIES = ("scann", "tensorflow_text")
 
 
@@ -24,18 +25,32 @@ class LoadedExport:
         version: the number that names its folder.
         directory: the folder.
         saved_model: what `tf.saved_model.load` returned; it keeps the variables alive.
-        defaults: of the inputs that a request may leave out, by signature.
+        signature_defs: what the file says of each signature; among it the `defaults` of the inputs that a request may
+            leave out.
     """
 
     version: int
     directory: Path
     saved_model: Any
-    defaults: dict[str, dict[str, TensorProto]]
+    signature_defs: dict[str, SignatureDef]
 
     @property
     def signatures(self) -> dict[str, Any]:
         """Name to function, which takes and returns named tensors."""
         return self.saved_model.signatures
+
+
+def versions_in(directory: str | os.PathLike[str]) -> dict[int, Path]:
+    """The folders in `directory` that are named by a whole number, whatever they hold; `directory` itself where it is
+    a version's.
+
+    Raises:
+        OSError: there is no such directory, or it cannot be read.
+    """
+    directory = Path(directory)
+    if (directory / MODEL_FILE).is_file():
+        return {int(directory.name) if _is_number(directory.name) else 1: directory}
+    return {int(path.name): path for path in directory.iterdir() if _is_number(path.name) and path.is_dir()}
 
 
 def find_version(directory: str | os.PathLike[str]) -> Path:
@@ -44,20 +59,19 @@ def find_version(directory: str | os.PathLike[str]) -> Path:
     Raises:
         InputError: there is no version.
     """
-    directory = Path(directory)
-    if (directory / "saved_model.pb").is_file():
-        return directory
-    versions = [
-        path
-        for path in (directory.iterdir() if directory.is_dir() else ())
-        if path.name.isascii() and path.name.isdigit() and (path / "saved_model.pb").is_file()
-    ]
-    if not versions:
-        raise InputError(
-            f"directory must hold an export as DIR/<version>/saved_model.pb, got {str(directory)!r}, which does not: "
-            f"write one with 'ctxvision export RUN --to DIR'."
-        )
-    return max(versions, key=lambda path: int(path.name))
+    found = versions_in(directory) if Path(directory).is_dir() else {}
+    whole = {number: path for number, path in found.items() if (path / MODEL_FILE).is_file()}
+    if not whole:
+        raise no_version(directory)
+    return whole[max(whole)]
+
+
+def no_version(directory: str | os.PathLike[str]) -> InputError:
+    """What a directory without versions is answered with."""
+    return InputError(
+        f"directory must hold an export as DIR/<version>/saved_model.pb, got {str(directory)!r}, which does not: "
+        f"write one with 'ctxvision export RUN --to DIR'."
+    )
 
 
 def load_export(directory: str | os.PathLike[str]) -> LoadedExport:
@@ -84,16 +98,19 @@ def load_export(directory: str | os.PathLike[str]) -> LoadedExport:
         ) from error
     try:
         saved_model = tf.saved_model.load(str(version))
-    except (OSError, tf.errors.OpError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # a damaged file makes TensorFlow raise nearly anything
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
             f"the export {str(version)!r} must be a whole SavedModel, but it does not load ({reason}): export again."
         ) from error
-    number = int(version.name) if version.name.isascii() and version.name.isdigit() else 1
-    return LoadedExport(number, version, saved_model, _defaults(version))
+    (number,) = versions_in(version)
+    return LoadedExport(number, version, saved_model, _signature_defs(version))
 
 
-def _defaults(version: Path) -> dict[str, dict[str, TensorProto]]:
-    saved = SavedModel.FromString((version / "saved_model.pb").read_bytes())
-    signatures = saved.meta_graphs[0].signature_def
-    return {name: dict(signature.defaults) for name, signature in signatures.items()}
+def _signature_defs(version: Path) -> dict[str, SignatureDef]:
+    saved = SavedModel.FromString((version / MODEL_FILE).read_bytes())
+    return dict(saved.meta_graphs[0].signature_def)
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdigit()

@@ -261,7 +261,7 @@ def test_warmup_asks_every_signature_at_both_batches(tmp_path):
     for record in records.as_numpy_iterator():
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
         name = request.model_spec.signature_name
-        given = {**export.defaults[name], **request.inputs}
+        given = {**export.signature_defs[name].defaults, **request.inputs}
         inputs = {key: tf.constant(tf.make_ndarray(proto)) for key, proto in given.items()}
         answer = export.signatures[name](**inputs)
         (batch,) = {value.shape[0] for value in answer.values()}

@@ -5,15 +5,20 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from concurrent import futures
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.request import urlopen
 
 import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from tensorflow.core.framework import tensor_pb2
+from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -29,7 +34,9 @@ from tensorflow_serving.apis import (
 import ctxvision as cv
 from ctxvision.data import decode_picture
 from ctxvision.serving import Server
+from ctxvision.serving import server as server_module
 from ctxvision.serving.loading import LoadedExport
+from ctxvision.serving.prediction import predict_with
 from tests.serving.conftest import LABELS
 from tests.tiny_model import IMAGE_SIZE
 
@@ -119,7 +126,7 @@ PREDICT_ERRORS = {
     "unknown model": (
         {"inputs": {"image_bytes": [b""]}, "name": "other"},
         Code.NOT_FOUND,
-        "Servable not found for request: Latest(other); this server has model 'default', version 2.",
+        "Servable not found for request: Latest(other); this server has model 'default'.",
     ),
     "unknown version": (
         {"inputs": {"image_bytes": [b""]}, "version": 7},
@@ -240,7 +247,7 @@ def test_metadata_tells_the_signatures(stub):
     assert set(embed.inputs) - set(embed.defaults) == {"image_bytes"}
 
     asked.metadata_field[:] = ["assets"]
-    match = "metadata_field must be ['signature_def'], got ['assets']"
+    match = "Metadata field assets is not supported: ask for 'signature_def'."
     refused(stub.GetModelMetadata, asked, Code.INVALID_ARGUMENT, match)
     asked.model_spec.name = "other"
     refused(stub.GetModelMetadata, asked, Code.NOT_FOUND, "Latest(other)")
@@ -252,13 +259,102 @@ def test_status_and_health(models, channel):
     (status,) = models.GetModelStatus(asked).model_version_status
     assert (status.version, status.state, status.status.error_code) == (2, status.AVAILABLE, 0)
     asked.model_spec.version.value = 1
-    refused(models.GetModelStatus, asked, Code.NOT_FOUND, "Specific(default, 1)")
+    match = "Could not find version 1 of model default; this server has seen [2]."
+    refused(models.GetModelStatus, asked, Code.NOT_FOUND, match)
 
     health = health_pb2_grpc.HealthStub(channel)
     for service in ("", "default"):
         checked = health.Check(health_pb2.HealthCheckRequest(service=service))
         assert checked.status == health_pb2.HealthCheckResponse.SERVING
     refused(health.Check, health_pb2.HealthCheckRequest(service="other"), Code.NOT_FOUND, "")
+
+
+def test_reflection_lists_the_services(channel):
+    described = ProtoReflectionDescriptorDatabase(channel)
+    assert set(described.get_services()) == {
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+        "tensorflow.serving.ModelService",
+        "tensorflow.serving.PredictionService",
+    }
+    file = described.FindFileContainingSymbol("tensorflow.serving.PredictionService")
+    assert "Predict" in [method.name for method in file.service[0].method]
+
+
+def test_a_request_whose_deadline_passes_in_the_queue_is_not_computed(export_directory, monkeypatch):
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    def slow(export, request):
+        begun.release()
+        assert go_on.wait(30)
+        return predict_pb2.PredictResponse()
+
+    monkeypatch.setattr("ctxvision.serving.served_model.predict_with", slow)
+    with (
+        Server(export_directory, port=0) as server,
+        grpc.insecure_channel(f"localhost:{server.port}") as channel,
+    ):
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        made = request({"image_bytes": [b""]})
+        answers = [stub.Predict.future(made) for _ in range(server_module._THREADS)]
+        for _ in answers:
+            assert begun.acquire(timeout=30)
+        with pytest.raises(grpc.RpcError) as error:
+            stub.Predict(made, timeout=0.1)
+        assert error.value.code() == Code.DEADLINE_EXCEEDED
+        go_on.set()
+        assert all(answer.result(timeout=30) is not None for answer in answers)
+        stub.Predict(made, timeout=30)
+        assert begun.acquire(blocking=False) and not begun.acquire(blocking=False), (
+            "the late one was computed"
+        )
+
+
+def test_a_stop_waits_for_rest_requests_under_way(export_directory, monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(export, request):
+        begun.set()
+        assert go_on.wait(30)
+        return predict_with(export, request)
+
+    monkeypatch.setattr("ctxvision.serving.rest.predict_with", slow)
+    with Server(export_directory, port=0, rest_port=0) as server, futures.ThreadPoolExecutor() as pool:
+        url = f"http://127.0.0.1:{server.rest_port}/v1/models/default:predict"
+        answer = pool.submit(urlopen, url, b'{"instances": ["none"]}', 60)
+        assert begun.wait(30)
+        stopping = pool.submit(server.stop, 60)
+        with pytest.raises(futures.TimeoutError):
+            stopping.result(timeout=0.5)
+        go_on.set()
+        assert b'"valid": false' in answer.result(timeout=60).read()
+        stopping.result(timeout=60)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", server.rest_port))
+
+
+def test_a_stop_waits_for_requests_under_way(export_directory, images, monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(export, request):
+        begun.set()
+        assert go_on.wait(30)
+        return predict_with(export, request)
+
+    monkeypatch.setattr("ctxvision.serving.served_model.predict_with", slow)
+    with (
+        Server(export_directory, port=0) as server,
+        grpc.insecure_channel(f"localhost:{server.port}") as channel,
+    ):
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        answer = stub.Predict.future(request({"image_bytes": images}))
+        assert begun.wait(30)
+        stopping = threading.Thread(target=server.stop, args=(30,))
+        stopping.start()
+        go_on.set()
+        stopping.join(30)
+        assert answer.result(timeout=30).outputs
+        assert not stopping.is_alive()
 
 
 def test_an_error_inside_the_model_does_not_stop_the_server(monkeypatch, tmp_path):
@@ -270,16 +366,15 @@ def test_an_error_inside_the_model_does_not_stop_the_server(monkeypatch, tmp_pat
             raise RuntimeError("out of luck")
 
     saved_model = SimpleNamespace(signatures={"serving_default": Failing()})
-    export = LoadedExport(1, tmp_path, saved_model, {"serving_default": {}})
-    monkeypatch.setattr("ctxvision.serving.server.load_export", lambda _: export)
+    export = LoadedExport(1, tmp_path, saved_model, {"serving_default": SignatureDef()})
+    monkeypatch.setattr("ctxvision.serving.versions.load_export", lambda _: export)
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").touch()
     with Server(tmp_path, port=0) as server, grpc.insecure_channel(f"localhost:{server.port}") as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         for _ in range(2):
             match = "The model failed on this request (RuntimeError: out of luck)."
             refused(stub.Predict, request({"image_bytes": [b""]}), Code.INTERNAL, match)
-        asked = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-        asked.model_spec.name = "default"
-        refused(stub.GetModelMetadata, asked, Code.INTERNAL, "FileNotFoundError")
 
 
 def test_refuses_a_port_in_use(server, export_directory):
@@ -296,17 +391,36 @@ def test_refuses_a_port_in_use(server, export_directory):
             Server(export_directory, port=port).start()
 
 
-def test_refuses_a_port_taken_while_the_export_was_loaded(server, export_directory, monkeypatch):
-    monkeypatch.setattr(Server, "_check_port", lambda _: None)
-    with pytest.raises(
-        cv.InputError, match=f"port must be free on localhost, got {server.port}, which is in use"
-    ):
-        Server(export_directory, port=server.port).start()
+@pytest.mark.parametrize("checked", [True, False], ids=["before the export is loaded", "afterwards"])
+def test_refuses_a_port_taken(server, export_directory, monkeypatch, checked):
+    if not checked:
+        monkeypatch.setattr(Server, "_check_port", lambda *_: None)
+    for arguments in ({"port": server.port}, {"port": 0, "rest_port": server.port}):
+        (argument, _) = list(arguments.items())[-1]
+        with pytest.raises(
+            cv.InputError, match=f"^{argument} must be free on localhost, got {server.port}, which is in use"
+        ):
+            Server(export_directory, **arguments).start()
+
+
+def test_listens_on_an_address_of_ipv6(export_directory):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with Server(export_directory, port=0, rest_port=0, host="::1") as server:
+        with grpc.insecure_channel(f"[::1]:{server.port}") as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            assert stub.Predict(request({"image_bytes": [b""]}), timeout=60).outputs
+        with urlopen(f"http://[::1]:{server.rest_port}/", timeout=60) as page:
+            assert page.status == 200
 
 
 def test_refuses_other_bad_arguments(tmp_path, export_directory):
     with pytest.raises(cv.InputError, match=r"port must lie in 0\.\.65535, got 70000"):
         Server(export_directory, port=70000)
+    with pytest.raises(cv.InputError, match=r"rest_port must lie in 0\.\.65535, got -1: .* 8501"):
+        Server(export_directory, rest_port=-1)
     with pytest.raises(cv.InputError, match="host must be a name or address of this machine, got 'no host'"):
         Server(export_directory, port=0, host="no host").start()
     with pytest.raises(
@@ -360,23 +474,28 @@ import signal, sys
 from ctxvision.cli import main
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
-status = main(["serve", sys.argv[1], "--port", "0"])
+status = main(["serve", sys.argv[1], "--port", "0", "--rest-port", "0"])
 print([name for name in ("scann", "tensorflow_recommenders", "tensorflow_text") if name in sys.modules])
 sys.exit(status)
 """
 
 
-def test_ctrl_c_ends_a_server_that_has_loaded_no_more_than_it_needs(export_directory, images):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_termination_end_a_server_that_has_loaded_no_more_than_it_needs(
+    export_directory, images, sent
+):
     command = [sys.executable, "-c", SERVE, str(export_directory)]
     root = Path(cv.__file__).parents[1]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root
     ) as process:
         port = process.stdout.readline().rpartition(":")[2].strip()
+        with urlopen(process.stdout.readline().split()[-1], timeout=20) as page:
+            assert page.status == 200
         with grpc.insecure_channel(f"localhost:{port}") as channel:
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
             assert stub.Predict(request({"image_bytes": images}), timeout=20).outputs
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         try:
             printed, errors = process.communicate(timeout=30)
         finally:
