@@ -2,9 +2,6 @@
 
 import json
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +13,6 @@ from ctxvision.serving import Prediction, Server, ServingError, format_predictio
 from ctxvision.serving.client import _predictions
 from tests.serving.conftest import LABELS, encode
 from tests.tiny_model import IMAGE_SIZE
-
-CLIENT = Path(__file__).parents[2] / "export" / "client_python.py"
 
 
 @pytest.fixture(scope="module")
@@ -55,21 +50,6 @@ def test_top1_over_grpc_equals_python_for_100_pictures_in_several_requests(model
     expected = model(pictures)["probabilities"].numpy().argmax(axis=1)
     assert [p.label for p in predict(address, files)] == [LABELS[i] for i in expected]
     assert len(set(expected)) > 2
-
-
-def test_the_client_without_this_library(address, export_directory, image_files, tmp_path):
-    broken = tmp_path / "broken.jpg"
-    broken.write_bytes(b"no picture")
-    command = [sys.executable, str(CLIENT), address, *image_files, str(broken)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    lines = [line.split("\t") for line in done.stdout.splitlines()]
-    expected = predict(export_directory, image_files)
-    assert [line[:2] for line in lines[:-1]] == [[p.path, p.label] for p in expected]
-    assert lines[0][3] == ", ".join(phrase for phrase, _ in expected[0].phrases)
-    assert lines[-1] == [str(broken), "no picture"]
-    source = CLIENT.read_text()
-    assert "ctxvision" not in source and len(source.splitlines()) <= 60
 
 
 def test_json_has_names_instead_of_pairs():

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tools.benchmarks import batching
 from tools.benchmarks._retrieval.index import around, ladder
 from tools.benchmarks._retrieval.records import recall, replaced
 from tools.benchmarks._retrieval.rows import nearest, synthetic_queries, synthetic_rows
@@ -36,3 +37,15 @@ def test_nearest_joins_blocks_as_one_sort_does(monkeypatch):
     rows, queries = np.concatenate([*synthetic_rows(200)]), synthetic_queries(200)[0][:20]
     expected = np.argsort(-(queries.astype(np.float64) @ rows.astype(np.float64).T), axis=1)[:, :10]
     np.testing.assert_array_equal(nearest(rows, queries), expected)
+
+
+def test_batching_parameters_follow_from_the_rows_of_one_thread():
+    rates = {1: 100.0, 2: 180.0, 4: 240.0, 8: 250.0}
+    rows = [{"batch": b, "threads": 1, "pictures_per_second": r, "p50_ms": 9.5} for b, r in rates.items()]
+    rows.append({"batch": 1, "threads": 8, "pictures_per_second": 900.0, "p50_ms": 80.0})
+    assert batching.parameters(rows, cores=3) == {
+        "max_batch_size": 4,  # 240 lies within 5% of 250
+        "batch_timeout_micros": 9500,
+        "num_batch_threads": 3,
+        "max_enqueued_batches": 60,
+    }

@@ -1,6 +1,6 @@
 """Asks a server for the labels and phrases of pictures, with tensorflow-serving-api alone.
 
-python export/client_python.py HOST:PORT IMAGE...
+python python_client.py HOST:PORT IMAGE...
 """
 
 import sys
@@ -15,7 +15,11 @@ def main(address: str, paths: list[str]) -> int:
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "default"
     request.model_spec.signature_name = "serving_default"
-    images = [Path(path).read_bytes() for path in paths]
+    try:
+        images = [Path(path).read_bytes() for path in paths]
+    except OSError as error:
+        print(f"{error.filename} cannot be read: {error.strerror}", file=sys.stderr)
+        return 2
     request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(images, tf.string))
 
     # TF Serving takes and sends large messages; Python's gRPC refuses answers over 4 MB unless told otherwise.
@@ -24,7 +28,7 @@ def main(address: str, paths: list[str]) -> int:
         try:
             response = stub.Predict(request, timeout=60)
         except grpc.RpcError as error:
-            print(f"{address}: {error.code().name}: {error.details()}", file=sys.stderr)
+            print(f"{address} answers {error.code().name}: {error.details()}", file=sys.stderr)
             return 1
 
     outputs = {name: tf.make_ndarray(value) for name, value in response.outputs.items()}
@@ -40,5 +44,6 @@ def main(address: str, paths: list[str]) -> int:
 
 if __name__ == "__main__":
     if len(sys.argv) < 3:
-        sys.exit("usage: python export/client_python.py HOST:PORT IMAGE...")
+        print("usage: python python_client.py HOST:PORT IMAGE...", file=sys.stderr)
+        sys.exit(2)
     sys.exit(main(sys.argv[1], sys.argv[2:]))

@@ -1,0 +1,254 @@
+"""The checks of verify.py: each returns what it saw in a few words, or raises Miss."""
+
+import importlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework import op_def_registry
+
+from _verify.artefact import SEVERAL, Answer, Artefact, Miss, Tensors, drawn_pictures
+
+TOLERANCE = 1e-5
+ANY = dict.fromkeys("BHWMCj", -1)  # letters of README.md that an export leaves open
+# What goes by labels and what by phrases, and along which axis of a row.
+PLACES: dict[str, dict[str, int]] = {
+    "labels": {"labels": 0, "scores": 0, "accepted": 0, "phrase_shares": 0, "visual_shares": 0},
+    "phrases": {"phrases": 0, "phrase_scores": 0, "phrase_ids": 0, "phrase_shares": 1},
+}
+PYTHON_ONLY = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}  # core's names for calls back into Python
+
+
+def ops(artefact: Artefact) -> str:
+    functions = artefact.graph.library.function
+    used = {node.op for node in artefact.graph.node} | {node.op for f in functions for node in f.node_def}
+    # raw_ops lists what a bare TensorFlow registers, whatever is imported beside it.
+    foreign = {op for op in used if not hasattr(tf.raw_ops, op)}
+    text = _known_to_text(foreign) if artefact.with_text else set()
+    if any(op.startswith("Scann>") for op in foreign):
+        raise Miss("needs ScaNN: not for the stock server; export with --retrieval ivf for it")
+    if foreign - text or used & PYTHON_ONLY:
+        raise Miss(f"{_names(foreign - text | used & PYTHON_ONLY)}: not in the stock server")
+    if artefact.with_text and not text:
+        raise Miss("ctxvision.json says that TF.Text is needed, but no op is of it")
+    if any(f.attr["_XlaMustCompile"].b for f in functions if "_XlaMustCompile" in f.attr):
+        raise Miss("a function wants XLA, which is off in the stock server")
+    return f"{len(used)}, {len(text)} of TF.Text, all others TensorFlow core"
+
+
+def _known_to_text(ops: set[str]) -> set[str]:
+    """Those that TF.Text registers, all of which the stock server links; some have no `TFText>` before their name."""
+    importlib.import_module("tensorflow_text")
+    return {op for op in ops if op_def_registry.get(op) is not None}
+
+
+def signatures(artefact: Artefact) -> str:
+    documented, held = artefact.documented(), set(artefact.definitions)
+    if held != set(artefact.description["signatures"]):
+        raise Miss(
+            f"{_names(held)} are there, {_names(artefact.description['signatures'])} in ctxvision.json"
+        )
+    if not held <= set(documented):
+        raise Miss(f"README.md does not document {_names(held - set(documented))}")
+    sizes = {**artefact.known_sizes(), **ANY}
+    for name, definition in artefact.definitions.items():
+        inputs, optional, outputs = documented[name]
+        _expect_tensors(f"{name}: inputs", definition.inputs, inputs, sizes)
+        _expect_tensors(f"{name}: outputs", definition.outputs, outputs, sizes)
+        if set(definition.defaults) != optional:
+            raise Miss(f"{name}: {_names(definition.defaults)} are optional, {_names(optional)} in README.md")
+    return f"{_names(held)}, as README.md has them"
+
+
+def loads(artefact: Artefact) -> str:
+    for library in set(artefact.description["needs"]) & {"scann", "tensorflow_text"}:
+        importlib.import_module(library)  # registers its ops
+    start = time.perf_counter()
+    artefact.load()
+    return f"in {time.perf_counter() - start:.1f} s"
+
+
+def batch_sizes(artefact: Artefact, pictures: list[bytes]) -> str:
+    documented = artefact.documented()
+    for name in artefact.definitions:
+        for batch in (1, 3, 0):
+            answer = artefact.answer(name, (pictures * 3)[:batch])
+            candidates = 2 * SEVERAL if artefact.with_text else SEVERAL  # by embeddings, and by words
+            sizes = {**artefact.known_sizes(), "B": batch, "M": SEVERAL, "C": candidates}
+            for key, (_, dimensions) in documented[name][2].items():
+                if not _agrees(list(answer[key].shape), dimensions, sizes):
+                    raise Miss(f"{name} of {batch} pictures: {key} is {list(answer[key].shape)}")
+            if name in artefact.of_pictures and not answer["valid"].all():
+                raise Miss(f"{name} of {batch} pictures: valid is {answer['valid'].tolist()}")
+    return "1, 3 and 0 pictures, every signature"
+
+
+def broken_picture(artefact: Artefact, pictures: list[bytes]) -> str:
+    names = [name for name, definition in artefact.definitions.items() if "image_bytes" in definition.inputs]
+    whole = drawn_pictures()[0]
+    for name in names:
+        right = artefact.answer(name, [pictures[0], pictures[-1]])
+        for broken in (b"", b"no picture", whole[: len(whole) // 2]):
+            answer = artefact.answer(name, [pictures[0], broken, pictures[-1]])
+            _expect_same(f"{name} beside a broken picture", _rows(answer, [0, 2]), right)
+            for key, value in _rows(answer, [1]).items():
+                empty = b"" if value.dtype == object else -1 if key == "phrase_ids" else 0
+                if (value != empty).any():
+                    raise Miss(f"{name} of a broken picture: {key} is {value.tolist()}")
+    return f"not valid and empty, the others are right: {_names(names)}"
+
+
+def alone_and_together(artefact: Artefact, pictures: list[bytes]) -> str:
+    batch = (pictures * 8)[:8]
+    for name in artefact.of_pictures:
+        together = artefact.answer(name, batch)
+        for row, picture in enumerate(batch):
+            _expect_same(f"{name}, row {row} of 8", _rows(together, [row]), artefact.answer(name, [picture]))
+    return f"the same to {TOLERANCE:g}, 8 pictures, every signature"
+
+
+def probabilities(artefact: Artefact, pictures: list[bytes]) -> str:
+    found = artefact.answer("serving_default", pictures)["probabilities"]
+    if not ((found >= 0) & (found <= 1)).all():
+        raise Miss(f"they lie in {found.min():g} .. {found.max():g}")
+    if artefact.description["thresholds"] is not None:
+        return "in 0 .. 1, several labels a picture"
+    off = np.abs(found.sum(axis=1) - 1).max()
+    if off > 1e-4:
+        raise Miss(f"they should sum to 1, and are off by {off:g}")
+    return "in 0 .. 1, sum to 1"
+
+
+def labels(artefact: Artefact, pictures: list[bytes]) -> str:
+    answer = artefact.answer("serving_default", pictures)
+    best = np.argsort(-answer["probabilities"], axis=1, kind="stable")[:, : answer["scores"].shape[1]]
+    if not np.array_equal(np.take_along_axis(answer["probabilities"], best, axis=1), answer["scores"]):
+        raise Miss("scores are not the highest probabilities, the highest first")
+    names = np.array([label.encode() for label in artefact.labels], object)
+    if not np.array_equal(names[best], answer["labels"]):
+        raise Miss("labels are not those of ctxvision.json at the highest probabilities")
+    return f"{best.shape[1]} of {len(names)}, sorted, those of ctxvision.json"
+
+
+def about(artefact: Artefact) -> str:
+    fields = [*artefact.description, "nothing of that name"]
+    values = artefact.loaded.signatures["about"](fields=tf.constant(fields))["values"].numpy()
+    told = {field: json.loads(value) for field, value in zip(fields, values) if value}
+    wrong = [field for field in fields if told.get(field) != artefact.description.get(field)]
+    if wrong:
+        raise Miss(f"it tells {_names(wrong)} otherwise than ctxvision.json")
+    listed = (artefact.directory / "assets/labels.txt").read_text(encoding="utf-8").splitlines()
+    if listed != artefact.labels:
+        raise Miss("labels.txt lists other labels than ctxvision.json")
+    return f"{_names(told)}, those of ctxvision.json"
+
+
+def warmup(artefact: Artefact) -> str:
+    from tensorflow_serving.apis import (
+        prediction_log_pb2,
+    )  # messages alone; pip install tensorflow-serving-api
+
+    path = artefact.directory / "assets.extra/tf_serving_warmup_requests"
+    asked: dict[str, set[int]] = {name: set() for name in artefact.definitions}
+    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        name = request.model_spec.signature_name
+        given = {**artefact.definitions[name].defaults, **request.inputs}
+        tensors = {key: tf.constant(tf.make_ndarray(value), value.dtype) for key, value in given.items()}
+        answer = artefact.loaded.signatures[name](**tensors)
+        if name in artefact.of_pictures and not answer["valid"].numpy().all():
+            raise Miss(f"{name}: valid is {answer['valid'].numpy().tolist()}")
+        asked[name].add(next(iter(answer.values())).shape[0])
+    if len(set(map(frozenset, asked.values()))) > 1 or 1 not in asked["serving_default"]:
+        raise Miss(f"not every signature is asked at 1 and at the same larger batches: {asked}")
+    return f"every signature, batches of {', '.join(map(str, sorted(asked['serving_default'])))}"
+
+
+def parity(artefact: Artefact, run: str, pictures: list[bytes]) -> str:
+    """Against the run's own model, by parity.py in a process that may import ctxvision."""
+    with tempfile.TemporaryDirectory() as folder:
+        given, out = f"{folder}/given.npz", f"{folder}/out.npz"
+        np.savez(
+            given,
+            **{
+                f"{name}/{key}": value.numpy()
+                for name in artefact.of_pictures
+                for key, value in artefact.inputs(name, pictures).items()
+            },
+        )
+        program = str(Path(__file__).with_name("parity.py"))
+        description = str(artefact.directory / "assets/ctxvision.json")
+        command = [sys.executable, program, run, description, given, out]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise Miss(f"parity.py failed: {(done.stderr.strip() or 'no reason').splitlines()[-1]}")
+        expected = dict(np.load(out, allow_pickle=True))
+    for name in artefact.of_pictures:
+        wanted = {
+            key.partition("/")[2]: value for key, value in expected.items() if key.startswith(f"{name}/")
+        }
+        _expect_same(name, artefact.answer(name, pictures), wanted)
+    return f"with the model of {run} to {TOLERANCE:g}, {len(pictures)} pictures, every signature"
+
+
+def _expect_tensors(what: str, held, documented: Tensors, sizes: dict[str, int]) -> None:
+    """Names, dtypes and static shapes."""
+    if set(held) != set(documented):
+        raise Miss(f"{what} are {_names(held)}, {_names(documented)} in README.md")
+    for name, (dtype, dimensions) in documented.items():
+        got, shape = (
+            tf.dtypes.as_dtype(held[name].dtype).name,
+            [d.size for d in held[name].tensor_shape.dim],
+        )
+        if got != dtype or not _agrees(shape, dimensions, sizes):
+            raise Miss(f"{what}: {name} is {got} {shape}, {dtype} [{', '.join(dimensions)}] in README.md")
+
+
+def _agrees(shape: list[int], dimensions: list[str], sizes: dict[str, int]) -> bool:
+    """Whether a shape is the documented one; `sizes` learns what a letter stands for and holds later ones to it."""
+    return len(shape) == len(dimensions) and all(
+        size == (int(letter) if letter.isdigit() else sizes.setdefault(letter, size))
+        for size, letter in zip(shape, dimensions)
+    )
+
+
+def _expect_same(what: str, answer: Answer, expected: Answer) -> None:
+    if set(answer) != set(expected):
+        raise Miss(f"{what}: outputs are {_names(answer)}, not {_names(expected)}")
+    expected = _aligned(expected, answer)
+    for key, value in answer.items():
+        if value.shape != expected[key].shape:
+            raise Miss(f"{what}: {key} is {list(value.shape)}, not {list(expected[key].shape)}")
+        if value.dtype.kind != "f":
+            if not np.array_equal(value, expected[key]):
+                raise Miss(f"{what}: {key} differ")
+        elif value.size and not np.abs(value - expected[key]).max() <= TOLERANCE:
+            raise Miss(f"{what}: {key} differ by {np.abs(value - expected[key]).max():g}")
+
+
+def _aligned(expected: Answer, answer: Answer) -> Answer:
+    """`expected` in the order of `answer`: where scores tie, rounding orders them, and the comparison of scores holds it."""
+    expected = {key: value.copy() for key, value in expected.items()}
+    for names, axes in PLACES.items():
+        for row in range(len(answer.get(names, ()))):
+            wanted, got = expected[names][row], answer[names][row]
+            if sorted(wanted) != sorted(got):
+                continue
+            order = np.argsort(wanted, kind="stable")[np.argsort(np.argsort(got, kind="stable"))]
+            for key in set(axes) & set(expected):
+                expected[key][row] = np.take(expected[key][row], order, axes[key])
+    return expected
+
+
+def _rows(answer: Answer, rows: list[int]) -> Answer:
+    return {key: value[rows] for key, value in answer.items()}
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

@@ -1,0 +1,238 @@
+"""TensorFlow Serving's configuration, compose file and Kubernetes manifests: parsed by the formats' own readers where
+they are installed, and held to what has to agree between them."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from google.protobuf import (
+    descriptor_pb2,
+    descriptor_pool,
+    message_factory,
+    text_format,
+    wrappers_pb2,
+)
+from tensorflow_serving.config import model_server_config_pb2
+
+from ctxvision.serving import Server
+from ctxvision.serving.warmup import BATCHES
+from tests.export.conftest import EXPORT
+from tests.export.test_clients import REST
+
+ROOT = EXPORT.parent
+IMAGE = "tensorflow/serving:2.20.0"
+Type = descriptor_pb2.FieldDescriptorProto
+
+# Of TensorFlow Serving's session_bundle_config.proto and monitoring_config.proto, which tensorflow-serving-api leaves out.
+MESSAGES = {
+    "BatchingParameters": [
+        ("max_batch_size", 1, ".google.protobuf.Int64Value"),
+        ("batch_timeout_micros", 2, ".google.protobuf.Int64Value"),
+        ("max_enqueued_batches", 3, ".google.protobuf.Int64Value"),
+        ("num_batch_threads", 4, ".google.protobuf.Int64Value"),
+        ("thread_pool_name", 5, ".google.protobuf.StringValue"),
+        ("allowed_batch_sizes", 6, Type.TYPE_INT64),
+        ("pad_variable_length_inputs", 7, Type.TYPE_BOOL),
+    ],
+    "PrometheusConfig": [("enable", 1, Type.TYPE_BOOL), ("path", 2, Type.TYPE_STRING)],
+    "MonitoringConfig": [("prometheus_config", 1, ".tensorflow.serving.PrometheusConfig")],
+}
+
+
+def message(name):
+    """An empty message of that name."""
+    file = descriptor_pb2.FileDescriptorProto(
+        name="config.proto", package="tensorflow.serving", syntax="proto3"
+    )
+    file.dependency.append("google/protobuf/wrappers.proto")
+    for title, fields in MESSAGES.items():
+        made = file.message_type.add(name=title)
+        for field, number, kind in fields:
+            label = Type.LABEL_REPEATED if field == "allowed_batch_sizes" else Type.LABEL_OPTIONAL
+            typed = (
+                {"type": Type.TYPE_MESSAGE, "type_name": kind} if isinstance(kind, str) else {"type": kind}
+            )
+            made.field.add(name=field, number=number, label=label, **typed)
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"tensorflow.serving.{name}"))()
+
+
+def read(name):
+    return (EXPORT / name).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def compose():
+    return yaml.safe_load(read("compose.yaml"))["services"]["serving"]
+
+
+@pytest.fixture(scope="module")
+def manifests():
+    return {part["kind"]: part for part in yaml.safe_load_all(read("kubernetes.yaml"))}
+
+
+@pytest.fixture(scope="module")
+def container(manifests):
+    (container,) = manifests["Deployment"]["spec"]["template"]["spec"]["containers"]
+    return container
+
+
+def test_models_config_serves_the_default_model_from_where_the_image_looks():
+    parsed = text_format.Parse(read("models.config"), model_server_config_pb2.ModelServerConfig())
+    (model,) = parsed.model_config_list.config
+    assert (model.name, model.base_path, model.model_platform) == ("default", "/models/default", "tensorflow")
+    assert model.model_version_policy.latest.num_versions == 1
+
+
+def test_the_canary_of_the_readme():
+    (block,) = re.findall(r"```textproto\n(.*?)```", read("README.md"), re.DOTALL)
+    (model,) = text_format.Parse(block, model_server_config_pb2.ModelServerConfig()).model_config_list.config
+    assert dict(model.version_labels) == {"stable": 1, "canary": 2}
+    assert list(model.model_version_policy.specific.versions) == [1, 2]
+
+
+def test_monitoring_config_is_where_prometheus_is_told_to_look(manifests):
+    parsed = text_format.Parse(read("monitoring.config"), message("MonitoringConfig"))
+    assert parsed.prometheus_config.enable
+    annotations = manifests["Deployment"]["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/path"] == parsed.prometheus_config.path
+    assert annotations["prometheus.io/port"] == "8501"
+
+
+def test_batching_config_is_the_measured_one():
+    parsed = text_format.Parse(read("batching.config"), message("BatchingParameters"))
+    found = {field.name: value.value for field, value in parsed.ListFields()}
+    measured = json.loads((ROOT / "tools/benchmarks/results/batching.json").read_text(encoding="utf-8"))
+    assert found == measured["parameters"]
+    assert found["max_batch_size"] == BATCHES[-1], "the largest batch that an export's warm-up asks for"
+
+
+def test_parsing_refuses_a_field_that_is_not_the_servers():
+    with pytest.raises(text_format.ParseError, match="max_batchsize"):
+        text_format.Parse("max_batchsize { value: 1 }", message("BatchingParameters"))
+
+
+def test_compose_serves_a_model_that_it_cannot_change(compose):
+    assert compose["image"] == IMAGE
+    assert {port.rpartition(":")[2] for port in compose["ports"]} == {"8500", "8501"}
+    assert all(port.startswith("127.0.0.1:") for port in compose["ports"])
+    model, *configs = compose["volumes"]
+    assert (model["target"], model["read_only"]) == ("/models/default", True)
+    mounted = {}
+    for volume in configs:
+        source, target, mode = volume.split(":")
+        assert mode == "ro" and (EXPORT / source).is_file()
+        mounted[target] = source
+    options = dict(option.split("=") for option in compose["command"])
+    assert options["--model_config_file"] in mounted and options["--monitoring_config_file"] in mounted
+    assert (
+        set(compose["deploy"]["resources"]["limits"]) == {"cpus", "memory"} and compose["read_only"] is True
+    )
+
+
+def test_kubernetes_serves_what_compose_serves(compose, container):
+    assert container["image"] == IMAGE
+    assert {port["name"]: port["containerPort"] for port in container["ports"]} == {
+        "grpc": 8500,
+        "rest": 8501,
+    }
+    assert set(compose["command"]) <= set(container["args"])
+    mounts = {mount["mountPath"]: mount.get("readOnly", False) for mount in container["volumeMounts"]}
+    assert mounts == {"/models/default": True, "/config": True, "/tmp": False}
+    files = yaml.safe_load(read("kustomization.yaml"))["configMapGenerator"][0]["files"]
+    assert {option.partition("=/config/")[2] for option in container["args"] if "/config/" in option} <= set(
+        files
+    )
+    assert all((EXPORT / file).is_file() for file in files)
+
+
+def test_one_command_tells_whether_the_model_is_available(compose, container):
+    command = container["readinessProbe"]["exec"]["command"]
+    assert container["startupProbe"]["exec"]["command"] == command == compose["healthcheck"]["test"][1:]
+    assert compose["healthcheck"]["test"][0] == "CMD"
+    assert "/v1/models/default " in command[-1] and "/8501 " in command[-1]
+    startup = container["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] == 300
+    assert compose["healthcheck"]["start_period"] == "300s"
+
+
+def test_memory_is_limited_to_what_is_asked_for_and_to_what_the_readme_works_out(compose, container):
+    limits, requests = container["resources"]["limits"], container["resources"]["requests"]
+    assert (
+        limits["memory"] == requests["memory"] == "4Gi"
+        and compose["deploy"]["resources"]["limits"]["memory"] == "4G"
+    )
+    variables = 65e6 * 4 + 1e6 * 1.19e3
+    assert f"V {variables / 1e9:.2f} GB" in read("README.md")
+    needed = 0.5e9 + 2 * (variables + 0.2e9)
+    assert f"{needed / 1e9:.1f} GB: hence the 4 Gi" in read("README.md") and needed < 4e9
+
+
+def test_what_selects_the_pods_finds_them(manifests):
+    labels = manifests["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    name = manifests["Deployment"]["metadata"]["name"]
+    assert manifests["Deployment"]["spec"]["selector"]["matchLabels"] == labels
+    assert manifests["Service"]["spec"]["selector"] == labels
+    assert manifests["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
+    assert manifests["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"] == name
+    assert "replicas" not in manifests["Deployment"]["spec"], "an apply would undo the autoscaler's"
+    assert manifests["HorizontalPodAutoscaler"]["spec"]["minReplicas"] >= 2, (
+        "else a disruption budget means nothing"
+    )
+    ports = {port["targetPort"]: port["port"] for port in manifests["Service"]["spec"]["ports"]}
+    assert ports == {"grpc": 8500, "rest": 8501}
+    claim = manifests["PersistentVolumeClaim"]["metadata"]["name"]
+    volumes = manifests["Deployment"]["spec"]["template"]["spec"]["volumes"]
+    assert {"claimName": claim, "readOnly": True} in [
+        volume.get("persistentVolumeClaim") for volume in volumes
+    ]
+
+
+def probe(container, port):
+    *shell, script = container["readinessProbe"]["exec"]["command"]
+    script = script.replace("127.0.0.1/8501", f"localhost/{port}")
+    return subprocess.run([*shell, script], capture_output=True, text=True, timeout=30).returncode
+
+
+@pytest.mark.skipif(not REST, reason="the embedded server has no REST port yet")
+def test_the_probe_against_the_embedded_server(container, version):
+    with Server(version.parent, port=0, rest_port=0) as server:
+        assert probe(container, server.rest_port) == 0
+        port = server.rest_port
+    assert probe(container, port) != 0
+    with Server(version.parent, port=0, rest_port=0, name="other") as server:
+        assert probe(container, server.rest_port) != 0
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
+def test_kubectl_builds_the_manifests(tmp_path):
+    done = subprocess.run(["kubectl", "kustomize", str(EXPORT)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    built = {part["kind"]: part for part in yaml.safe_load_all(done.stdout)}
+    assert built["ConfigMap"]["data"]["models.config"] == read("models.config")
+    volumes = built["Deployment"]["spec"]["template"]["spec"]["volumes"]
+    assert {"name": built["ConfigMap"]["metadata"]["name"]} in [volume.get("configMap") for volume in volumes]
+
+
+def docker_compose() -> bool:
+    found = shutil.which("docker") and subprocess.run(["docker", "compose", "version"], capture_output=True)
+    return bool(found) and found.returncode == 0
+
+
+@pytest.mark.skipif(not docker_compose(), reason="docker compose is not installed")
+def test_docker_compose_reads_the_file(tmp_path, monkeypatch):
+    command = ["docker", "compose", "-f", str(EXPORT / "compose.yaml"), "config", "--format", "json"]
+    monkeypatch.delenv("MODEL", raising=False)
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert refused.returncode != 0 and "set it to the folder that holds the versions" in refused.stderr
+    monkeypatch.setenv("MODEL", str(tmp_path))
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (model, *_) = json.loads(done.stdout)["services"]["serving"]["volumes"]
+    assert Path(model["source"]) == tmp_path and model["read_only"]
