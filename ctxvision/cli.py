@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 import ctxvision
+from ctxvision._cli_data import add_data_verbs
 from ctxvision.errors import InputError
 
 
@@ -48,7 +49,12 @@ def _parser() -> argparse.ArgumentParser:
     verb.set_defaults(verb=_demo)
 
     verb = verbs.add_parser("train", help="train, measure, report and export on your own pictures")
-    verb.add_argument("--data", required=True, help="folder with images.csv")
+    verb.add_argument(
+        "--data",
+        required=True,
+        nargs="+",
+        help="folder with images.csv, or another source such as imagenet:DIR, or several (see ctxvision.load_data)",
+    )
     verb.add_argument("--out", default="runs/train", help="folder of the run (default: %(default)s)")
     verb.add_argument("--config", help="JSON file of settings")
     verb.add_argument(
@@ -101,6 +107,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_concepts_verbs(
         verbs.add_parser("concepts", help="labels learnt from a handful of pictures, without training anew")
     )
+
+    add_data_verbs(verbs.add_parser("data", help="look into a data set before training on it"))
 
     verb = verbs.add_parser("serve", help="serve an export by gRPC, REST and a page, for development")
     verb.add_argument("directory", help="folder of the model, with numbered versions in it")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ctxvision._files import read_json, write_json
 from ctxvision.data import write_demo_data
+from ctxvision.data.source import Source
 from ctxvision.errors import InputError
 from ctxvision.evaluation import SUITES, measure_phrases, save_records, table1, write_examples, write_report
 from ctxvision.evaluation.multi_label import multi_label
@@ -34,7 +35,7 @@ QUICK = {**DEMO, "phrase_steps": 600, "visual_steps": 200, "text_steps": 300, "h
 
 
 def train(
-    data: str | os.PathLike[str],
+    data: Source,
     out: str | os.PathLike[str],
     config: Config | None = None,
     progress: Progress | None = None,
@@ -42,7 +43,7 @@ def train(
     """Trains, measures, reports and exports; what an earlier call with the same settings did is kept.
 
     Args:
-        data: folder with an `images.csv`, see `Manifest`.
+        data: folder with an `images.csv`, or another source, or several; see `load_data`.
         out: the run's folder, new or left by the same call.
         config: settings; the defaults train on a CPU.
         progress: where progress is printed; standard error by default.

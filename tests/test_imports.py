@@ -16,6 +16,7 @@ GROUPS = (
     {"training"},
     {"evaluation", "serving"},
     {"pipeline"},
+    {"_cli_data"},
     {"cli"},
 )
 FOR_ALL = {"errors", "_files", "_keras_guard"}

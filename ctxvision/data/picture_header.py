@@ -9,6 +9,21 @@ _MOST_GIF_BLOCKS = 1 << 16
 _GIF_EXTENSION, _GIF_IMAGE = 0x21, 0x2C
 
 
+_PNG_MODES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
+_JPEG_MODES = {1: "grey", 3: "RGB", 4: "CMYK"}
+
+
+def picture_kind(content: bytes) -> str:
+    """Format and colours of a picture that decodes, such as "PNG palette"; GIF, BMP and WebP by their format alone."""
+    if content.startswith(b"\x89PNG"):
+        return f"PNG {_PNG_MODES.get(content[25], 'unknown')}"
+    for magic, name in ((b"BM", "BMP"), (b"GIF8", "GIF"), (b"RIFF", "WebP")):
+        if content.startswith(magic):
+            return name
+    channels = int(tf.io.extract_jpeg_shape(content)[2])
+    return f"JPEG {_JPEG_MODES.get(channels, 'unknown')}"
+
+
 def starts_with(image_bytes: tf.Tensor, magic: bytes) -> tf.Tensor:
     """Whether a scalar string starts with `magic`."""
     # substr clamps at the end of the string, so that an empty file is no error here.

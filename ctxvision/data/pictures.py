@@ -1,7 +1,7 @@
 """Pictures: encoded bytes to pixels, files to one array, and an array to augmented training batches."""
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ctxvision.data.picture_header import (
 )
 from ctxvision.errors import InputError
 
+_AT_A_TIME = 1 << 16  # paths: a million in one graph are slow
 _PNG_MAGIC, _BMP_MAGIC, _GIF_MAGIC, _WEBP_MAGIC = b"\x89PNG", b"BM", b"GIF8", b"RIFF"
 
 # Whole pixels [H, W, 3] to the size that was asked for.
@@ -141,28 +142,59 @@ def load_pictures(
     Raises:
         ValueError: `out` has another shape or dtype.
     """
-    shape = (len(paths), image_size, image_size, 3)
+
+    def encoded(start: int, end: int) -> tf.data.Dataset:
+        numbered = tf.data.Dataset.from_tensor_slices(
+            (np.arange(start, min(end, len(paths))), list(paths[start:end]))
+        )
+        return numbered.map(lambda row, path: (row, tf.io.read_file(path)), tf.data.AUTOTUNE)
+
+    parts = (encoded(start, start + _AT_A_TIME) for start in range(0, len(paths), _AT_A_TIME))
+    return _decode(parts, len(paths), image_size, out)
+
+
+def load_encoded(
+    encoded: Iterable[tuple[int, bytes | None]], number: int, image_size: int, out: np.ndarray | None = None
+) -> tuple[np.ndarray, list[int]]:
+    """Decodes many encoded pictures in parallel; see `load_pictures`, which reads them from files.
+
+    Args:
+        encoded: rows in 0..number - 1 and their encoded pictures, each row once or never, in any order; None is one that
+            could not be read. A source that holds pictures inside other files is read once, from end to end.
+        number: N.
+        image_size, out: as there.
+    """
+    readable = ((row, content) for row, content in encoded if content is not None)
+    signature = tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.string)
+    rows = tf.data.Dataset.from_generator(lambda: readable, output_signature=signature)
+    return _decode([rows], number, image_size, out)
+
+
+def _decode(
+    parts: Iterable[tf.data.Dataset], number: int, image_size: int, out: np.ndarray | None
+) -> tuple[np.ndarray, list[int]]:
+    """Of datasets of (row, encoded picture)."""
+    shape = (number, image_size, image_size, 3)
     if out is None:
         out = np.zeros(shape, np.uint8)
     if out.shape != shape or out.dtype != np.uint8:
         raise ValueError(
             f"out must be uint8 {list(shape)}, got {out.dtype} {list(out.shape)}: allocate it in that shape."
         )
-    if not len(paths):
-        return out, []
-
-    def read(position: tf.Tensor, path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return position, decode_picture(tf.io.read_file(path), image_size)
-
-    numbered = tf.data.Dataset.from_tensor_slices((np.arange(len(paths)), list(paths)))
-    # ignore_errors drops the element that failed: the position travels along to tell which one it was.
-    pictures = numbered.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).ignore_errors()
-    decoded = np.zeros(len(paths), bool)
-    for positions, pixels in pictures.batch(256).prefetch(2).as_numpy_iterator():
-        out[positions] = pixels
-        decoded[positions] = True
-    out[~decoded] = 0
-    return out, np.flatnonzero(~decoded).tolist()
+    decoded = np.zeros(number, bool)
+    for part in parts:
+        pictures = part.map(
+            lambda row, content: (row, decode_picture(content, image_size)),
+            tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        # ignore_errors drops the element that failed: the row travels along to tell which one it was.
+        for rows, pixels in pictures.ignore_errors().batch(256).prefetch(2).as_numpy_iterator():
+            out[rows] = pixels
+            decoded[rows] = True
+    undecodable = np.flatnonzero(~decoded)
+    out[undecodable] = 0
+    return out, undecodable.tolist()
 
 
 def training_batches(

@@ -87,7 +87,7 @@ def calibration(run: Run, progress: Progress, seeds: int) -> list[Record]:
 
 def at_thresholds(probabilities: np.ndarray, targets: np.ndarray, thresholds: np.ndarray) -> dict[str, float]:
     """`precision_at_threshold`, left out where nothing is accepted, and `recall_at_threshold`, over all decisions."""
-    accepted = probabilities >= thresholds
+    accepted = (probabilities >= thresholds) & (targets >= 0)
     right = targets[accepted].sum()
-    recall = {"recall_at_threshold": float(right / max(1, targets.sum()))}
+    recall = {"recall_at_threshold": float(right / max(1, (targets > 0).sum()))}
     return recall | ({"precision_at_threshold": float(right / accepted.sum())} if accepted.any() else {})

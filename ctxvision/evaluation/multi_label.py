@@ -90,7 +90,7 @@ def trainable_labels(targets: np.ndarray, steps: Sequence[int] = TRAINABLE) -> t
         targets: [N, L] of zeros and ones, of `train`.
         steps: numbers of positives, tried in this order.
     """
-    counts = targets.sum(axis=0)
+    counts = (targets > 0).sum(axis=0)
     for least in steps:
         enough = counts >= least
         if enough.sum() >= max(2, len(counts) / 10):
@@ -112,8 +112,8 @@ def long_tail(targets: np.ndarray, seed: int) -> np.ndarray:
         seed: of the order of labels and pictures.
     """
     rng = np.random.default_rng([seed, 2])
-    counts = targets.sum(axis=0)
-    rarest = np.where(targets.any(axis=1), np.where(targets > 0, counts, np.inf).argmin(axis=1), -1)
+    counts = (targets > 0).sum(axis=0)
+    rarest = np.where((targets > 0).any(axis=1), np.where(targets > 0, counts, np.inf).argmin(axis=1), -1)
     shares = IMBALANCE ** -rng.permutation(np.linspace(0, 1, len(counts)))
     rows = rng.permutation(len(targets))
     groups = [rows[rarest[rows] == label] for label in range(len(counts))]
@@ -160,7 +160,7 @@ def _measured(
 ) -> list[dict[str, Any]]:
     """Method, seed, metric and value of all that one split says; `found` has float32 [N, L] of each seed."""
     rows: list[dict[str, Any]] = []
-    counted = trainable & targets.any(axis=0)
+    counted = trainable & (targets > 0).any(axis=0)
     if not counted.any():
         return rows
     draws: dict[str, np.ndarray] = {}
@@ -191,7 +191,7 @@ def _long_tailed(suite: _Suite, train: np.ndarray, seeds: int) -> list[Record]:
     records = []
     for seed in range(seeds):
         rows = long_tail(train, seed)
-        counts = train[rows].sum(axis=0)
+        counts = (train[rows] > 0).sum(axis=0)
         multimodal, visual = (
             suite.answers(f"{method}-{fraction:g}-long-tailed", method, fraction, seed, rows)
             for method in ("multimodal", "visual_only")

@@ -6,6 +6,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from ctxvision.losses.known_labels import mean_of_known
+
 
 @keras.saving.register_keras_serializable("ctxvision")
 class WeightedCrossEntropy(keras.losses.Loss):
@@ -17,7 +19,7 @@ class WeightedCrossEntropy(keras.losses.Loss):
         positive_weights: w, float [L], above 0.
 
     Call arguments:
-        y_true: float [B, L] of zeros and ones.
+        y_true: float [B, L] of zeros and ones, and -1 for what is unknown, which does not count.
         y_pred: float32 [B, L] probabilities.
 
     Example:
@@ -40,7 +42,7 @@ class WeightedCrossEntropy(keras.losses.Loss):
         truth = tf.cast(y_true, tf.float32)
         p = tf.clip_by_value(tf.cast(y_pred, tf.float32), 1e-7, 1 - 1e-7)
         positive = tf.constant(self.positive_weights) * truth * tf.math.log(p)
-        return -tf.reduce_mean(positive + (1 - truth) * tf.math.log1p(-p), axis=-1)
+        return mean_of_known(-positive - (1 - truth) * tf.math.log1p(-p), truth)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "positive_weights": self.positive_weights}

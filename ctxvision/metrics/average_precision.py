@@ -16,20 +16,20 @@ def average_precision(scores: ArrayLike, targets: ArrayLike, weights: ArrayLike 
 
     Args:
         scores: float [N, L], any that rank the pictures of a label; no NaN.
-        targets: [N, L] of zeros and ones (or bool).
+        targets: [N, L] of zeros and ones (or bool), and -1 for what is unknown, which does not count.
         weights: how often each picture counts, [N] or, for several answers at once, [D, N]; once by default.
 
     Returns:
         float64 [L] in 0..1, or [D, L]; NaN for a label without positives.
 
     Raises:
-        ValueError: shapes that differ, no rows, NaN, or targets that are not 0 or 1.
+        ValueError: shapes that differ, no rows, NaN, or targets that are not 0, 1 or -1.
 
     Example:
         >>> average_precision([[0.9], [0.8], [0.1]], [[1], [0], [1]]).round(3).tolist()
         [0.833]
     """
-    scores, targets = check_decisions(scores, targets, dimensions=2)
+    scores, targets = check_decisions(scores, targets, dimensions=2, unknown=True)
     times = np.ones(len(scores), np.float32) if weights is None else np.asarray(weights, np.float32)
     if times.ndim not in (1, 2) or times.shape[-1] != len(scores):
         raise ValueError(
@@ -86,6 +86,9 @@ def interval_of_draws(
 
 def _one_label(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """float64 [D]; sums are needed at the positives alone."""
+    known = targets >= 0
+    if not known.all():
+        scores, targets, weights = scores[known], targets[known], weights[:, known]
     order = np.argsort(-scores, kind="stable")
     positive = np.flatnonzero(targets[order])
     if not len(positive):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ctxvision.metrics._checks import check_decisions
+from ctxvision.metrics._checks import known_decisions
 
 BINS = 15
 _DRAWS = 200
@@ -27,7 +27,7 @@ def reliability_bins(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS
 
     Args:
         confidence: float in 0..1, any shape: the top label's probability, or every label's of a multi-label model.
-        correct: zeros and ones (or bool) of that shape: whether it came true.
+        correct: zeros and ones (or bool) of that shape: whether it came true; -1 is unknown and does not count.
         bins: how many.
 
     Raises:
@@ -37,7 +37,7 @@ def reliability_bins(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS
         >>> reliability_bins([0.1, 0.9, 0.9], [0, 1, 0], bins=2).accuracy.tolist()
         [0.0, 0.5]
     """
-    confidence, correct = (values.ravel() for values in check_decisions(confidence, correct))
+    confidence, correct = known_decisions(confidence, correct)
     if confidence.min() < 0 or confidence.max() > 1:
         raise ValueError(
             f"confidence must lie in 0..1, got {confidence.min()}..{confidence.max()}: give probabilities, not logits."

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ctxvision.metrics._checks import check_decisions
+from ctxvision.metrics._checks import known_decisions
 
 
 def precision_recall_curve(
@@ -13,7 +13,7 @@ def precision_recall_curve(
 
     Args:
         scores: float, any shape; no NaN. All labels of all pictures together are the micro average (section 4.2.3).
-        targets: zeros and ones (or bool) of the same shape, at least one of them 1.
+        targets: zeros and ones (or bool) of the same shape, at least one of them 1; -1 is unknown and does not count.
 
     Returns:
         precision, recall and threshold, float64 [T], one for each distinct score, by falling threshold: recall rises
@@ -27,7 +27,7 @@ def precision_recall_curve(
         >>> precision.round(2).tolist(), recall.tolist()
         ([1.0, 0.5, 0.67], [0.5, 0.5, 1.0])
     """
-    scores, targets = (values.ravel() for values in check_decisions(scores, targets))
+    scores, targets = known_decisions(scores, targets)
     if not targets.any():
         raise ValueError("targets must hold at least one positive, got none: recall is not defined.")
     order = np.argsort(-scores, kind="stable")

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from ctxvision.layers import ContextFusion
-from ctxvision.losses import WeightedCrossEntropy
+from ctxvision.losses import KnownLabels, WeightedCrossEntropy
 from ctxvision.training.fit import cosine_adamw
 
 BATCH_SIZE = 128
@@ -31,7 +31,7 @@ def train_head(
     Args:
         features: as above.
         targets: int label numbers [N]; or float32 [N, L] of zeros and ones, then each label is learnt on its own
-            (sigmoid).
+            (sigmoid); -1 is unknown and teaches nothing.
         num_labels: L.
         steps: of 128 rows each.
         seed: of initial weights, dropout and the order of rows.
@@ -71,12 +71,12 @@ def _balanced_loss(targets: np.ndarray, balance: str) -> keras.losses.Loss:
     if balance not in BALANCES:
         raise ValueError(f"balance must be one of {', '.join(BALANCES)}, got {balance!r}: choose one.")
     if balance == "positive_weight":
-        positives = targets.sum(axis=0)
-        weights = (len(targets) - positives) / np.maximum(positives, 1)
+        positives, negatives = (targets == 1).sum(axis=0), (targets == 0).sum(axis=0)
+        weights = negatives / np.maximum(positives, 1)
         return WeightedCrossEntropy(weights.clip(1.0, LARGEST_POSITIVE_WEIGHT).tolist())
-    if balance == "focal":
-        return keras.losses.BinaryFocalCrossentropy(gamma=2.0)
-    return keras.losses.BinaryCrossentropy()
+    focal = balance == "focal"
+    loss = keras.losses.BinaryFocalCrossentropy(gamma=2.0) if focal else keras.losses.BinaryCrossentropy()
+    return KnownLabels(loss) if (targets < 0).any() else loss
 
 
 def probabilities_of(head: keras.Model, features: Sequence[np.ndarray]) -> np.ndarray:

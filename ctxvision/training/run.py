@@ -1,7 +1,6 @@
 """A run on disk, and its parts as Python objects."""
 
 import functools
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from ctxvision._files import atomic_directory, atomic_path, read_json, write_json
+from ctxvision.data.source import Source, is_folder
 from ctxvision.errors import InputError
 from ctxvision.layers import (
     ContextFusion,
@@ -30,6 +30,7 @@ from ctxvision.prototypes import PhraseTable
 from ctxvision.prototypes.generations import read_facts
 from ctxvision.training.concept_store import Concept, ConceptStore, labels_with
 from ctxvision.training.config import Config
+from ctxvision.training.data_facts import data_facts, located
 from ctxvision.training.given_pictures import Images
 from ctxvision.training.run_data import RunData
 from ctxvision.training.versions import installed_versions, source_commit
@@ -58,23 +59,15 @@ class Run:
         self.config = Config.from_dict(stored["settings"])
         self._visual_encoders: dict[float, VisualEncoder] = {}
         self.data_name: str = stored["data"]["name"]
-        self.data_folder = Path(stored["data"]["folder"])
-        if not self.data_folder.is_absolute():
-            self.data_folder = self.directory / self.data_folder
+        self.data_source = located(stored["data"]["folder"], self.directory)
 
     @classmethod
-    def create(cls, directory: str | os.PathLike[str], config: Config, data: str | os.PathLike[str]) -> "Run":
+    def create(cls, directory: str | os.PathLike[str], config: Config, data: Source) -> "Run":
         """Makes the folder, or opens the one that the same settings and data made before."""
         folder = Path(directory)
-        manifest = Path(data) / "images.csv"
-        inside = manifest.resolve().is_relative_to(folder.resolve())
         stored: dict[str, Any] = {
             "settings": config.to_dict(),
-            "data": {
-                "name": Path(data).resolve().name,
-                "folder": os.path.relpath(data, folder) if inside else str(Path(data).resolve()),
-                "sha256": hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else "",
-            },
+            "data": data_facts(data, folder, config.label_column),
             "versions": installed_versions(),
             "commit": source_commit(),
         }
@@ -89,16 +82,25 @@ class Run:
                     f"{', '.join(changed)} differ: choose another folder, or delete this one."
                 )
         else:
-            RunData(Path(data), config)  # refuses bad data before anything is written
+            RunData(data, config)  # refuses bad data before anything is written
             write_json(folder / "config.json", stored)
         return cls(folder)
 
     # === Data and features ===
 
+    @property
+    def data_folder(self) -> Path:
+        """The folder of a run whose data has an `images.csv`."""
+        if not isinstance(self.data_source, str) or not is_folder([self.data_source]):
+            raise InputError(
+                f"this needs a run trained on a folder with an images.csv, got {self.data_source!r}: train another run."
+            )
+        return Path(self.data_source)
+
     @functools.cached_property
     def data(self) -> RunData:
         """The run's pictures, labels and queries."""
-        return RunData(self.data_folder, self.config)
+        return RunData(self.data_source, self.config, self.directory / "pictures")
 
     def query_embeddings(self, split: str) -> np.ndarray:
         """float32 [N, 64] of a split, each row L2-normalised; computed once."""

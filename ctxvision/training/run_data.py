@@ -3,16 +3,22 @@
 import dataclasses
 import functools
 import math
+from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ctxvision.data import Manifest, Split, check_pictures, load_pictures
+from ctxvision._files import atomic_path, read_json, write_json
+from ctxvision.data import Split, check_pictures, load_data, load_encoded, load_pictures
+from ctxvision.data.source import Source
 from ctxvision.errors import InputError
 from ctxvision.training.config import Config
+
+MOST_IN_MEMORY = 2 << 30
+UNKNOWN = -1.0
 
 
 class QueryLog(NamedTuple):
@@ -32,19 +38,25 @@ class QueryLog(NamedTuple):
 class RunData:
     """The splits that a run learns from, decoded once.
 
+    Decoded pictures are held in memory. Those of a split of more than `MOST_IN_MEMORY` bytes are kept in a file instead,
+    and mapped: they take that much disk, are decoded once, and of memory what the machine has to spare.
+
     Args:
-        folder: of the manifest.
+        source: of the data, see `load_data`.
         config: names the label column, the picture size and the seed of the held-out part.
+        folder: for the files of large splits; None keeps all in memory.
 
     Raises:
-        InputError: the manifest cannot be trained on; see `Manifest`.
+        InputError: the data cannot be trained on; see `Manifest`.
     """
 
-    def __init__(self, folder: str | Path, config: Config):
+    def __init__(self, source: Source, config: Config, folder: Path | None = None):
         self.config = config
-        self.manifest = Manifest.load(folder, label_column=config.label_column)
+        self.folder = folder
+        self.manifest = load_data(source, config.label_column)
         self.manifest.check_for_training(config.multi_label)
         self._loaded: dict[str, tuple[Split, np.ndarray]] = {}
+        self._decoded_splits: list[tuple[list[str], tuple[np.ndarray, list[int]]]] = []
 
     @property
     def test_splits(self) -> list[str]:
@@ -75,13 +87,19 @@ class RunData:
         return np.array([self._number[row[0]] for row in self.split(name).labels], np.int32)
 
     def label_targets(self, name: str) -> np.ndarray:
-        """What a head learns of a split: `label_ids`, or under `multi_label` float32 [N, L] of zeros and ones."""
+        """What a head learns of a split: `label_ids`, or under `multi_label` float32 [N, L] of zeros and ones.
+
+        Where the data says what is absent (`Split.absent`), a label that nobody looked for is -1: neither.
+        """
         if not self.config.multi_label:
             return self.label_ids(name)
-        rows = self.split(name).labels
-        targets = np.zeros((len(rows), len(self.labels)), np.float32)
-        for target, row in zip(targets, rows):
-            target[[self._number[label] for label in row]] = 1.0
+        split = self.split(name)
+        targets = np.full(
+            (len(split), len(self.labels)), 0.0 if split.absent is None else UNKNOWN, np.float32
+        )
+        for rows, value in ((split.absent or [], 0.0), (split.labels, 1.0)):
+            for target, row in zip(targets, rows):
+                target[[self._number[label] for label in row]] = value
         return targets
 
     @functools.cached_property
@@ -92,22 +110,26 @@ class RunData:
     def query_log(self) -> QueryLog:
         """The queries of the `web` split."""
         rows = self.split("web").queries
-        languages: dict[str, str] = {}
-        counts: Counter[str] = Counter()
+        number: dict[str, int] = {}
+        languages: list[str] = []
+        queries = array("i")
         for row in rows:
             for query in row:
-                counts[query.text] += 1
-                languages.setdefault(query.text, query.language)
-        phrases = sorted(counts, key=lambda phrase: (-counts[phrase], phrase))
-        number = {phrase: i for i, phrase in enumerate(phrases)}
-        pairs = [(i, number[query.text]) for i, row in enumerate(rows) for query in row]
-        pair_picture, pair_query = np.array(pairs, np.int32).reshape(-1, 2).T
+                if query.text not in number:
+                    number[query.text] = len(number)
+                    languages.append(query.language)
+                queries.append(number[query.text])
+        texts, pair_query = list(number), np.array(queries, np.int32)
+        counts = np.bincount(pair_query, minlength=len(texts))
+        order = sorted(range(len(texts)), key=lambda i: (-counts[i], texts[i]))
+        rank = np.empty(len(texts), np.int32)
+        rank[order] = np.arange(len(texts))
         return QueryLog(
-            phrases,
-            [languages[phrase] for phrase in phrases],
-            np.array([counts[phrase] for phrase in phrases], np.int64),
-            pair_picture,
-            pair_query,
+            [texts[i] for i in order],
+            [languages[i] for i in order],
+            counts[order].astype(np.int64),
+            np.repeat(np.arange(len(rows), dtype=np.int32), [len(row) for row in rows]),
+            rank[pair_query],
         )
 
     def fraction_of(self, name: str, fraction: float) -> np.ndarray:
@@ -136,9 +158,57 @@ class RunData:
 
     def _read(self, name: str) -> tuple[Split, np.ndarray]:
         split = self.manifest.require_split(name)
-        pictures, undecodable = load_pictures(split.paths, self.config.image_size)
+        pictures, undecodable = self._decoded(split)
         kept = check_pictures(split, undecodable)
-        return kept, np.delete(pictures, undecodable, axis=0) if undecodable else pictures
+        if not undecodable:
+            return split, pictures
+        return kept, self._rows(f"{name}-decodable", pictures, np.delete(np.arange(len(split)), undecodable))
+
+    def _decoded(self, split: Split) -> tuple[np.ndarray, list[int]]:
+        """The pictures of a split, and the rows of those that cannot be decoded."""
+        # `web` and `train` may be the same pictures.
+        for paths, found in self._decoded_splits:
+            if paths is split.paths:
+                return found
+        size = self.config.image_size
+        shape = (len(split), size, size, 3)
+
+        def decode(out: np.ndarray) -> list[int]:
+            if split.stored is None:
+                return load_pictures(split.paths, size, out)[1]
+            return load_encoded(split.encoded(), len(split), size, out)[1]
+
+        found = self._kept(split.name, shape, decode)
+        self._decoded_splits.append((split.paths, found))
+        return found
+
+    def _rows(self, name: str, pictures: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """These rows of the pictures, as an array of their own."""
+
+        def copy(out: np.ndarray) -> list[int]:
+            for start in range(0, len(rows), 1024):
+                out[start : start + 1024] = pictures[rows[start : start + 1024]]
+            return []
+
+        return self._kept(name, (len(rows), *pictures.shape[1:]), copy)[0]
+
+    def _kept(
+        self, name: str, shape: tuple[int, ...], fill: Callable[[np.ndarray], list[int]]
+    ) -> tuple[np.ndarray, list[int]]:
+        """A filled array uint8, in memory or in a file that an earlier call filled, and what `fill` returned."""
+        if self.folder is None or math.prod(shape) <= MOST_IN_MEMORY:
+            pictures = np.zeros(shape, np.uint8)
+            return pictures, fill(pictures)
+        path = self.folder / f"{name.replace(':', '-')}.npy"
+        told = path.with_suffix(".json")
+        if not told.is_file():
+            with atomic_path(path) as temporary:
+                mapped = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+                failed = fill(mapped)
+                mapped.flush()
+                del mapped
+            write_json(told, {"undecodable": failed})
+        return np.load(path, mmap_mode="r", allow_pickle=False), read_json(told)["undecodable"]
 
     def _hold_out_val(self) -> None:
         split, pictures = self._read("train")
@@ -147,9 +217,9 @@ class RunData:
         for rows in _strata(split.labels, order):
             val[rows[: math.ceil(len(rows) / 10) if len(rows) > 1 else 0]] = True
         val[_first_of_each_label(split.labels, order[::-1])] = False  # `train` keeps every label
-        for name, mask in (("train", ~val), ("val", val)):
-            part = dataclasses.replace(split.take(np.flatnonzero(mask)), name=name)
-            self._loaded[name] = part, pictures[mask]
+        for name, chosen in (("train", np.flatnonzero(~val)), ("val", np.flatnonzero(val))):
+            part = dataclasses.replace(split.take(chosen), name=name)
+            self._loaded[name] = part, self._rows(f"{name}-held-out", pictures, chosen)
 
 
 def _strata(labels: Sequence[tuple[str, ...]], order: Sequence[int]) -> list[list[int]]:

@@ -25,7 +25,7 @@ def fit_thresholds(
 
     Args:
         probabilities: float [N, L] of pictures that the head was not trained on.
-        targets: [N, L] of zeros and ones.
+        targets: [N, L] of zeros and ones, and -1 for what is unknown, which does not count.
         precision: wanted, in 0..1.
 
     Returns:
@@ -50,25 +50,26 @@ def _reaches(probabilities: np.ndarray, targets: np.ndarray, precision: float, s
         for fold in range(_FOLDS):
             fitted, left_out = folds != fold, folds == fold
             thresholds = _fit(probabilities[fitted], targets[fitted], precision, shrinkage)
-            passed = probabilities[left_out] >= thresholds
+            passed = (probabilities[left_out] >= thresholds) & (targets[left_out] >= 0)
             accepted += passed.sum()
             right += targets[left_out][passed].sum()
     return right >= precision * accepted
 
 
 def _fit(probabilities: np.ndarray, targets: np.ndarray, precision: float, shrinkage: int) -> np.ndarray:
-    if not targets.any():
+    if not (targets > 0).any():
         return np.ones(targets.shape[1])
     together, _, levels = precision_recall_curve(probabilities, targets)
     served = levels[together >= precision].min(initial=1.0)
     thresholds = []
     for scores, target in zip(probabilities.T, targets.T):
+        above_all = np.nextafter(scores.max(), np.float32(2))
+        scores, target = scores[target >= 0], target[target >= 0]
         own, counts = np.unique(-scores, return_counts=True)  # equal scores are accepted together
         accepted = counts.cumsum()
         right = np.bincount(np.searchsorted(own, -scores), target).cumsum()
         believed = together[np.searchsorted(-levels, own)]
         estimate = (right + shrinkage * believed) / (accepted + shrinkage)
         reached = np.flatnonzero(estimate >= precision)
-        above_all = np.nextafter(scores.max(), np.float32(2))
         thresholds.append(-own[reached[-1]] if len(reached) else min(1.0, max(served, above_all)))
     return np.array(thresholds, float)

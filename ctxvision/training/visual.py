@@ -4,6 +4,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from ctxvision.layers import VisualEncoder
+from ctxvision.losses import KnownLabels
 from ctxvision.training.batches import epochs_of, tiled_batches
 from ctxvision.training.fit import cosine_adamw, fit_resumably
 from ctxvision.training.progress import Progress
@@ -29,7 +30,7 @@ def train_visual(run: Run, fraction: float, progress: Progress) -> None:
     epochs, steps_per_epoch = epochs_of(len(pictures), config.batch_size, steps)
     model.compile(
         cosine_adamw(config.learning_rate, epochs * steps_per_epoch, weight_decay=0.05),
-        keras.losses.BinaryCrossentropy(from_logits=True)
+        KnownLabels(keras.losses.BinaryCrossentropy(from_logits=True))
         if config.multi_label
         else keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1),
     )

@@ -1,0 +1,75 @@
+"""Captions to phrases that people might search for: n-grams that several captions share."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from ctxvision.data.images_csv import clean
+
+MAX_WORDS = 3
+# Words that no phrase begins or ends with: they carry none of its meaning.
+_STOPS = (
+    "a about above after all am an and are as at be been before behind being below beside between both but by can could "
+    "did do does doing down each for from had has have he her here hers him his how i if in into is it its just me more "
+    "most my near next no nor not of off on onto or other our out over own s same she so some such t than that the "
+    "their them then there these they this those through to too under until up upon us very was we were what when where "
+    "which while who whom why will with would you your"
+)
+STOP_WORDS = frozenset(_STOPS.split())
+_PLACEHOLDER = re.compile(r"<[a-z]+>")  # of names that were taken out: <PERSON>
+_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_BREAK = re.compile(r"[.,;:!?()\[\]{}\"“”|/\\\n]+")
+
+
+def caption_phrases(
+    captions: Callable[[], Iterable[tuple[str, str]]], min_count: int, deny: Sequence[str] = ()
+) -> tuple[Iterator[tuple[str, ...]], Counter[tuple[str, str]]]:
+    """The phrases of each caption, longest first, and how many captions have each.
+
+    Phrases are 1 to 3 words, lower-cased, that do not cross punctuation and neither begin nor end with a stop word
+    of English. One is kept where at least `min_count` captions of its language have it, unless it holds, as whole words,
+    one that is denied.
+
+    Args:
+        captions: called twice: each caption and its language.
+        min_count: captions that a phrase needs.
+        deny: words and phrases not to be seen.
+
+    Returns:
+        The phrases of each caption, and (phrase, language) to its count, kept ones alone.
+
+    Example:
+        >>> rows = [("a red car on the beach", "en"), ("the red car", "en")]
+        >>> list(caption_phrases(lambda: rows, 2)[0])
+        [('red car', 'red', 'car'), ('red car', 'red', 'car')]
+    """
+    denied = _denied(deny)
+    counts: Counter[tuple[str, str]] = Counter()
+    for caption, language in captions():
+        counts.update((phrase, language) for phrase in _ngrams(caption))
+    kept = Counter({key: n for key, n in counts.items() if n >= min_count and not denied(key[0])})
+    found = (
+        tuple(phrase for phrase in _ngrams(caption) if (phrase, language) in kept)
+        for caption, language in captions()
+    )
+    return found, kept
+
+
+def _ngrams(caption: str) -> dict[str, None]:
+    """Distinct phrases, longest first, then in the order of the caption."""
+    parts = _BREAK.split(_PLACEHOLDER.sub(".", clean(caption.lower())))
+    words = [_WORD.findall(part) for part in parts]
+    found: dict[str, None] = {}
+    for size in range(MAX_WORDS, 0, -1):
+        for part in words:
+            for start in range(len(part) - size + 1):
+                gram = part[start : start + size]
+                if gram[0] not in STOP_WORDS and gram[-1] not in STOP_WORDS and not gram[0].isdecimal():
+                    found[" ".join(gram)] = None
+    return found
+
+
+def _denied(deny: Sequence[str]) -> Callable[[str], bool]:
+    phrases = [" ".join(_WORD.findall(clean(phrase.lower()))) for phrase in deny]
+    held = {f" {phrase} " for phrase in phrases if phrase}
+    return lambda phrase: any(one in f" {phrase} " for one in held)

@@ -1,0 +1,251 @@
+"""What a data set holds and what is wrong with it, before anybody trains on it for an hour."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import tensorflow as tf
+
+from ctxvision.data.manifest import Manifest
+from ctxvision.data.picture_header import picture_kind
+from ctxvision.data.pictures import decode_picture
+from ctxvision.data.split import Split, few, too_many
+from ctxvision.errors import InputError
+
+SHEET_SIDE = 96
+SHEET_PICTURES = 24  # of each split
+_LEARNT_FROM = ("web", "pretrain", "train")
+
+
+@dataclass
+class Shown:
+    """A picture of the sheet: uint8 [S, S, 3], and what the data says of it."""
+
+    split: str
+    pixels: np.ndarray
+    labels: Sequence[str]
+    queries: Sequence[str]
+
+
+@dataclass
+class DataCheck:
+    """What `check_data` found.
+
+    Attributes:
+        facts: lines to print, a name and what there is of it.
+        problems: sentences; training goes on in spite of them.
+        refused: sentences of what training refuses; empty where it would begin.
+        sheet: pictures to show, see `write_sheet`.
+    """
+
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    sheet: list[Shown] = field(default_factory=list)
+
+
+def check_data(
+    manifest: Manifest,
+    multi_label: bool = False,
+    languages: Sequence[str] = ("en",),
+    min_class_count: int = 5,
+    pictures: int = 2000,
+    seed: int = 0,
+) -> DataCheck:
+    """Looks through all rows, and into a sample of the pictures.
+
+    Args:
+        manifest: the data.
+        multi_label, languages, min_class_count: as in the `Config` that training will use.
+        pictures: how many are opened, of each split an equal share at random; 0 opens none.
+        seed: of the sample.
+
+    Returns:
+        See `DataCheck`. Files that are missing are found for all rows on a local disk; pictures that do not decode
+        and copies under other names in the sample alone.
+    """
+    check = DataCheck()
+    try:
+        manifest.check_for_training(multi_label)
+    except InputError as error:
+        check.refused.append(str(error))
+    for split in manifest.by_split.values():
+        _tell_split(check, split)
+        _missing_files(check, split)
+    _tell_labels(check, manifest, multi_label)
+    _tell_queries(check, manifest.split("web"), languages, min_class_count)
+    _named_twice(check, manifest)
+    if pictures:
+        _open_pictures(check, manifest, pictures, seed)
+    return check
+
+
+def _tell_split(check: DataCheck, split: Split) -> None:
+    labelled = sum(map(bool, split.labels))
+    queried = sum(map(bool, split.queries))
+    verified = "" if split.absent is None else f", {sum(map(bool, split.absent)):,} with verified absences"
+    told = f"{_count(len(split), 'picture')}, {labelled:,} with labels, {queried:,} with queries{verified}"
+    check.facts.append((f"split {split.name}", told))
+
+
+def _missing_files(check: DataCheck, split: Split) -> None:
+    """A listing of each folder, not a look at each file: a million of these take minutes."""
+    if split.stored is not None or (split.paths and "://" in split.paths[0]):
+        return
+    listed: dict[str, set[str]] = {}
+    missing = []
+    for path in split.paths:
+        folder, _, name = path.rpartition("/")
+        if folder not in listed:
+            listed[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+        if name not in listed[folder]:
+            missing.append(path)
+    if missing:
+        found = (
+            f"{_count(len(missing), 'file')} of split {split.name!r} {_is(missing)} missing: {few(missing)}"
+        )
+        (check.refused if too_many(len(missing), len(split)) else check.problems).append(found)
+
+
+def _tell_labels(check: DataCheck, manifest: Manifest, multi_label: bool) -> None:
+    counts = Counter(label for row in manifest.split("train").labels for label in row)
+    if not counts:
+        return
+    ranked = counts.most_common()
+    (most, many), (least, fewest) = ranked[0], ranked[-1]
+    told = f"{len(counts):,} in train, {most!r} {many:,} times to {least!r} {fewest:,} times"
+    check.facts.append(("labels", told))
+    if many >= 10 * fewest:
+        check.problems.append(
+            f"labels are unbalanced: {most!r} has {many:,} pictures in train, {least!r} {fewest:,}"
+        )
+    single = [label for label, number in ranked if number == 1]
+    if single:
+        check.problems.append(f"{_count(len(single), 'label')} with one picture in train: {few(single)}")
+    for name, split in manifest.by_split.items():
+        if name in ("web", "train"):
+            continue
+        here = {label for row in split.labels for label in row}
+        unknown = sorted(here - counts.keys())
+        if unknown:  # training refuses these; here they are all told
+            check.problems.append(f"labels of split {name!r} that train does not have: {few(unknown)}")
+        absent = sorted(counts.keys() - here)
+        if here and absent:
+            check.problems.append(
+                f"split {name!r} has no picture of {_count(len(absent), 'label')}: {few(absent)}"
+            )
+
+
+def _tell_queries(check: DataCheck, web: Split, languages: Sequence[str], least: int) -> None:
+    counts: Counter[tuple[str, str]] = Counter()
+    for row in web.queries:
+        counts.update(row)
+    if not counts:
+        return
+    spoken: Counter[str] = Counter()
+    for (_, language), number in counts.items():
+        spoken[language] += number
+    told = ", ".join(f"{language} {number:,}" for language, number in spoken.most_common(8))
+    check.facts.append(("queries", f"{sum(counts.values()):,} of {len(counts):,} different ones"))
+    check.facts.append(("languages", told))
+    heard = {query: number for query, number in counts.items() if query[1] in languages}
+    classes = sum(number >= least for number in heard.values())
+    rare = len(heard) - classes
+    spoken_of = ", ".join(languages)
+    check.facts.append(("query classes", f"{classes:,} queries in {spoken_of} with {least} pictures or more"))
+    if rare:
+        check.problems.append(
+            f"{rare:,} of {len(heard):,} queries in {spoken_of} have fewer than {least} pictures and get no class"
+        )
+    if classes < 2:
+        check.refused.append(
+            f"queries must leave 2 with {least} pictures or more in {spoken_of}, got {classes}: give more, or lower "
+            "min_class_count."
+        )
+    if not any(sum(query.language in languages for query in row) > 1 for row in web.queries):
+        check.refused.append(
+            f"queries must give at least one picture two different ones in {spoken_of}, got none: text is learnt from "
+            "queries that share a picture, so give pictures more queries."
+        )
+
+
+def _named_twice(check: DataCheck, manifest: Manifest) -> None:
+    learnt = {path for name in _LEARNT_FROM for path in manifest.split(name).paths}
+    for name, split in manifest.by_split.items():
+        both = [path for path in split.paths if path in learnt] if name not in _LEARNT_FROM else []
+        if both:
+            check.problems.append(
+                f"{_count(len(both), 'picture')} of split {name!r} {_is(both)} also learnt from: {few(both)}"
+            )
+
+
+def _open_pictures(check: DataCheck, manifest: Manifest, most: int, seed: int) -> None:
+    """Decodes a sample: sizes and kinds, what is damaged, and copies between what is learnt and what is tested."""
+    sizes: list[tuple[int, int]] = []
+    kinds: Counter[str] = Counter()
+    learnt: dict[bytes, str] = {}
+    tested: dict[str, list[tuple[bytes, str]]] = {}
+    decode = tf.function(decode_picture, input_signature=[tf.TensorSpec([], tf.string)])
+    opened = 0
+    for name, split in manifest.by_split.items():
+        share = max(1, most // len(manifest.by_split))
+        rows = np.arange(len(split))
+        if len(split) > share:
+            rows = np.sort(np.random.default_rng(seed).choice(len(split), share, replace=False))
+        shown = set(rows[np.linspace(0, len(rows) - 1, min(SHEET_PICTURES, len(rows))).astype(int)].tolist())
+        damaged = []
+        for row, encoded in split.take(rows).encoded():
+            row, path = int(rows[row]), split.paths[int(rows[row])]
+            opened += 1
+            if encoded is None:
+                continue
+            try:
+                pixels = decode(tf.constant(encoded))
+            except tf.errors.OpError:
+                damaged.append(path)
+                continue
+            sizes.append((pixels.shape[1], pixels.shape[0]))
+            kinds[picture_kind(encoded)] += 1
+            digest = hashlib.sha256(encoded).digest()
+            if name in _LEARNT_FROM:
+                learnt.setdefault(digest, path)
+            else:
+                tested.setdefault(name, []).append((digest, path))
+            if row in shown:
+                small = tf.image.resize(pixels, [SHEET_SIDE, SHEET_SIDE], antialias=True)
+                queries = [query.text for query in split.queries[row]]
+                check.sheet.append(Shown(name, tf.cast(small, tf.uint8).numpy(), split.labels[row], queries))
+        if damaged:
+            found = f"{len(damaged)} of {_count(len(rows), 'picture')} opened in split {name!r} cannot be decoded: {few(damaged)}"
+            (check.refused if too_many(len(damaged), len(split)) else check.problems).append(found)
+    for name, pictures in tested.items():
+        copies = [f"{path} = {learnt[digest]}" for digest, path in pictures if digest in learnt]
+        if copies:
+            check.problems.append(
+                f"{_count(len(copies), 'picture')} of split {name!r} {_is(copies)} learnt from under another name or "
+                f"split: {few(copies)}"
+            )
+    total = sum(map(len, manifest.by_split.values()))
+    check.facts.append(("opened", f"{opened:,} of {_count(total, 'picture')}"))
+    if sizes:
+        wide, high = np.array(sizes).T
+        check.facts.append(
+            ("sizes", f"{_range(wide)} x {_range(high)} pixels, {len(set(sizes)):,} different")
+        )
+        check.facts.append(("kinds", ", ".join(f"{kind} {number:,}" for kind, number in kinds.most_common())))
+
+
+def _range(values: np.ndarray) -> str:
+    low, high = values.min(), values.max()
+    return str(low) if low == high else f"{low}..{high}"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def _is(things: Iterable[object]) -> str:
+    return "is" if len(list(things)) == 1 else "are"

@@ -1,0 +1,110 @@
+"""ImageNet as it is released: a folder of pictures for each synset."""
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from ctxvision.data.image_folder import picture_files, require_folder, require_label_column
+from ctxvision.data.manifest import Manifest
+from ctxvision.data.split import Split
+from ctxvision.errors import InputError
+
+_PICTURES = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", ".")
+_MAPPING, _SOLUTION = "LOC_synset_mapping.txt", "LOC_val_solution.csv"
+
+
+def read_imagenet(folder: str, label_column: str = "label") -> Manifest:
+    """Reads ILSVRC's classification data.
+
+    `train/SYNSET/*.JPEG` and `val`, in the folder or below its `ILSVRC/Data/CLS-LOC`; `val` is flat with the labels in
+    `LOC_val_solution.csv`, or has synset folders as well. `LOC_synset_mapping.txt` has a line for each synset, its
+    number and terms: "n01443537 goldfish, Carassius auratus". The first term is the label, two of one name get the
+    synset's number behind it; all terms are `label_terms`.
+
+    The official `val` becomes split `test`, which the released test set has no labels for; training holds out a part
+    of `train` for choices.
+
+    Args:
+        folder: the data set's.
+        label_column: "label".
+
+    Raises:
+        InputError: a file that must be there is not, or a synset without a line in the mapping; it is named.
+    """
+    require_label_column("imagenet:", label_column)
+    root = require_folder("imagenet:", folder)
+    pictures = next(
+        (path for path in (Path(root, name) for name in _PICTURES) if (path / "train").is_dir()), None
+    )
+    if pictures is None:
+        raise InputError(
+            f"imagenet: must name a folder with train/SYNSET/*.JPEG or ILSVRC/Data/CLS-LOC/train, got {root!r} without: "
+            "unpack the archive there."
+        )
+    terms = read_synsets(_needed(root, _MAPPING))
+    labels = synset_labels(terms)
+    train = Split("train", [], [], [])
+    _add_folders(train, pictures / "train", labels)
+    splits = {"train": train}
+    if (pictures / "val").is_dir():
+        test = splits["test"] = Split("test", [], [], [])
+        if any(entry.is_dir() for entry in os.scandir(pictures / "val")):
+            _add_folders(test, pictures / "val", labels)
+        else:
+            _add_solution(test, pictures / "val", _needed(root, _SOLUTION), labels)
+    words = {labels[synset]: all_terms for synset, all_terms in terms.items()}
+    return Manifest(root, label_column, splits, words, f"imagenet:{root}")
+
+
+def read_synsets(path: Path) -> dict[str, list[str]]:
+    """Synset to its terms, in the order of a file with lines such as "n01443537 goldfish, Carassius auratus"."""
+    terms = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        synset, _, names = line.strip().partition(" ")
+        if synset:
+            terms[synset] = [name for name in map(str.strip, names.split(",")) if name] or [synset]
+    return terms
+
+
+def synset_labels(terms: Mapping[str, list[str]]) -> dict[str, str]:
+    """Synset to its label: its first term, with its number behind where several synsets have that term first."""
+    times = Counter(names[0] for names in terms.values())
+    return {s: names[0] if times[names[0]] == 1 else f"{names[0]} ({s})" for s, names in terms.items()}
+
+
+def _add_folders(split: Split, folder: Path, labels: Mapping[str, str]) -> None:
+    for synset in sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()):
+        label = _label(labels, synset, folder / synset)
+        for path in picture_files(str(folder / synset)):
+            _add(split, path, label)
+
+
+def _add_solution(split: Split, folder: Path, solution: Path, labels: Mapping[str, str]) -> None:
+    """Lines "ImageId,PredictionString"; the second holds synset and box of each object, all of one synset."""
+    with open(solution, encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            path = folder / f"{row['ImageId']}.JPEG"
+            _add(split, str(path), _label(labels, row["PredictionString"].split()[0], solution))
+
+
+def _add(split: Split, path: str, label: str) -> None:
+    split.paths.append(path)
+    split.labels.append((label,))
+    split.queries.append(())
+
+
+def _label(labels: Mapping[str, str], synset: str, place: Path) -> str:
+    if synset not in labels:
+        raise InputError(
+            f"{_MAPPING} must have a line for every synset, got none for {synset!r} of {str(place)!r}: add it."
+        )
+    return labels[synset]
+
+
+def _needed(root: str, name: str) -> Path:
+    path = Path(root, name)
+    if not path.is_file():
+        raise InputError(f"imagenet: needs {name} in {root!r}, it is not there: put it beside the pictures.")
+    return path

@@ -1,0 +1,188 @@
+"""The rows of an `images.csv`, read one after another so that millions fit."""
+
+import csv
+import functools
+import operator
+import os
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from ctxvision.data.split import Query, Split
+from ctxvision.errors import InputError
+
+SPLITS = ("web", "pretrain", "train", "val", "test")
+_NEEDED_COLUMNS = ("image", "split", "queries")
+_LARGEST_FIELD = 1 << 24  # characters: a picture of a long log has more than csv's own limit
+
+
+def read_images_csv(root: str, label_column: str) -> dict[str, Split]:
+    """The splits of the `images.csv` in a folder, see `Manifest`.
+
+    Equal labels, queries and lists of them are one object each, so that a row costs little more than its path.
+    """
+    path = Path(root, "images.csv")
+    columns = label_column.split("|")
+    by_split: dict[str, Split] = {}
+    labels_of = functools.cache(
+        lambda fields: tuple(dict.fromkeys(parts(fields if isinstance(fields, str) else "|".join(fields))))
+    )
+    queries_of = query_reader()
+    rows = _read_rows(path, columns)
+    header = next(rows)[1]
+    image, kind, queries = (header.index(name) for name in _NEEDED_COLUMNS)
+    languages = header.index("languages") if "languages" in header else None
+    labels = operator.itemgetter(*(header.index(column) for column in columns))
+    for line, row in rows:
+        name = row[kind]
+        split = by_split.get(name)
+        if split is None:
+            name = split_name(name.strip(), line)
+            split = by_split[row[kind]] = by_split.setdefault(name, Split(name, [], [], []))
+        split.paths.append(_picture_path(root, row[image].strip(), line))
+        split.labels.append(labels_of(labels(row)))
+        try:
+            split.queries.append(
+                queries_of(row[queries], "" if languages is None else row[languages]) if row[queries] else ()
+            )
+        except ValueError as error:
+            raise InputError(
+                f"images.csv line {line} must name a language per query or none, got {error}: align the columns "
+                "queries and languages."
+            ) from None
+    return {split.name: split for split in by_split.values()}
+
+
+def query_reader() -> Callable[[str, str], tuple[Query, ...]]:
+    """Reads |-separated queries and languages into distinct, clean queries; equal ones are one object.
+
+    It raises a ValueError that says how many there are of each where they are not aligned.
+    """
+    known: dict[tuple[str, str], Query | None] = {}
+
+    def query(text: str, language: str) -> Query | None:
+        cleaned = clean(text.lower())
+        return Query(cleaned, language.strip() or "en") if cleaned else None
+
+    def read(texts: str, languages: str = "") -> tuple[Query, ...]:
+        raw = texts.split("|")
+        spoken = languages.split("|") if languages.strip() else ["en"] * len(raw)
+        if len(spoken) != len(raw):
+            raise ValueError(f"{len(spoken)} languages for {len(raw)} queries")
+        found: dict[str, Query] = {}
+        for key in zip(raw, spoken):
+            if key not in known:
+                known[key] = query(*key)
+            one = known[key]
+            if one is not None:
+                found.setdefault(one.text, one)
+        return tuple(found.values())
+
+    return read
+
+
+def parts(field: str) -> list[str]:
+    """The values of a |-separated field, NFC-normalised, whitespace collapsed, empty ones left out."""
+    return [part for part in (clean(part) for part in field.split("|")) if part]
+
+
+def clean(text: str) -> str:
+    """NFC-normalised, whitespace collapsed."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def split_name(name: str, line: int) -> str:
+    """The name, where it is one of a split; `line` of images.csv is named where not."""
+    if not name:
+        raise InputError(
+            f"images.csv line {line} must name a split, column 'split' is empty: "
+            f"write one of {', '.join(SPLITS)}."
+        )
+    if not is_split(name):
+        raise InputError(
+            f"the split in images.csv line {line} must be one of {', '.join(SPLITS)} or test:NAME, "
+            f"got {name!r}: rename it."
+        )
+    return name
+
+
+def is_split(name: str) -> bool:
+    """Whether this is the name of a split."""
+    return name in SPLITS or (name.startswith("test:") and name != "test:")
+
+
+def _read_rows(path: Path, label_columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yields (line, fields): of the header, once its columns are known to be there, then of each row."""
+    if not path.is_file():
+        raise InputError(f"data must be a folder with an images.csv, {path} is not there.")
+    csv.field_size_limit(_LARGEST_FIELD)
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        line = header = 0
+        try:
+            columns = next(reader, [])
+            _check_columns(path, columns, label_columns)
+            header = line = reader.line_num
+            yield line, columns
+            for fields in reader:
+                if not fields:
+                    continue
+                line = reader.line_num
+                if len(fields) > len(columns):
+                    raise InputError(
+                        f"{path} line {line} must have {len(columns)} fields, it has more: "
+                        "put fields that hold a comma in double quotes."
+                    )
+                if len(fields) < len(columns):
+                    fields += [""] * (len(columns) - len(fields))
+                yield line, fields
+        except UnicodeDecodeError:
+            raise _not_utf8(path) from None
+        except csv.Error as error:
+            # A quote that is never closed swallows the rest of the file: name the line it begins in.
+            raise InputError(
+                f"{path} must be a csv file, line {line + 1} is not ({error}): mend it."
+            ) from error
+    if line == header:
+        raise InputError(f"{path} must have a row per picture, it has none below the header.")
+
+
+def _not_utf8(path: Path) -> InputError:
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                return InputError(
+                    f"{path} must be UTF-8, byte 0x{line[error.start]:02x} in line {number} is not: "
+                    "save it as UTF-8."
+                )
+    return InputError(f"{path} must be UTF-8, it is not: save it as UTF-8.")
+
+
+def _check_columns(path: Path, columns: list[str], label_columns: Sequence[str]) -> None:
+    there = ", ".join(columns) or "none"
+    for column in _NEEDED_COLUMNS:
+        if column not in columns:
+            raise InputError(f"{path} needs a column {column!r}, it has {there}: add or rename one.")
+    for column in label_columns:
+        if column not in columns:
+            others = [c for c in columns if c not in (*_NEEDED_COLUMNS, "languages")]
+            raise InputError(
+                f"the label column must be one of {', '.join(others) or 'none'} in {path}, got {column!r}: "
+                "name one of these or add that column."
+            )
+
+
+def _picture_path(root: str, image: str, line: int) -> str:
+    if not image:
+        raise InputError(f"images.csv line {line} must name a picture, column 'image' is empty: fill it.")
+    if image[0] not in "./" and "/." not in image and "//" not in image:
+        return f"{root}/{image}"  # the usual case, a million times
+    inside = os.path.normpath(image)
+    if os.path.isabs(inside) or inside.split(os.sep)[0] == os.pardir:
+        raise InputError(
+            f"the image in images.csv line {line} must be a relative path inside the data folder, "
+            f"got {image!r}: move the picture into the folder."
+        )
+    return os.path.join(root, inside)

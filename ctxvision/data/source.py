@@ -1,0 +1,168 @@
+"""Data of any kind, by one name."""
+
+import dataclasses
+import functools
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from ctxvision.data.captions import read_captions
+from ctxvision.data.image_folder import read_image_folder
+from ctxvision.data.imagenet import read_imagenet
+from ctxvision.data.images_csv import clean
+from ctxvision.data.manifest import Manifest
+from ctxvision.data.open_images import read_open_images
+from ctxvision.data.records import read_records
+from ctxvision.data.split import Query, Split
+from ctxvision.data.tfds import read_tfds
+from ctxvision.data.webvision import read_webvision
+from ctxvision.errors import InputError
+
+Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+def load_data(source: Source, label_column: str = "label") -> Manifest:
+    """Reads what a data set says of its pictures, in the layout that it is released in; no picture is decoded yet.
+
+    | source | what |
+    |---|---|
+    | `DIR` | a folder with an `images.csv`, see `Manifest` |
+    | `folder:DIR` | `DIR/split/label/picture`, see `read_image_folder` |
+    | `imagenet:DIR` | ImageNet's synset folders, see `read_imagenet` |
+    | `webvision:DIR` | WebVision 1.0, see `read_webvision` |
+    | `open-images:DIR` | Open Images v4 to v7, see `read_open_images` |
+    | `captions:DIR` | parquet files of captions and pictures, see `read_captions` |
+    | `tfds:NAME` | a data set of TensorFlow Datasets, see `read_tfds` |
+    | `records:GLOB` | TFRecords as `tools/write_tfrecords.py` writes them, local or `gs://`, see `read_records` |
+
+    Several sources are read together, such as captions for the split `web` and labelled pictures for the others.
+    Without a `web` split the phrases are learnt from `train`: from its own queries, or where it has none from its
+    labels' words, which teaches the phrases nothing that the labels do not say; a warning tells.
+
+    Args:
+        source: one of these, or several.
+        label_column: of `images.csv`; of `tfds:` the feature that is the label. Others have but one.
+
+    Raises:
+        InputError: something is missing or wrong; the sentence names it and the remedy.
+    """
+    names = source_names(source)
+    found = [_load(name, label_column) for name in names]
+    manifest = found[0] if len(found) == 1 else _united(names, found)
+    return manifest if is_folder(names) else _with_web(manifest)
+
+
+def source_names(source: Source) -> list[str]:
+    """The sources, one or several, as texts."""
+    several = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    if not several:
+        raise InputError("data must name at least one source, got none: give a folder with an images.csv.")
+    return [os.fspath(one) for one in several]
+
+
+def absolute(source: str) -> str:
+    """The source with its folder, if it has one, as an absolute path."""
+    kind, colon, place = source.partition(":")
+    if not colon or kind not in _LOADERS:
+        return os.path.abspath(source)
+    return source if kind == "tfds" or "://" in place else f"{kind}:{os.path.abspath(place)}"
+
+
+def is_folder(names: list[str]) -> bool:
+    """Whether this is one folder with an `images.csv`."""
+    return len(names) == 1 and names[0].partition(":")[0] not in _LOADERS
+
+
+def _load(source: str, label_column: str) -> Manifest:
+    kind, _, place = source.partition(":")
+    if kind not in _LOADERS:
+        if kind and kind == source.removesuffix(f":{place}") and place and not os.path.isdir(source):
+            raise InputError(
+                f"data must be a folder or start with one of {', '.join(f'{name}:' for name in _LOADERS)}, got "
+                f"{source!r}: check the name."
+            )
+        return Manifest.load(source, label_column)
+    if not place:
+        raise InputError(f"data must name what {kind}: reads, got {source!r}: write it behind the colon.")
+    return _LOADERS[kind](place, label_column)
+
+
+def _united(names: list[str], found: list[Manifest]) -> Manifest:
+    """The rows of all; a label's other words are those of all."""
+    by_split: dict[str, list[Split]] = {}
+    terms: dict[str, list[str]] = {}
+    for manifest in found:
+        for name, split in manifest.by_split.items():
+            by_split.setdefault(name, []).append(split)
+        for label, words in manifest.label_terms.items():
+            terms[label] = list(dict.fromkeys([*terms.get(label, []), *words]))
+    splits = {name: splits[0] if len(splits) == 1 else _joined(splits) for name, splits in by_split.items()}
+    return Manifest(os.sep, found[0].label_column, splits, terms, " + ".join(names))
+
+
+def _joined(splits: list[Split]) -> Split:
+    ends = np.cumsum([len(split) for split in splits])
+
+    def read(rows: np.ndarray) -> Iterator[tuple[int, bytes | None]]:
+        for split, end in zip(splits, ends):
+            start = end - len(split)
+            for row, encoded in split.encoded(rows[(rows >= start) & (rows < end)] - start):
+                yield row + int(start), encoded
+
+    verified = any(split.absent is not None for split in splits)
+    return Split(
+        splits[0].name,
+        [path for split in splits for path in split.paths],
+        [labels for split in splits for labels in split.labels],
+        [queries for split in splits for queries in split.queries],
+        [absent for split in splits for absent in _absent(split)] if verified else None,
+        read if any(split.stored is not None for split in splits) else None,
+    )
+
+
+def _absent(split: Split) -> list[tuple[str, ...]]:
+    """Of a split whose labels are all that its pictures have: the others that it has."""
+    if split.absent is not None:
+        return split.absent
+    known = dict.fromkeys(label for labels in split.labels for label in labels)
+    return [tuple(label for label in known if label not in labels) for labels in split.labels]
+
+
+def _with_web(manifest: Manifest) -> Manifest:
+    """With a split `web` of the pictures of `train`, where the source has none."""
+    if "web" in manifest.by_split or "train" not in manifest.by_split:
+        return manifest
+    train = manifest.split("train")
+    queries = train.queries
+    if not any(queries):
+        warnings.warn(
+            f"{manifest.source} has no queries: phrases are learnt from its labels' words, which say nothing that the "
+            "labels do not; name a second source with queries, such as captions:DIR.",
+            stacklevel=3,
+        )
+        words = functools.cache(lambda label: _words(label, manifest.label_terms.get(label, [])))
+        queries = [
+            tuple(dict.fromkeys(query for label in labels for query in words(label)))
+            for labels in train.labels
+        ]
+    web = dataclasses.replace(train, name="web", queries=queries, absent=None)
+    return dataclasses.replace(manifest, by_split={"web": web, **manifest.by_split})
+
+
+def _words(label: str, terms: Sequence[str]) -> tuple[Query, ...]:
+    """What a label is called, as queries; of one that has a single name, its single words as well."""
+    told = terms if len(terms) > 1 else [label, *terms, *label.split()]
+    return tuple(Query(text, "en") for text in dict.fromkeys(clean(word.lower()) for word in told) if text)
+
+
+_LOADERS: dict[str, Callable[[str, str], Manifest]] = {
+    "folder": read_image_folder,
+    "imagenet": read_imagenet,
+    "webvision": read_webvision,
+    "open-images": read_open_images,
+    "captions": read_captions,
+    "tfds": read_tfds,
+    "records": read_records,
+}

@@ -1,0 +1,166 @@
+"""Whether the input pipeline keeps up with the training step; writes results/input-DATA.json.
+
+    python tools/benchmarks/input.py [DATA] [--steps N] [--image-size S]
+
+Images a second of the phrase generator's training step, on DATA (what `ctxvision train --data` takes; by default the
+demo's pictures), fed in three ways that take turns:
+
+- `cached`: augmented batches kept in memory as tensors, over and over: what the step alone can do.
+- `memory`: decoded pictures in memory, shuffled and augmented by the pipeline that `ctxvision train` uses.
+- `records`: TFRecords of the same pictures, streamed: read, decoded where the crop lies, augmented.
+
+The ratio to `cached` is of means over rounds, with the spread of the rounds beside it.
+"""
+
+import argparse
+import datetime
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+import ctxvision as cv
+from ctxvision._files import write_json
+from ctxvision.data import record_batches, write_demo_data
+from ctxvision.layers import PhraseGenerator
+from ctxvision.models import QueryClassifier
+from ctxvision.pipeline import DEMO
+from ctxvision.training import RunData
+from ctxvision.training.batches import tiled_batches
+from ctxvision.training.fit import cosine_adamw
+from ctxvision.training.phrases import padded_classes
+from ctxvision.training.versions import installed_versions
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from write_tfrecords import write_tfrecords  # noqa: E402
+
+RESULTS = Path(__file__).parent / "results"
+ROUNDS = 5
+CACHED_BATCHES = 16
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data", nargs="?", help="folder or source; by default the demo's pictures")
+    parser.add_argument(
+        "--steps", type=int, default=60, help="of each way in each round (default: %(default)s)"
+    )
+    parser.add_argument("--image-size", type=int, help="by default that of the demo, or of the settings")
+    given = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        settings: dict[str, Any] = {}
+        if given.data is None:
+            given.data, settings = f"{folder}/emoji", DEMO
+            write_demo_data(given.data)
+        settings = settings | ({"image_size": given.image_size} if given.image_size else {})
+        found = measured(given.data, cv.Config.from_dict(settings), given.steps, folder)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    facts = {
+        "date": datetime.date.today().isoformat(),
+        "commit": commit.stdout.strip(),
+        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",
+        "versions": installed_versions(),
+        "data": Path(given.data).name,
+    }
+    write_json(RESULTS / f"input-{Path(given.data).name}.json", {**facts, **found})
+
+
+def measured(source: str, config: cv.Config, steps: int, folder: str) -> dict[str, Any]:
+    """Images a second of each way of feeding the same step."""
+    start = time.monotonic()
+    data = RunData(source, config)
+    pictures = data.pictures("web")
+    decoding = time.monotonic() - start
+    log = data.query_log
+    classes = (log.counts >= config.min_class_count).cumsum() - 1
+    classes[log.counts < config.min_class_count] = -1
+    targets = padded_classes(len(pictures), log.pair_picture, classes[log.pair_query])
+    taught = targets[:, 0] >= 0
+    pictures, targets = pictures[taught], targets[taught]
+    names = [phrase for phrase, number in zip(log.phrases, classes) if number >= 0]
+
+    start = time.monotonic()
+    write_tfrecords([source], f"{folder}/records", shard_megabytes=4.0)
+    writing = time.monotonic() - start
+    batches = tiled_batches(pictures, (targets,), config.batch_size, config.seed)
+    kept = batches(0).take(CACHED_BATCHES).cache()
+    for _ in kept:  # into memory
+        pass
+    streamed = record_batches(
+        f"{folder}/records/web-*", names, config.batch_size, config.image_size, "query", targets.shape[1]
+    )
+    ways = {
+        "cached": kept.repeat(),
+        "memory": tf.data.Dataset.range(10**6).flat_map(lambda _: batches(1)),
+        "records": streamed,
+    }
+    model = step_of(config, len(names))
+    for batches_of in ways.values():
+        model.fit(batches_of.take(5), verbose=0)
+    rates: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(ROUNDS):
+        for way, batches_of in ways.items():
+            rates[way].append(images_a_second(model, batches_of, steps, config.batch_size))
+    rows = [
+        {
+            "way": way,
+            "images_per_second": round(mean(found), 1),
+            "deviation": round(stdev(found), 1),
+            "of_cached": round(mean(found) / mean(rates["cached"]), 3),
+            "of_cached_by_round": [round(a / b, 3) for a, b in zip(found, rates["cached"])],
+        }
+        for way, found in rates.items()
+    ]
+    print(*rows, sep="\n")
+    return {
+        "image_size": config.image_size,
+        "batch_size": config.batch_size,
+        "pictures": len(pictures),
+        "classes": len(names),
+        "decoded_per_second": round(len(taught) / decoding),
+        "seconds_to_write_records": round(writing, 1),
+        "steps": steps,
+        "rounds": ROUNDS,
+        "rows": rows,
+    }
+
+
+def step_of(config: cv.Config, num_classes: int) -> keras.Model:
+    """The phrase generator's training model, compiled."""
+    keras.utils.set_random_seed(config.seed)
+    generator = PhraseGenerator(config.phrase_backbone, config.embedding_dim, config.image_size)
+    sampled = None if num_classes <= config.full_softmax_up_to else 512
+    model = QueryClassifier(generator, num_classes, num_sampled=sampled, seed=config.seed)
+    model.compile(cosine_adamw(config.learning_rate, config.phrase_steps))
+    model(tf.zeros([1, config.image_size, config.image_size, 3]))
+    return model
+
+
+def images_a_second(model: keras.Model, batches: tf.data.Dataset, steps: int, batch_size: int) -> float:
+    """Of `model.fit`, from its third batch on: starting a pipeline is not what is asked."""
+    clock = _Clock()
+    model.fit(batches.take(steps + 2), verbose=0, callbacks=[clock])
+    return (len(clock.ends) - 3) * batch_size / (clock.ends[-1] - clock.ends[2])
+
+
+class _Clock(keras.callbacks.Callback):
+    """When each batch ended; the losses are waited for, as they are in training's progress."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ends: list[float] = []
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.ends.append(time.monotonic())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
