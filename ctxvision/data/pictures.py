@@ -182,12 +182,13 @@ def _decode(
             f"out must be uint8 {list(shape)}, got {out.dtype} {list(out.shape)}: allocate it in that shape."
         )
     decoded = np.zeros(number, bool)
+
+    @tf.autograph.experimental.do_not_convert  # no Python control flow inside: converting it takes seconds
+    def decode(row: tf.Tensor, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return row, decode_picture(content, image_size)
+
     for part in parts:
-        pictures = part.map(
-            lambda row, content: (row, decode_picture(content, image_size)),
-            tf.data.AUTOTUNE,
-            deterministic=True,
-        )
+        pictures = part.map(decode, tf.data.AUTOTUNE, deterministic=True)
         # ignore_errors drops the element that failed: the row travels along to tell which one it was.
         for rows, pixels in pictures.ignore_errors().batch(256).prefetch(2).as_numpy_iterator():
             out[rows] = pixels
@@ -205,6 +206,7 @@ def training_batches(
     epoch: int,
     augment: bool = True,
     flip: bool = True,
+    rows: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """One epoch of shuffled, augmented batches; the same (seed, epoch) gives the same batches always.
 
@@ -215,15 +217,17 @@ def training_batches(
 
     Args:
         pictures: uint8 [N, S, S, 3].
-        arrays: tuple or dict of arrays with N rows each: labels, ids, weights.
+        arrays: tuple or dict of arrays with N rows each, or one for each of `rows`: labels, ids, weights.
         batch_size: pictures a batch, B; the rest that fills no batch is left out of this epoch.
         seed: non-negative seed of the training.
         epoch: number of the epoch, from 0.
         augment: False only shuffles.
         flip: False where left and right matter.
+        rows: int [N'], the pictures that are used, some perhaps several times; default all of them. A selection of a
+            memory-mapped array would be read into memory.
 
     Returns:
-        A dataset of N // B elements `(pixels, *arrays)`, or `(pixels, arrays)` for a dict; pixels are
+        A dataset of N' // B elements `(pixels, *arrays)`, or `(pixels, arrays)` for a dict; pixels are
         float32 [B, S, S, 3] in 0..255.
 
     Raises:
@@ -234,29 +238,31 @@ def training_batches(
         >>> for epoch in range(epochs):
         ...     model.fit(training_batches(pictures, (labels,), 64, seed=0, epoch=epoch))
     """
-    steps = len(pictures) // batch_size
+    number = len(pictures) if rows is None else len(rows)
+    steps = number // batch_size
     if steps == 0:
         raise InputError(
             f"batch_size must not exceed the number of training pictures, got batch_size {batch_size} "
-            f"with {len(pictures)} pictures: lower it or give more pictures."
+            f"with {number} pictures: lower it or give more pictures."
         )
     if isinstance(arrays, dict):
         arrays = {name: np.asarray(values) for name, values in arrays.items()}
     else:
         arrays = tuple(np.asarray(values) for values in arrays)
     for array in tf.nest.flatten(arrays):
-        if len(array) != len(pictures):
+        if len(array) != number:
             raise ValueError(
-                f"each of arrays must have a row per picture, got {len(array)} rows for {len(pictures)} "
+                f"each of arrays must have a row per picture, got {len(array)} rows for {number} "
                 "pictures: leave out the same rows in both."
             )
     generator = np.random.default_rng((seed, epoch))
-    order = generator.permutation(len(pictures))[: steps * batch_size].reshape(steps, batch_size)
+    order = generator.permutation(number)[: steps * batch_size].reshape(steps, batch_size)
     step_seeds = generator.integers(2**31, size=(steps, 2), dtype=np.int32)
 
     def gather() -> Iterator[Any]:
-        for rows, step_seed in zip(order, step_seeds, strict=True):
-            yield step_seed, pictures[rows], tf.nest.map_structure(operator.itemgetter(rows), arrays)
+        for places, step_seed in zip(order, step_seeds, strict=True):
+            chosen = pictures[places if rows is None else rows[places]]
+            yield step_seed, chosen, tf.nest.map_structure(operator.itemgetter(places), arrays)
 
     def finish(step_seed: tf.Tensor, pixels: tf.Tensor, values: Any) -> tuple:
         pixels = _augmented(pixels, step_seed, flip) if augment else tf.cast(pixels, tf.float32)

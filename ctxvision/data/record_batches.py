@@ -76,6 +76,8 @@ def record_batches(
         tf.lookup.KeyValueTensorInitializer(list(classes), tf.range(len(classes), dtype=tf.int32)), -1
     )
 
+    # No Python control flow inside: converting it would take seconds.
+    @tf.autograph.experimental.do_not_convert
     def parsed(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         kinds = {"image": tf.io.FixedLenFeature([], tf.string), feature: tf.io.RaggedFeature(tf.string)}
         values = tf.io.parse_single_example(record, kinds)
@@ -85,6 +87,7 @@ def record_batches(
             tf.pad(ids, [[0, most - tf.size(ids)]], constant_values=-1), [most]
         )
 
+    @tf.autograph.experimental.do_not_convert
     def decoded(index: tf.Tensor, image_ids: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         image, ids = image_ids
         pixels = (

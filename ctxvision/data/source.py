@@ -78,7 +78,7 @@ def is_folder(names: list[str]) -> bool:
 def _load(source: str, label_column: str) -> Manifest:
     kind, _, place = source.partition(":")
     if kind not in _LOADERS:
-        if kind and kind == source.removesuffix(f":{place}") and place and not os.path.isdir(source):
+        if place and not os.path.isdir(source):
             raise InputError(
                 f"data must be a folder or start with one of {', '.join(f'{name}:' for name in _LOADERS)}, got "
                 f"{source!r}: check the name."

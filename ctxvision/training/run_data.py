@@ -56,7 +56,7 @@ class RunData:
         self.manifest = load_data(source, config.label_column)
         self.manifest.check_for_training(config.multi_label)
         self._loaded: dict[str, tuple[Split, np.ndarray]] = {}
-        self._decoded_splits: list[tuple[list[str], tuple[np.ndarray, list[int]]]] = []
+        self._shared: dict[int, tuple[np.ndarray, list[int]]] = {}
 
     @property
     def test_splits(self) -> list[str]:
@@ -166,10 +166,8 @@ class RunData:
 
     def _decoded(self, split: Split) -> tuple[np.ndarray, list[int]]:
         """The pictures of a split, and the rows of those that cannot be decoded."""
-        # `web` and `train` may be the same pictures.
-        for paths, found in self._decoded_splits:
-            if paths is split.paths:
-                return found
+        if (shared := self._shared.get(id(split.paths))) is not None:
+            return shared
         size = self.config.image_size
         shape = (len(split), size, size, 3)
 
@@ -179,7 +177,8 @@ class RunData:
             return load_encoded(split.encoded(), len(split), size, out)[1]
 
         found = self._kept(split.name, shape, decode)
-        self._decoded_splits.append((split.paths, found))
+        if sum(other.paths is split.paths for other in self.manifest.by_split.values()) > 1:
+            self._shared[id(split.paths)] = found  # `web` and `train` of the same pictures
         return found
 
     def _rows(self, name: str, pictures: np.ndarray, rows: np.ndarray) -> np.ndarray:

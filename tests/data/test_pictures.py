@@ -319,3 +319,13 @@ def test_bad_batches():
         training_batches(PICTURES, (ROWS,), 51, 0, 0)
     with pytest.raises(ValueError, match="must have a row per picture, got 49 rows for 50 pictures"):
         training_batches(PICTURES, (ROWS[1:],), 16, 0, 0)
+
+
+def test_rows_are_those_of_a_selection():
+    pictures = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), np.uint8)
+    rows, labels = np.array([3, 3, 17, 5, 8, 0, 11]), np.arange(7)
+    whole = training_batches(pictures[rows], (labels,), 3, seed=1, epoch=2)
+    chosen = training_batches(pictures, (labels,), 3, seed=1, epoch=2, rows=rows)
+    for expected, found in zip(whole.as_numpy_iterator(), chosen.as_numpy_iterator(), strict=True):
+        np.testing.assert_array_equal(expected[0], found[0])
+        np.testing.assert_array_equal(expected[1], found[1])
