@@ -41,13 +41,18 @@ class ClassTable(keras.layers.Layer):
         return tf.gather(self.table, tf.maximum(classes, 0))
 
     def update(self, classes: tf.Tensor, gradients: tf.Tensor, learning_rate: tf.Tensor) -> None:
-        """Takes one Adagrad step for `gradients` [R, dim] of the rows `classes` int32 [R]."""
+        """Takes one Adagrad step for `gradients` [R, dim] of the rows `classes` int32 [R].
+
+        Under a strategy the replicas must all be given the same: those of the global batch.
+        """
         unique, summed = _sum_by_class(classes, gradients)
         squares = tf.gather(self.squares, unique) + tf.reduce_mean(tf.square(summed), axis=-1)
         step = learning_rate * summed * tf.math.rsqrt(squares + 1e-12)[:, tf.newaxis]
         # Rows beyond the last distinct class repeat class 0 with a zero step.
-        self.table.scatter_sub(tf.IndexedSlices(step, unique))
-        self.squares.scatter_add(tf.IndexedSlices(tf.reduce_mean(tf.square(summed), axis=-1), unique))
+        # By handle, which is a replica's own copy: each replica makes the same change to its own.
+        tf.raw_ops.ResourceScatterSub(resource=self.table.handle, indices=unique, updates=step)
+        squared = tf.reduce_mean(tf.square(summed), axis=-1)
+        tf.raw_ops.ResourceScatterAdd(resource=self.squares.handle, indices=unique, updates=squared)
 
     def get_config(self) -> dict[str, Any]:
         return {
