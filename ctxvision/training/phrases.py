@@ -6,12 +6,12 @@ import tf_keras as keras
 
 from ctxvision._files import write_json
 from ctxvision.errors import InputError
-from ctxvision.layers import PhraseGenerator
 from ctxvision.models import QueryClassifier
 from ctxvision.training.batches import epochs_of, tiled_batches
 from ctxvision.training.fit import cosine_adamw, fit_resumably
 from ctxvision.training.progress import Progress
 from ctxvision.training.run import Run
+from ctxvision.training.towers import new_phrase_generator
 from ctxvision.training.weights import save_weights
 
 SAMPLED_CLASSES = 512
@@ -27,25 +27,24 @@ def train_phrases(run: Run, progress: Progress) -> None:
             f"min_class_count must leave at least 2 queries, got {config.min_class_count} which leaves {num_classes}: "
             f"lower it, or give more queries in {', '.join(config.languages)}."
         )
-    pictures = run.data.pictures("web")
+    keras.utils.set_random_seed(config.seed)
+    generator = new_phrase_generator(config)
+    pictures = run.tower_inputs(generator, "web")
     targets = padded_classes(len(pictures), log.pair_picture, classes[log.pair_query])
     taught = targets[:, 0] >= 0
     pictures, targets = pictures[taught], targets[taught]
 
-    keras.utils.set_random_seed(config.seed)
-    generator = PhraseGenerator(
-        config.phrase_backbone, config.embedding_dim, config.image_size, name="phrase_generator"
-    )
     model = QueryClassifier(
         generator,
         num_classes,
+        config.phrase_scale,
         num_sampled=None if num_classes <= config.full_softmax_up_to else SAMPLED_CLASSES,
         seed=config.seed,
         name="query_classifier",
     )
     epochs, steps_per_epoch = epochs_of(len(pictures), config.batch_size, config.phrase_steps)
     model.compile(cosine_adamw(config.learning_rate, epochs * steps_per_epoch))
-    model(tf.zeros([1, config.image_size, config.image_size, 3]))
+    model(tf.constant(pictures[:1]))
     curves = fit_resumably(
         model,
         tiled_batches(pictures, (targets,), config.batch_size, config.seed),

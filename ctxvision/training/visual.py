@@ -3,11 +3,11 @@
 import tensorflow as tf
 import tf_keras as keras
 
-from ctxvision.layers import VisualEncoder
 from ctxvision.training.batches import epochs_of, tiled_batches
 from ctxvision.training.fit import cosine_adamw, fit_resumably
 from ctxvision.training.progress import Progress
 from ctxvision.training.run import Run
+from ctxvision.training.towers import new_visual_encoder
 from ctxvision.training.weights import save_weights
 
 
@@ -15,14 +15,18 @@ def train_visual(run: Run, fraction: float, progress: Progress) -> None:
     """Trains a visual encoder on `fraction` of each label's pictures in `pretrain` (else `train`).
 
     A linear layer over the encoder's features learns the labels, under `multi_label` each on its own (sigmoid);
-    the features are what the run keeps.
+    the features are what the run keeps. Of a frozen backbone without a mapping nothing is left to learn.
     """
-    config, data = run.config, run.data
-    rows = data.fraction_of("pretrain", fraction)
-    pictures, targets = data.pictures("pretrain")[rows], data.label_targets("pretrain")[rows]
+    config, data, stage = run.config, run.data, f"visual/{fraction:g}"
     keras.utils.set_random_seed(config.seed)
-    encoder = VisualEncoder(config.visual_backbone, config.image_size, name="visual_encoder")
-    pixels = keras.Input((config.image_size, config.image_size, 3))
+    encoder = new_visual_encoder(config)
+    if not encoder.trainable_weights:
+        with run.finishing(stage, pictures=0, steps=0) as folder:
+            save_weights(encoder, folder / "weights.npz")
+        return
+    rows = data.fraction_of("pretrain", fraction)
+    pictures, targets = run.tower_inputs(encoder, "pretrain")[rows], data.label_targets("pretrain")[rows]
+    pixels = keras.Input(pictures.shape[1:])
     logits = keras.layers.Dense(len(data.labels), dtype="float32")(encoder(pixels))
     model = keras.Model(pixels, logits, name=f"visual_{fraction:g}")
     steps = max(1, round(config.visual_steps * max(fraction, 0.25)))
@@ -35,7 +39,6 @@ def train_visual(run: Run, fraction: float, progress: Progress) -> None:
     )
     if not config.multi_label:
         targets = tf.one_hot(targets, len(data.labels)).numpy()
-    stage = f"visual/{fraction:g}"
     curves = fit_resumably(
         model,
         tiled_batches(pictures, (targets,), config.batch_size, config.seed),
