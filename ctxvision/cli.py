@@ -50,7 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("train", help="train, measure, report and export on your own pictures")
     verb.add_argument("--data", required=True, help="folder with images.csv")
     verb.add_argument("--out", default="runs/train", help="folder of the run (default: %(default)s)")
-    verb.add_argument("--config", help="JSON file of settings")
+    verb.add_argument("--preset", default="small", help="small, demo or paper (default: %(default)s)")
+    verb.add_argument("--config", help="JSON file of settings; those it leaves out are the preset's")
     verb.add_argument(
         "--label-column", help="column of images.csv to learn, or several: 'label|coarse_label'"
     )
@@ -277,9 +278,9 @@ def _train(chosen: argparse.Namespace) -> None:
     settings = {"label_column": chosen.label_column} if chosen.label_column else {}
     settings |= {"multi_label": True} if chosen.multi_label else {}
     config = (
-        ctxvision.Config.from_file(chosen.config, **settings)
+        ctxvision.Config.from_file(chosen.config, chosen.preset, **settings)
         if chosen.config
-        else ctxvision.Config.from_dict(settings)
+        else ctxvision.Config.preset(chosen.preset, **settings)
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the same command goes on
     run = ctxvision.train(chosen.data, chosen.out, config, strategy=chosen.strategy)

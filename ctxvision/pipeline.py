@@ -27,15 +27,8 @@ from ctxvision.training.text import train_text
 from ctxvision.training.visual import train_visual
 
 LONGEST_WAIT = 600  # seconds
-# Fewer pictures than the defaults are made for, so fewer steps.
-DEMO = {
-    "image_size": 40,
-    "phrase_steps": 4000,
-    "visual_steps": 700,
-    "head_steps": 400,
-    "min_class_count": 3,
-}
-QUICK = {**DEMO, "phrase_steps": 600, "visual_steps": 200, "text_steps": 300, "head_steps": 200, "seeds": 1}
+# A tenth of the demo's training.
+QUICK = {"phrase_steps": 600, "visual_steps": 200, "text_steps": 300, "head_steps": 200, "seeds": 1}
 
 
 def train(
@@ -256,4 +249,4 @@ def demo(
     data = Path(out) / "emoji"
     if not (data / "images.csv").is_file():
         write_demo_data(data)
-    return train(data, out, Config.from_dict({**(QUICK if quick else DEMO), "seed": seed}), progress)
+    return train(data, out, Config.preset("demo", **(QUICK if quick else {}), seed=seed), progress)

@@ -229,7 +229,7 @@ def test_the_demo_on_a_few_labels(tmp_path, monkeypatch, capsys):
     from ctxvision.data import write_demo_data
 
     small = {"phrase_steps": 60, "visual_steps": 30, "text_steps": 30, "head_steps": 60, "seeds": 1}
-    monkeypatch.setattr(pipeline, "QUICK", {**pipeline.DEMO, **small, "fractions": [1.0]})
+    monkeypatch.setattr(pipeline, "QUICK", {**small, "fractions": [1.0]})
     monkeypatch.setattr(pipeline, "write_demo_data", lambda folder: write_demo_data(folder, limit=6))
     assert main(["demo", "--quick", "--out", str(tmp_path / "demo")]) == 0
     out = capsys.readouterr().out

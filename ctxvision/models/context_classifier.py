@@ -97,7 +97,10 @@ class ContextClassifier(keras.Model):
         return max((tower.input_shape[1] or 0 for tower in towers), default=0) or 224
 
     def classify(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        """As a call, without the phrases' strings: what XLA compiles and a TPU runs; `phrases_of` gives the strings."""
+        """As a call, without the phrases' strings: what XLA compiles; `phrases_of` gives the strings.
+
+        For XLA the pixels must have the towers' size already, since it cannot resize with antialiasing.
+        """
         ids, scores = self.retrieval.search(self.phrase_generator(pixels))
         context = self.pooling([self.text(ids), scores])
         probabilities = self.fusion([self.visual_encoder(pixels), context])

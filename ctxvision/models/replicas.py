@@ -5,7 +5,7 @@ import tensorflow as tf
 
 def num_replicas() -> int:
     """How many replicas share the global batch."""
-    return tf.distribute.get_replica_context().num_replicas_in_sync
+    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def summed(values: tf.Tensor) -> tf.Tensor:

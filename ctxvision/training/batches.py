@@ -20,12 +20,16 @@ def epochs_of(num_pictures: int, batch_size: int, steps: int) -> tuple[int, int]
 def tiled_batches(
     pictures: np.ndarray, arrays: tuple[np.ndarray, ...], batch_size: int, seed: int
 ) -> Callable[[int], tf.data.Dataset]:
-    """Epoch number to batches; a small set of pictures is passed several times in one epoch."""
+    """Epoch number to batches; a small set of pictures is passed several times in one epoch.
+
+    Features [N, D] in the pictures' stead are only shuffled.
+    """
     copies = _copies(len(pictures), batch_size)
     if copies > 1:
         pictures = np.concatenate([pictures] * copies)
         arrays = tuple(np.concatenate([array] * copies) for array in arrays)
-    return lambda epoch: training_batches(pictures, arrays, batch_size, seed, epoch)
+    augment = pictures.ndim == 4
+    return lambda epoch: training_batches(pictures, arrays, batch_size, seed, epoch, augment)
 
 
 def _copies(num_pictures: int, batch_size: int) -> int:

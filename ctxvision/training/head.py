@@ -10,7 +10,7 @@ import tf_keras as keras
 from ctxvision.layers import ContextFusion
 from ctxvision.losses import WeightedCrossEntropy
 from ctxvision.training.fit import cosine_adamw, fit
-from ctxvision.training.strategies import building, check_batch, steps_per_execution
+from ctxvision.training.strategies import building, steps_per_execution
 
 BATCH_SIZE = 128
 # What helps labels with few positives, under several labels a picture.
@@ -59,7 +59,6 @@ def train_head(
     several = targets.ndim == 2
     loss = _balanced_loss(targets, balance) if several else "sparse_categorical_crossentropy"
     strategy = tf.distribute.get_strategy()
-    check_batch("a head's batch", BATCH_SIZE, strategy)
     with building(strategy):
         head = head_model([part.shape[1] for part in features], num_labels, several, seed, **fusion)
         optimizer = cosine_adamw(1e-3, steps, weight_decay=0.05)

@@ -14,6 +14,7 @@ from ctxvision.training.fit import cosine_adamw, fit_resumably
 from ctxvision.training.progress import Progress
 from ctxvision.training.run import Run
 from ctxvision.training.strategies import building, is_chief, make_strategy, policy_of, steps_per_execution
+from ctxvision.training.towers import new_phrase_generator
 from ctxvision.training.weights import save_weights, take_part_in_saving
 
 SAMPLED_CLASSES = 512
@@ -36,18 +37,18 @@ def train_phrases(run: Run, progress: Progress, strategy: tf.distribute.Strategy
             f"min_class_count must leave at least 2 queries, got {config.min_class_count} which leaves {num_classes}: "
             f"lower it, or give more queries in {', '.join(config.languages)}."
         )
-    pictures = run.data.pictures("web")
+    with building(strategy, policy_of(strategy)):
+        keras.utils.set_random_seed(config.seed)
+        generator = new_phrase_generator(config)
+    pictures = run.tower_inputs(generator, "web")
     targets = padded_classes(len(pictures), log.pair_picture, classes[log.pair_query])
     taught = targets[:, 0] >= 0
     pictures, targets = pictures[taught], targets[taught]
 
     epochs, steps_per_epoch = epochs_of(len(pictures), config.batch_size, config.phrase_steps)
     with building(strategy, policy_of(strategy)):
-        keras.utils.set_random_seed(config.seed)
-        generator = PhraseGenerator(
-            config.phrase_backbone, config.embedding_dim, config.image_size, name="phrase_generator"
-        )
         model = phrase_model(generator, num_classes, config)
+        model(tf.constant(pictures[:1]))
         model.compile(
             cosine_adamw(config.learning_rate, epochs * steps_per_epoch),
             steps_per_execution=steps_per_execution(strategy),
@@ -69,16 +70,15 @@ def train_phrases(run: Run, progress: Progress, strategy: tf.distribute.Strategy
 
 
 def phrase_model(generator: PhraseGenerator, num_classes: int, config: Config) -> QueryClassifier:
-    """The model that the stage trains, with all its weights."""
-    model = QueryClassifier(
+    """The model that the stage trains."""
+    return QueryClassifier(
         generator,
         num_classes,
+        config.phrase_scale,
         num_sampled=None if num_classes <= config.full_softmax_up_to else SAMPLED_CLASSES,
         seed=config.seed,
         name="query_classifier",
     )
-    model(tf.zeros([1, config.image_size, config.image_size, 3]))
-    return model
 
 
 def class_numbers(run: Run) -> np.ndarray:

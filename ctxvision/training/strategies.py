@@ -175,10 +175,15 @@ def check_batch(name: str, size: int, strategy: tf.distribute.Strategy) -> None:
 def distributed(
     batches: tf.data.Dataset, strategy: tf.distribute.Strategy
 ) -> "tf.data.Dataset | tf.distribute.DistributedDataset":
-    """Global batches, cut into equal parts of static shape in their order: replica i takes the i-th."""
+    """Global batches, cut into equal parts of static shape in their order: replica i takes the i-th.
+
+    Raises:
+        InputError: batches of a size that does not fall into so many equal parts.
+    """
     replicas = strategy.num_replicas_in_sync
     if replicas == 1:
         return batches
+    check_batch("the size of a batch", tf.nest.flatten(batches.element_spec)[0].shape[0], strategy)
 
     def of_this_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
         local = replicas // context.num_input_pipelines

@@ -1,5 +1,6 @@
 """Layers' weights on disk, and layers run over many pictures."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import tf_keras as keras
 from ctxvision.errors import InputError
 
 
-def embed(layer: keras.layers.Layer, pictures: np.ndarray, batch_size: int = 256) -> np.ndarray:
-    """float32 [N, D]: `layer` in inference mode over uint8 pictures [N, S, S, 3]."""
+def embed(layer: Callable[..., tf.Tensor], pictures: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    """float32 [N, D]: `layer` in inference mode over uint8 pictures [N, S, S, 3], or whatever else it takes."""
     starts = range(0, len(pictures), batch_size)
     parts = [layer(tf.constant(pictures[i : i + batch_size]), training=False) for i in starts]
     return np.concatenate(parts)

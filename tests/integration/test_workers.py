@@ -40,7 +40,7 @@ def two_workers(folder, result, pause=0.0):
     return [worker(folder, result, pause, index, ports) for index in range(2)]
 
 
-def ended(processes, seconds=120):
+def ended(processes, seconds=300):
     """Each one's exit status, standard output and error."""
     told = []
     try:
@@ -66,7 +66,7 @@ def test_a_worker_is_killed_and_both_go_on(unkilled, tmp_path):
     run, result = tmp_path / "run", tmp_path / "weights.npz"
     state = run / "unfinished" / "state.json"
     first = two_workers(run, result, pause=0.1)
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while not (state.exists() and json.loads(state.read_text())["epoch"] >= 1):
         assert first[0].poll() is None and first[1].poll() is None, ended(first)
         assert time.monotonic() < end, "no checkpoint came"
@@ -87,5 +87,5 @@ def test_a_worker_is_killed_and_both_go_on(unkilled, tmp_path):
     found = np.load(result)
     assert found.files == unkilled.files
     for key in found.files:
-        # The moving variances of convolutions differ by N / (N - 1), see `batch_norm`; N is at least 72.
-        np.testing.assert_allclose(found[key], unkilled[key], rtol=1 / 71, atol=1e-4, err_msg=key)
+        # The moving variance of the convolution differs by N / (N - 1), see `batch_norm`: N is 8 · 7 · 7.
+        np.testing.assert_allclose(found[key], unkilled[key], rtol=1 / 391, atol=1e-4, err_msg=key)

@@ -51,7 +51,7 @@ def test_a_dynamic_shape_would_be_seen():
 def test_prediction_compiles_in_static_shapes_and_strings_come_after_it(backend):
     """Pixels, embeddings, retrieved rows, folded text, fusion."""
     model = tiny_classifier(backend, rows=600)
-    pixels = tf.constant(np.random.default_rng(0).integers(0, 256, (8, 20, 24, 3), dtype=np.uint8))
+    pixels = tf.constant(np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8))
     compiled = tf.function(model.classify, jit_compile=True)
     found, expected = compiled(pixels), model(pixels)
     np.testing.assert_array_equal(found["phrase_ids"], expected["phrase_ids"])

@@ -38,8 +38,8 @@ def test_weights_and_loss_are_those_of_one_device(told, name):
 
 @pytest.mark.parametrize("name", [name for name, _ in stages() if "text" not in name])
 def test_moving_variances_differ_by_their_denominator_alone(told, name):
-    """One device's fused kernel divides by N - 1, where the replicas divide by N: at least 16 · 3 · 3 numbers."""
-    assert told["stages"][name]["moving_variance"] < 1 / (16 * 3 * 3 - 1)
+    """One device's fused kernel divides by N - 1, where the replicas divide by N, of 16 · 7 · 7 numbers."""
+    assert told["stages"][name]["moving_variance"] < 1.01 / (16 * 7 * 7 - 1)
 
 
 def test_predictions_are_those_of_one_device(told):

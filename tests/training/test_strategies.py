@@ -12,6 +12,7 @@ from ctxvision.training.fit import fit
 from ctxvision.training.strategies import (
     building,
     check_batch,
+    distributed,
     is_chief,
     make_strategy,
     num_workers,
@@ -108,6 +109,8 @@ def test_a_batch_that_does_not_fall_into_equal_parts():
         cv.InputError, match="batch_size must be a multiple of .* 3 replicas, got 64: .* 63 or 66"
     ):
         check_batch("batch_size", 64, Three)
+    with pytest.raises(cv.InputError, match="the size of a batch must be .* got 10: set it to 9 or 12"):
+        distributed(tf.data.Dataset.from_tensors((tf.zeros([10, 2]), tf.zeros([10]))), Three)
     with pytest.raises(cv.InputError, match="got 2: set it to 3"):
         check_batch("batch_size", 2, Three)
 

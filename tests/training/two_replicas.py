@@ -51,11 +51,13 @@ def compared(one, two):
 
 
 def predicted_apart(strategy):
-    """The end-to-end model without strings: the largest difference of probabilities, and whether phrases are the same."""
+    """The end-to-end model without strings: the largest difference of probabilities, and whether phrases are the same.
+
+    It is made outside the scope, as an index is: one copy, which all replicas read.
+    """
     pixels = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
-    expected = tiny_classifier("ivf", rows=600)(pixels)
-    with strategy.scope():
-        model = tiny_classifier("ivf", rows=600)
+    model = tiny_classifier("ivf", rows=600)
+    expected = model(pixels)
     halves = strategy.distribute_datasets_from_function(
         lambda context: tf.data.Dataset.from_tensor_slices(pixels.reshape(2, 4, 16, 16, 3))
     )
