@@ -1,7 +1,6 @@
 """Stage `phrases`: the phrase generator learns queries as classes (section 3.2)."""
 
 import numpy as np
-import tensorflow as tf
 import tf_keras as keras
 
 from ctxvision._files import write_json
@@ -40,11 +39,11 @@ def train_phrases(run: Run, progress: Progress) -> None:
         config.phrase_scale,
         num_sampled=None if num_classes <= config.full_softmax_up_to else SAMPLED_CLASSES,
         seed=config.seed,
+        table_dtype=config.class_dtype,
         name="query_classifier",
     )
     epochs, steps_per_epoch = epochs_of(len(pictures), config.batch_size, config.phrase_steps)
     model.compile(cosine_adamw(config.learning_rate, epochs * steps_per_epoch))
-    model(tf.constant(pictures[:1]))
     curves = fit_resumably(
         model,
         tiled_batches(pictures, (targets,), config.batch_size, config.seed),
