@@ -27,6 +27,7 @@ class QueryClassifier(keras.Model):
         num_sampled: S, classes drawn at each step; None computes the full softmax (best below a few thousand).
         table_rate: learning rate of the class rows, as a multiple of the optimizer's.
         seed: of the class rows and the samples.
+        table_dtype: "float32" or "float16", how the class rows are kept, see `ClassTable`.
 
     Raises:
         ValueError: `num_queries` below 2 or `num_sampled` below 1.
@@ -40,6 +41,7 @@ class QueryClassifier(keras.Model):
         num_sampled: int | None = 512,
         table_rate: float = 16.0,
         seed: int = 0,
+        table_dtype: str = "float32",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -58,12 +60,15 @@ class QueryClassifier(keras.Model):
         self.table_rate = table_rate
         self.seed = seed
         self.loss_tracker = keras.metrics.Mean(name="loss")
-        self.class_table = ClassTable(num_queries, phrase_generator.embedding_dim, seed=seed)
+        self.table_dtype = table_dtype
+        self.class_table = ClassTable(
+            num_queries, phrase_generator.embedding_dim, seed=seed, storage=table_dtype
+        )
 
     def call(self, pixels: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Cosine logits times scale, [B, V]."""
+        """Cosine logits times scale, [B, V]; needs as much memory as a second table, which no training step does."""
         embeddings = self.phrase_generator(pixels, training=training)
-        rows = tf.math.l2_normalize(self.class_table.table, axis=-1)
+        rows = tf.math.l2_normalize(tf.cast(self.class_table.table, tf.float32), axis=-1)
         return self.scale * tf.matmul(embeddings, rows, transpose_b=True)
 
     def _sample(self) -> tuple[tf.Tensor, tf.Tensor]:
@@ -111,6 +116,7 @@ class QueryClassifier(keras.Model):
             "num_sampled": self.num_sampled,
             "table_rate": self.table_rate,
             "seed": self.seed,
+            "table_dtype": self.table_dtype,
             "name": self.name,
         }
 

@@ -63,6 +63,7 @@ class Config:
         context_phrases: phrases a picture whose plain average is the context (3 in the method); 0: how many, and how
             weighted, is chosen on `val`.
         full_softmax_up_to: up to so many classes the full softmax is computed, beyond it 512 are sampled.
+        class_dtype: "float32" or "float16": how the vectors of the softmax classes are kept, see `ClassTable`.
         phrase_steps, visual_steps, text_steps, head_steps: training steps of each model. A visual encoder trained
             on a fraction f of the labels takes visual_steps · max(f, 1/4).
         batch_size: pictures a step; text_batch_size: pairs of queries a step.
@@ -90,6 +91,7 @@ class Config:
     phrase_support: float = 1.0
     context_phrases: int = 0
     full_softmax_up_to: int = 10000
+    class_dtype: str = "float32"
     phrase_steps: int = 6000
     visual_steps: int = 4000
     text_steps: int = 1500

@@ -48,7 +48,6 @@ def train_phrases(run: Run, progress: Progress, strategy: tf.distribute.Strategy
     epochs, steps_per_epoch = epochs_of(len(pictures), config.batch_size, config.phrase_steps)
     with building(strategy, policy_of(strategy)):
         model = phrase_model(generator, num_classes, config)
-        model(tf.constant(pictures[:1]))
         model.compile(
             cosine_adamw(config.learning_rate, epochs * steps_per_epoch),
             steps_per_execution=steps_per_execution(strategy),
@@ -77,6 +76,7 @@ def phrase_model(generator: PhraseGenerator, num_classes: int, config: Config) -
         config.phrase_scale,
         num_sampled=None if num_classes <= config.full_softmax_up_to else SAMPLED_CLASSES,
         seed=config.seed,
+        table_dtype=config.class_dtype,
         name="query_classifier",
     )
 

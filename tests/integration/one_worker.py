@@ -26,8 +26,8 @@ def main(folder, result, pause):
     with building(strategy):
         keras.utils.set_random_seed(0)
         generator = cv.PhraseGenerator(tower())
+        generator(tf.zeros([1, 16, 16, 3]))
         model = phrase_model(generator, 12, cv.Config(image_size=16))
-        model(tf.zeros([1, 16, 16, 3]))
         model.compile(cosine_adamw(3e-3, EPOCHS * STEPS))
 
     def batches(epoch):

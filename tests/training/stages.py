@@ -62,9 +62,9 @@ def stages() -> Iterator[tuple[str, Stage]]:
 
     def phrases(num_classes: int) -> Callable[[], keras.Model]:
         def model() -> keras.Model:
-            model = phrase_model(PhraseGenerator(tower()), num_classes, CONFIG)
-            model(pictures[:1])
-            return model
+            generator = PhraseGenerator(tower())
+            generator(pictures[:1])
+            return phrase_model(generator, num_classes, CONFIG)
 
         return model
 
