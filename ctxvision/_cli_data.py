@@ -11,6 +11,7 @@ def add_data_verbs(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(required=True, metavar="check")
     verb = verbs.add_parser("check", help="what is there, and what is wrong with it, before training")
     verb.add_argument("data", nargs="+", metavar="DATA", help="as --data of ctxvision train")
+    verb.add_argument("--preset", default="small", help="as for ctxvision train (default: %(default)s)")
     verb.add_argument("--config", help="JSON file of settings, as for ctxvision train")
     verb.add_argument("--label-column", help="as for ctxvision train")
     verb.add_argument("--multi-label", action="store_true", help="a picture may have several labels")
@@ -29,7 +30,11 @@ def _check(chosen: argparse.Namespace) -> None:
         raise InputError(f"pictures must be 0 or more, got {chosen.pictures}: 0 opens none.")
     settings = {"label_column": chosen.label_column} if chosen.label_column else {}
     settings |= {"multi_label": True} if chosen.multi_label else {}
-    config = Config.from_file(chosen.config, **settings) if chosen.config else Config.from_dict(settings)
+    config = (
+        Config.from_file(chosen.config, chosen.preset, **settings)
+        if chosen.config
+        else Config.preset(chosen.preset, **settings)
+    )
     manifest = load_data(chosen.data, config.label_column)
     found = check_data(
         manifest, config.multi_label, config.languages, config.min_class_count, chosen.pictures, config.seed

@@ -56,11 +56,18 @@ def _parser() -> argparse.ArgumentParser:
         help="folder with images.csv, or another source such as imagenet:DIR, or several (see ctxvision.load_data)",
     )
     verb.add_argument("--out", default="runs/train", help="folder of the run (default: %(default)s)")
-    verb.add_argument("--config", help="JSON file of settings")
+    verb.add_argument("--preset", default="small", help="small, demo or paper (default: %(default)s)")
+    verb.add_argument("--config", help="JSON file of settings; those it leaves out are the preset's")
     verb.add_argument(
         "--label-column", help="column of images.csv to learn, or several: 'label|coarse_label'"
     )
     verb.add_argument("--multi-label", action="store_true", help="a picture may have several labels")
+    verb.add_argument(
+        "--strategy",
+        default="auto",
+        metavar="NAME",
+        help="auto, cpu, gpu, mirrored, tpu or multiworker (default: %(default)s)",
+    )
     verb.set_defaults(verb=_train)
 
     verb = verbs.add_parser("evaluate", help="measure a run and write its report anew")
@@ -279,11 +286,12 @@ def _train(chosen: argparse.Namespace) -> None:
     settings = {"label_column": chosen.label_column} if chosen.label_column else {}
     settings |= {"multi_label": True} if chosen.multi_label else {}
     config = (
-        ctxvision.Config.from_file(chosen.config, **settings)
+        ctxvision.Config.from_file(chosen.config, chosen.preset, **settings)
         if chosen.config
-        else ctxvision.Config.from_dict(settings)
+        else ctxvision.Config.preset(chosen.preset, **settings)
     )
-    run = ctxvision.train(chosen.data, chosen.out, config)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the same command goes on
+    run = ctxvision.train(chosen.data, chosen.out, config, strategy=chosen.strategy)
     print(f"report  {run.directory / 'report.html'}\nexport  {run.directory / 'export'}")
 
 

@@ -147,6 +147,16 @@ def test_concepts(tiny_run, tmp_path, capsys):
         (["train", "--data", "/nowhere", "--out", "OUT"], "data must name a folder with an images.csv"),
         (["train", "--data", "DATA", "--out", "OUT", "--label-column", "colour"], "colour"),
         (["train", "--data", "DATA", "--out", "OUT", "--config", "/nowhere.json"], "config must be a file"),
+        (
+            ["train", "--data", "DATA", "--out", "OUT", "--strategy", "cloud"],
+            "strategy must be one of auto, cpu",
+        ),
+        (
+            ["train", "--data", "DATA", "--out", "OUT", "--strategy", "gpu"],
+            "needs a GPU that TensorFlow sees",
+        ),
+        (["train", "--data", "DATA", "--out", "OUT", "--strategy", "tpu"], "TPU_NAME and COLAB_TPU_ADDR"),
+        (["train", "--data", "DATA", "--out", "OUT", "--strategy", "multiworker"], "TF_CONFIG"),
         (["evaluate", "/nowhere"], "run must be a folder made by training"),
         (["evaluate", "RUN", "--suite", "table9"], "all, got 'table9'"),
         (["report", "/nowhere"], "run must be a folder made by training"),
@@ -219,7 +229,7 @@ def test_the_demo_on_a_few_labels(tmp_path, monkeypatch, capsys):
     from ctxvision.data import write_demo_data
 
     small = {"phrase_steps": 60, "visual_steps": 30, "text_steps": 30, "head_steps": 60, "seeds": 1}
-    monkeypatch.setattr(pipeline, "QUICK", {**pipeline.DEMO, **small, "fractions": [1.0]})
+    monkeypatch.setattr(pipeline, "QUICK", {**small, "fractions": [1.0]})
     monkeypatch.setattr(pipeline, "write_demo_data", lambda folder: write_demo_data(folder, limit=6))
     assert main(["demo", "--quick", "--out", str(tmp_path / "demo")]) == 0
     out = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""ConvNets that turn pixels into one vector: by name, by Keras model, or by SavedModel folder."""
+"""ConvNets that turn pixels into one vector: by name, by Keras model or its file, or by SavedModel folder."""
 
 import os
 import sys
@@ -7,39 +7,86 @@ from typing import Any, TypeAlias
 import tensorflow as tf
 import tf_keras as keras
 
+from ctxvision.layers._batch_norm import batch_norm, synchronized
+
 Backbone: TypeAlias = "str | os.PathLike[str] | keras.Model"
 
+# What towers want their pixels to be: the mean and the deviation, in 0..255, that make zero and one of them.
+PIXELS: dict[str, tuple[Any, Any]] = {
+    "0..255": (0.0, 1.0),
+    "0..1": (0.0, 255.0),
+    "-1..1": (127.5, 127.5),
+    "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    "clip": ((122.771, 116.746, 104.094), (68.500, 66.632, 70.323)),
+}
 
-def build_backbone(backbone: Backbone, image_size: int | None = None) -> keras.Model:
+
+def build_backbone(backbone: Backbone, image_size: int | None = None, pixels: str = "0..255") -> keras.Model:
     """Builds a model from float pixels in 0..255, [B, S, S, 3], to features [B, D], not normalised.
 
     Args:
-        backbone: `"resnet_mini"` (0.7 M parameters, for CPUs), the name of a `tf_keras.applications` model
-            in any spelling (`"resnet101"`, `"inception_v3"`), a Keras model whose input is float pixels in
-            0..255 and whose output is [B, D] or a feature map (averaged here), or the folder of a
-            SavedModel whose `serving_default` maps pixels to [B, D] (used frozen). Weights start at random.
+        backbone: `"resnet_mini"` (0.7 M parameters, for CPUs) or the name of a `tf_keras.applications` model in any
+            spelling (`"resnet101"`, `"inception_v3"`), both with random weights; a Keras model, or the `.keras` file
+            of one, whose output is [B, D] or a feature map (averaged here); or the folder of a SavedModel whose
+            `serving_default` maps float pixels [B, H, W, 3] to [B, D]. All but the last can be trained.
         image_size: S. Default: 48 for `resnet_mini`, what the name's authors used for applications, the
-            given model's own, 224 for a SavedModel.
+            given model's own, 224 for a SavedModel. A SavedModel of another fixed size resizes inside.
+        pixels: what a Keras model or SavedModel wants: "0..255", "0..1", "-1..1", "imagenet" (0..1, less the mean and
+            over the deviation of each colour there) or "clip" (the same, of CLIP's pictures). Those given by name know.
 
     Returns:
         The Keras model; `model.input_shape[1]` is S.
 
     Raises:
-        ValueError: the name is none of these, or the model's output is not one tensor of rank 2 or 4.
+        ValueError: the backbone or `pixels` is none of these, or the model's output is not one tensor of rank 2 or 4.
     """
+    check_backbone(backbone, pixels)
     if isinstance(backbone, keras.Model):
-        return _with_flat_output(backbone)
+        return _scaled(_with_flat_output(backbone), pixels)
     name = os.fspath(backbone)
-    if os.path.isfile(os.path.join(name, "saved_model.pb")):
-        pixels = keras.Input((image_size or 224, image_size or 224, 3), name="pixels")
-        return keras.Model(pixels, SavedModelTower(os.path.abspath(name))(pixels), name="saved_model")
+    if os.path.isfile(name):
+        return _scaled(_with_flat_output(keras.models.load_model(name, compile=False)), pixels)
+    if os.path.isdir(name):
+        given = keras.Input((image_size or 224, image_size or 224, 3), name="pixels")
+        tower = keras.Model(given, SavedModelTower(os.path.abspath(name))(given), name="saved_model")
+        return _scaled(tower, pixels)
     if name == "resnet_mini":
         return _resnet_mini(image_size or 48)
     application = _application(name)
     size = image_size or (299 if "ception" in name.lower() else 224)
-    pixels = keras.Input((size, size, 3), name="pixels")
+    given = keras.Input((size, size, 3), name="pixels")
     network = application(include_top=False, weights=None, pooling="avg", input_shape=(size, size, 3))
-    return keras.Model(pixels, network(ApplicationPixels(name)(pixels)), name=network.name)
+    return keras.Model(given, synchronized(network)(ApplicationPixels(name)(given)), name=network.name)
+
+
+def check_backbone(backbone: Backbone, pixels: str = "0..255") -> None:
+    """Refuses what `build_backbone` cannot build, as far as is seen without building it."""
+    if pixels not in PIXELS:
+        raise ValueError(f"pixels must be one of {', '.join(PIXELS)}, got {pixels!r}: choose one of them.")
+    if isinstance(backbone, keras.Model):
+        return
+    name = os.fspath(backbone)
+    if os.path.isfile(os.path.join(name, "saved_model.pb")):
+        return
+    if os.path.isfile(name) and name.endswith(".keras"):
+        return
+    if name != "resnet_mini":
+        _application(name)
+    if pixels != "0..255":
+        raise ValueError(
+            f"pixels must be left out for a backbone given by name, which knows its own, got {pixels!r} for {name!r}."
+        )
+
+
+def _scaled(model: keras.Model, pixels: str) -> keras.Model:
+    """`model` over pixels in 0..255."""
+    if pixels == "0..255":
+        return model
+    mean, deviation = PIXELS[pixels]
+    given = keras.Input(model.input_shape[1:], name="pixels")
+    variance = tf.nest.map_structure(lambda value: value * value, deviation)
+    scaled = keras.layers.Normalization(mean=mean, variance=variance)(given)
+    return keras.Model(given, model(scaled), name=model.name)
 
 
 def _application(name: str) -> Any:
@@ -52,8 +99,8 @@ def _application(name: str) -> Any:
     plain = name.lower().replace("_", "").replace("-", "")
     if plain not in functions:
         raise ValueError(
-            f"backbone must be 'resnet_mini', a tf_keras.applications name, a Keras model or the folder of a "
-            f"SavedModel, got {name!r}: use one of resnet_mini, {', '.join(sorted(functions))}."
+            f"backbone must be 'resnet_mini', a tf_keras.applications name, a Keras model, a .keras file or the folder "
+            f"of a SavedModel, got {name!r}: use one of resnet_mini, {', '.join(sorted(functions))}."
         )
     return functions[plain]
 
@@ -77,7 +124,7 @@ def _resnet_mini(size: int) -> keras.Model:
         x = keras.layers.Conv2D(
             channels, kernel, stride, "same", use_bias=False, kernel_initializer="he_normal"
         )(x)
-        return keras.layers.BatchNormalization(momentum=0.95)(x)
+        return batch_norm(momentum=0.95)(x)
 
     pixels = keras.Input((size, size, 3), name="pixels")
     x = keras.layers.Rescaling(1 / 64.0, offset=-2.0)(pixels)
@@ -107,28 +154,54 @@ class ApplicationPixels(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("ctxvision")
 class SavedModelTower(keras.layers.Layer):
-    """The `serving_default` signature of the SavedModel in `directory`, frozen: float pixels to [B, D]."""
+    """The `serving_default` signature of the SavedModel in `directory`, frozen: float pixels to [B, D].
+
+    Pixels of another size than the signature's are resized, where it has one.
+    """
 
     def __init__(self, directory: str, **kwargs: Any):
-        super().__init__(trainable=False, **{k: v for k, v in kwargs.items() if k != "trainable"})
+        # Float32 whatever the policy: the SavedModel has dtypes of its own.
+        super().__init__(**{**kwargs, "trainable": False, "dtype": "float32"})
         self.directory = directory
         self._loaded = tf.saved_model.load(directory)
         self._signature = self._loaded.signatures["serving_default"]
         outputs = list(self._signature.structured_outputs.values())
-        inputs = list(self._signature.structured_input_signature[1])
+        inputs = self._signature.structured_input_signature[1]
         if len(inputs) != 1 or len(outputs) != 1 or outputs[0].shape.rank != 2:
             raise ValueError(
-                f"backbone must be a SavedModel that maps one input to one [B, D] output, got inputs {inputs} and "
+                f"backbone must be a SavedModel that maps one input to one [B, D] output, got inputs {[*inputs]} and "
                 f"outputs {[tuple(o.shape) for o in outputs]} in {directory}: export the bottleneck alone."
             )
-        self._input_name, self._dim = inputs[0], outputs[0].shape[-1]
+        ((self._input_name, spec),) = inputs.items()
+        if spec.shape.rank not in (4, None) or (spec.shape.rank and spec.shape[-1] not in (3, None)):
+            raise ValueError(
+                f"backbone must be a SavedModel of pixels [B, H, W, 3], got {tuple(spec.shape)} in {directory}: export it "
+                f"with a signature that transposes."
+            )
+        self._size = tuple(spec.shape[1:3]) if spec.shape.rank else (None, None)
+        self._dim = outputs[0].shape[-1]
 
     def call(self, pixels: tf.Tensor) -> tf.Tensor:
+        if None not in self._size and tuple(pixels.shape[1:3]) != self._size:
+            pixels = tf.image.resize(pixels, self._size, method="bilinear", antialias=True)
         (features,) = self._signature(**{self._input_name: pixels}).values()
         return tf.stop_gradient(tf.ensure_shape(features, (None, self._dim)))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "directory": self.directory}
+
+
+def features_of(backbone: keras.Model, pixels: tf.Tensor, training: bool | None) -> tf.Tensor:
+    """float32 [B, D] of pixels as in `resize_for`; float features [B, D], computed before, come back as they are."""
+    pixels = tf.convert_to_tensor(pixels)
+    if pixels.shape.rank == 2 and pixels.dtype.is_floating:
+        if pixels.shape[-1] != backbone.output_shape[-1]:
+            raise ValueError(
+                f"features must be the backbone's own [B, {backbone.output_shape[-1]}], got {tuple(pixels.shape)}: "
+                f"give pixels [B, H, W, 3], or its features."
+            )
+        return tf.cast(pixels, tf.float32)
+    return tf.cast(backbone(resize_for(backbone, pixels), training=training), tf.float32)
 
 
 def resize_for(backbone: keras.Model, pixels: tf.Tensor) -> tf.Tensor:

@@ -5,7 +5,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from ctxvision.layers.backbone import Backbone, build_backbone, resize_for
+from ctxvision.layers._batch_norm import batch_norm
+from ctxvision.layers.backbone import Backbone, build_backbone, features_of
 
 
 @keras.saving.register_keras_serializable("ctxvision")
@@ -17,12 +18,14 @@ class PhraseGenerator(keras.layers.Layer):
     embedding of a query's pictures is that query's prototype (Eq. 2).
 
     Args:
-        backbone: a name, Keras model or SavedModel folder; see `build_backbone`.
+        backbone: a name, Keras model or its file, or SavedModel folder; see `build_backbone`.
         embedding_dim: width of the bottleneck, 64 in the method.
         image_size: side in pixels of the backbone's square input; the backbone's own by default.
+        pixels: what a backbone not given by name wants, see `build_backbone`.
 
     Call arguments:
-        pixels: [B, H, W, 3], uint8 or float in 0..255, RGB, any height and width (resized inside).
+        pixels: [B, H, W, 3], uint8 or float in 0..255, RGB, any height and width (resized inside); or the backbone's
+            features float [B, D] where they are known.
 
     Returns:
         float32 [B, embedding_dim], each row L2-normalised.
@@ -40,6 +43,7 @@ class PhraseGenerator(keras.layers.Layer):
         backbone: Backbone = "resnet101",
         embedding_dim: int = 64,
         image_size: int | None = None,
+        pixels: str = "0..255",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -48,18 +52,17 @@ class PhraseGenerator(keras.layers.Layer):
         self.backbone = backbone
         self.embedding_dim = embedding_dim
         self.image_size = image_size
-        self.tower = build_backbone(backbone, image_size)
+        self.pixels = pixels
+        self.tower = build_backbone(backbone, image_size, pixels)
         # Float32 whatever the policy: cosines of 64 dimensions do not survive bfloat16.
         self.bottleneck = keras.layers.Dense(
             embedding_dim, use_bias=False, dtype="float32", name="bottleneck"
         )
-        self.whiten = keras.layers.BatchNormalization(
-            scale=False, center=False, momentum=0.95, dtype="float32", name="whiten"
-        )
+        self.whiten = batch_norm(scale=False, center=False, momentum=0.95, dtype="float32", name="whiten")
 
     def call(self, pixels: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        features = self.tower(resize_for(self.tower, pixels), training=training)
-        embedding = self.whiten(self.bottleneck(tf.cast(features, tf.float32)), training=training)
+        features = features_of(self.tower, pixels, training)
+        embedding = self.whiten(self.bottleneck(features), training=training)
         return tf.math.l2_normalize(embedding, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
@@ -71,6 +74,7 @@ class PhraseGenerator(keras.layers.Layer):
             "backbone": backbone,
             "embedding_dim": self.embedding_dim,
             "image_size": self.image_size,
+            "pixels": self.pixels,
         }
 
     @classmethod

@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from ctxvision.layers.backbone import Backbone, build_backbone, resize_for
+from ctxvision.layers.backbone import Backbone, build_backbone, features_of
 
 
 @keras.saving.register_keras_serializable("ctxvision")
@@ -13,37 +13,56 @@ class VisualEncoder(keras.layers.Layer):
     """The bottleneck of a ConvNet trained on labelled pictures (section 3.4).
 
     Args:
-        backbone: a name, Keras model or SavedModel folder; see `build_backbone`.
+        backbone: a name, Keras model or its file, or SavedModel folder; see `build_backbone`.
         image_size: side in pixels of the backbone's square input; the backbone's own by default.
+        dim: width of a linear mapping on top of the backbone's features (1024 in the method), None for none.
+        pixels: what a backbone not given by name wants, see `build_backbone`.
 
     Call arguments:
-        pixels: [B, H, W, 3], uint8 or float in 0..255, RGB, any height and width (resized inside).
+        pixels: [B, H, W, 3], uint8 or float in 0..255, RGB, any height and width (resized inside); or the backbone's
+            features float [B, D] where they are known.
 
     Returns:
-        float32 [B, D], the backbone's pooled features, not normalised.
+        float32 [B, D], the backbone's pooled features, or [B, dim], what they are mapped to; not normalised.
 
     Raises:
-        ValueError: an unknown backbone, or pixels of another shape or dtype.
+        ValueError: `dim` below 1, an unknown backbone, or pixels of another shape or dtype.
 
     Example:
         >>> VisualEncoder(backbone="resnet_mini")(tf.zeros([2, 72, 72, 3], tf.uint8)).shape
         TensorShape([2, 192])
     """
 
-    def __init__(self, backbone: Backbone = "inception_v3", image_size: int | None = None, **kwargs: Any):
+    def __init__(
+        self,
+        backbone: Backbone = "inception_v3",
+        image_size: int | None = None,
+        dim: int | None = None,
+        pixels: str = "0..255",
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
+        if dim is not None and dim < 1:
+            raise ValueError(
+                f"dim must be at least 1, or None for no mapping, got {dim}: the method uses 1024."
+            )
         self.backbone = backbone
         self.image_size = image_size
-        self.tower = build_backbone(backbone, image_size)
+        self.dim = dim
+        self.pixels = pixels
+        self.tower = build_backbone(backbone, image_size, pixels)
+        self.mapping = None if dim is None else keras.layers.Dense(dim, dtype="float32", name="mapping")
 
     def call(self, pixels: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        return tf.cast(self.tower(resize_for(self.tower, pixels), training=training), tf.float32)
+        features = features_of(self.tower, pixels, training)
+        return features if self.mapping is None else self.mapping(features)
 
     def get_config(self) -> dict[str, Any]:
         backbone = self.backbone
         if isinstance(backbone, keras.Model):
             backbone = keras.saving.serialize_keras_object(backbone)
-        return {**super().get_config(), "backbone": backbone, "image_size": self.image_size}
+        arguments = {"image_size": self.image_size, "dim": self.dim, "pixels": self.pixels}
+        return {**super().get_config(), "backbone": backbone, **arguments}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "VisualEncoder":

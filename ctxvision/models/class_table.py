@@ -5,13 +5,20 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+STORAGES = ("float32", "float16")
+# Rows that get their initial values at a time, so that no second table is needed for a moment.
+BLOCK = 1 << 18
+# Bits of a float32's mantissa that a float16 has no place for.
+CUT_BITS = (1 << 13) - 1
+
 
 @keras.saving.register_keras_serializable("ctxvision")
 class ClassTable(keras.layers.Layer):
     """One weight vector per query class with row-wise Adagrad: a step costs O(rows touched), not O(classes).
 
     The optimizer's state is one number a row (its mean squared gradient, summed over steps). Rows named twice in
-    a step are added up by sorting, in static shapes, so that the update compiles with XLA.
+    a step are added up by sorting, in static shapes, so that the update compiles with XLA. In memory a class takes
+    4 (dim + 1) bytes, 2 dim + 4 in float16; nothing as large as the table is made beside it.
 
     Args:
         num_classes: V.
@@ -19,35 +26,72 @@ class ClassTable(keras.layers.Layer):
         stddev: of the initial weights. They are L2-normalised before use, so a small value means quick turns at
             the start: 0.05 learns far faster than 1.
         seed: of the initial weights.
+        storage: "float32", or "float16", in which rows are kept between steps: a step reckons in float32, and rounds
+            at random to one of the two neighbours, the nearer the likelier. Steps too small for float16 then still
+            count on average, where rounding to the nearest would lose them all.
+
+    Raises:
+        ValueError: another `storage`.
     """
 
-    def __init__(self, num_classes: int, dim: int = 64, stddev: float = 0.05, seed: int = 0, **kwargs: Any):
+    def __init__(
+        self,
+        num_classes: int,
+        dim: int = 64,
+        stddev: float = 0.05,
+        seed: int = 0,
+        storage: str = "float32",
+        **kwargs: Any,
+    ):
         # The rows learn through `update`, not through the model's optimizer.
         super().__init__(**{**kwargs, "trainable": False, "dtype": "float32"})
+        if storage not in STORAGES:
+            raise ValueError(
+                f"storage must be one of {', '.join(STORAGES)}, got {storage!r}: choose one of them."
+            )
         self.num_classes = num_classes
         self.dim = dim
         self.stddev = stddev
         self.seed = seed
-        initializer = keras.initializers.RandomNormal(stddev=stddev, seed=seed)
+        self.storage = storage
         self.table = self.add_weight(
-            name="table", shape=(num_classes, dim), initializer=initializer, trainable=False
+            name="table", shape=(num_classes, dim), initializer="zeros", trainable=False, dtype=storage
         )
         self.squares = self.add_weight(
             name="squares", shape=(num_classes,), initializer="zeros", trainable=False
         )
+        for copy in tf.distribute.get_strategy().experimental_local_results(self.table):
+            self._initialize(copy)
+
+    def _initialize(self, table: tf.Variable) -> None:
+        for block, start in enumerate(range(0, self.num_classes, BLOCK)):
+            rows = tf.range(start, min(start + BLOCK, self.num_classes))
+            normal = keras.initializers.RandomNormal(stddev=self.stddev, seed=self.seed + 1_000_003 * block)
+            values = tf.cast(normal((len(rows), self.dim)), table.dtype)
+            tf.raw_ops.ResourceScatterUpdate(resource=table.handle, indices=rows, updates=values)
 
     def call(self, classes: tf.Tensor) -> tf.Tensor:
-        """Raw rows [..., dim] of int32 classes [...]; a class below 0 (padding) gives row 0."""
-        return tf.gather(self.table, tf.maximum(classes, 0))
+        """float32 rows [..., dim] of int32 classes [...], not normalised; a class below 0 (padding) gives row 0."""
+        return tf.cast(tf.gather(self.table, tf.maximum(classes, 0)), tf.float32)
 
     def update(self, classes: tf.Tensor, gradients: tf.Tensor, learning_rate: tf.Tensor) -> None:
-        """Takes one Adagrad step for `gradients` [R, dim] of the rows `classes` int32 [R]."""
-        unique, summed = _sum_by_class(classes, gradients)
-        squares = tf.gather(self.squares, unique) + tf.reduce_mean(tf.square(summed), axis=-1)
+        """Takes one Adagrad step for `gradients` [R, dim] of the rows `classes` int32 [R].
+
+        Under a strategy the replicas must all be given the same: those of the global batch.
+        """
+        distinct, summed, source = _sum_by_class(classes, gradients)
+        squares = tf.gather(self.squares, distinct) + tf.reduce_mean(tf.square(summed), axis=-1)
         step = learning_rate * summed * tf.math.rsqrt(squares + 1e-12)[:, tf.newaxis]
-        # Rows beyond the last distinct class repeat class 0 with a zero step.
-        self.table.scatter_sub(tf.IndexedSlices(step, unique))
-        self.squares.scatter_add(tf.IndexedSlices(tf.reduce_mean(tf.square(summed), axis=-1), unique))
+        rows = self(distinct) - step
+        if self.storage == "float16":
+            rows = _rounded_at_random(rows, self.seed)
+        # By handle, which is a replica's own copy: each replica makes the same change to its own.
+        for variable, values in ((self.table, rows), (self.squares, squares)):
+            tf.raw_ops.ResourceScatterUpdate(
+                resource=variable.handle,
+                indices=tf.gather(distinct, source),
+                updates=tf.gather(values, source),
+            )
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -56,15 +100,32 @@ class ClassTable(keras.layers.Layer):
             "dim": self.dim,
             "stddev": self.stddev,
             "seed": self.seed,
+            "storage": self.storage,
         }
 
 
-def _sum_by_class(classes: tf.Tensor, gradients: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Distinct classes [R] (the rest of the R places: class 0, zero gradient) and their summed gradients."""
+def _sum_by_class(classes: tf.Tensor, gradients: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The distinct classes first, their summed gradients, and which of these R places to write.
+
+    Of the places behind the last distinct class the first one is written again, and with the same values: shapes
+    stay static.
+    """
     order = tf.argsort(classes, stable=True)
     ordered = tf.gather(classes, order)
     starts = tf.concat([[0], tf.cast(ordered[1:] != ordered[:-1], tf.int32)], axis=0)
     place, count = tf.cumsum(starts), tf.size(classes)
     summed = tf.math.unsorted_segment_sum(tf.gather(gradients, order), place, count)
     distinct = tf.maximum(tf.math.unsorted_segment_max(ordered, place, count), 0)
-    return distinct, summed
+    places = tf.range(count)
+    return distinct, summed, tf.where(places <= place[-1], places, 0)
+
+
+def _rounded_at_random(rows: tf.Tensor, seed: int) -> tf.Tensor:
+    """float16 of float32 [R, D]: up or down, so that the mean is the value itself.
+
+    The random bits depend on the rows: they are others at each step without a counter, and the same on each replica.
+    """
+    now = tf.bitcast(tf.reduce_sum(rows), tf.int32)
+    noise = tf.random.stateless_uniform(tf.shape(rows), [seed, now], None, None, tf.int32)
+    bits = tf.bitcast(rows, tf.int32) + tf.bitwise.bitwise_and(noise, CUT_BITS)
+    return tf.cast(tf.bitcast(tf.bitwise.bitwise_and(bits, ~CUT_BITS), tf.float32), tf.float16)

@@ -8,6 +8,7 @@ import tf_keras as keras
 from ctxvision.layers.phrase_generator import PhraseGenerator
 from ctxvision.losses.sampled_softmax import log_uniform_sample, sampled_softmax_loss
 from ctxvision.models.class_table import ClassTable
+from ctxvision.models.replicas import gathered, num_replicas, summed
 
 
 @keras.saving.register_keras_serializable("ctxvision")
@@ -16,7 +17,8 @@ class QueryClassifier(keras.Model):
 
     `fit` takes batches of (pixels [B, H, W, 3], queries int32 [B, Q] padded with -1); classes are sorted by
     falling count, as log-uniform sampling expects. The tower follows the compiled optimizer; class rows follow
-    row-wise Adagrad at `table_rate` times that optimizer's learning rate, see `ClassTable`.
+    row-wise Adagrad at `table_rate` times that optimizer's learning rate, see `ClassTable`. Under a strategy with
+    several replicas a step is that of one device on the global batch.
 
     Args:
         phrase_generator: the layer to train.
@@ -25,6 +27,7 @@ class QueryClassifier(keras.Model):
         num_sampled: S, classes drawn at each step; None computes the full softmax (best below a few thousand).
         table_rate: learning rate of the class rows, as a multiple of the optimizer's.
         seed: of the class rows and the samples.
+        table_dtype: "float32" or "float16", how the class rows are kept, see `ClassTable`.
 
     Raises:
         ValueError: `num_queries` below 2 or `num_sampled` below 1.
@@ -38,6 +41,7 @@ class QueryClassifier(keras.Model):
         num_sampled: int | None = 512,
         table_rate: float = 16.0,
         seed: int = 0,
+        table_dtype: str = "float32",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -56,12 +60,15 @@ class QueryClassifier(keras.Model):
         self.table_rate = table_rate
         self.seed = seed
         self.loss_tracker = keras.metrics.Mean(name="loss")
-        self.class_table = ClassTable(num_queries, phrase_generator.embedding_dim, seed=seed)
+        self.table_dtype = table_dtype
+        self.class_table = ClassTable(
+            num_queries, phrase_generator.embedding_dim, seed=seed, storage=table_dtype
+        )
 
     def call(self, pixels: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Cosine logits times scale, [B, V]."""
+        """Cosine logits times scale, [B, V]; needs as much memory as a second table, which no training step does."""
         embeddings = self.phrase_generator(pixels, training=training)
-        rows = tf.math.l2_normalize(self.class_table.table, axis=-1)
+        rows = tf.math.l2_normalize(tf.cast(self.class_table.table, tf.float32), axis=-1)
         return self.scale * tf.matmul(embeddings, rows, transpose_b=True)
 
     def _sample(self) -> tuple[tf.Tensor, tf.Tensor]:
@@ -85,8 +92,12 @@ class QueryClassifier(keras.Model):
                 embeddings, true_rows, queries, unit[:split], sampled, log_expected_count, self.scale
             )
             loss = tf.reduce_mean(losses)
+            share = loss / num_replicas()  # gradients of the replicas are added up
         weights = self.phrase_generator.trainable_variables
-        *gradients, row_gradient = tape.gradient(loss, [*weights, rows])
+        *gradients, row_gradient = tape.gradient(share, [*weights, rows])
+        # The sample is the same on each replica, true queries are not.
+        touched = tf.concat([sampled, gathered(touched[split:])], axis=0)
+        row_gradient = tf.concat([summed(row_gradient[:split]), gathered(row_gradient[split:])], axis=0)
         self.class_table.update(touched, row_gradient, self.table_rate * self.optimizer.learning_rate)
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
         self.loss_tracker.update_state(loss)
@@ -105,6 +116,7 @@ class QueryClassifier(keras.Model):
             "num_sampled": self.num_sampled,
             "table_rate": self.table_rate,
             "seed": self.seed,
+            "table_dtype": self.table_dtype,
             "name": self.name,
         }
 

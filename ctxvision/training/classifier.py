@@ -35,10 +35,11 @@ def train_classifier(run: Run, progress: Progress) -> None:
     """
     data, config = run.data, run.config
     found = run.num_retrievable()
-    choices = [choice for choice in CHOICES if choice[0] <= found]
+    wanted = ((config.context_phrases, "uniform"),) if config.context_phrases else CHOICES
+    choices = [choice for choice in wanted if choice[0] <= found]
     if not choices:
         raise InputError(
-            f"the vocabulary must have at least {CHOICES[0][0]} phrases for context, got {found} with "
+            f"the vocabulary must have at least {wanted[0][0]} phrases for context, got {found} with "
             f"{config.min_phrase_count} pictures or more: lower min_phrase_count, or give more queries."
         )
     visual = {split: run.visual_features(split, max(config.fractions)) for split in ("train", "val")}

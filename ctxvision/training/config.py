@@ -9,6 +9,35 @@ from typing import Any
 from ctxvision._files import read_json
 from ctxvision.errors import InputError
 
+PRESETS: dict[str, dict[str, Any]] = {
+    "small": {},
+    # Fewer pictures than the defaults are made for, so fewer steps.
+    "demo": {
+        "image_size": 40,
+        "phrase_steps": 4000,
+        "visual_steps": 700,
+        "head_steps": 400,
+        "min_class_count": 3,
+    },
+    "paper": {
+        "image_size": 299,
+        "phrase_backbone": "resnet101",
+        "visual_backbone": "inception_v3",
+        "embedding_dim": 64,
+        "visual_dim": 1024,
+        "phrase_scale": 1.0,
+        "text_dim": 200,
+        "context_phrases": 3,
+        "batch_size": 256,
+        "learning_rate": 1e-3,
+        "phrase_steps": 1_015_625,
+        "visual_steps": 500_000,
+        "text_steps": 1_000_000,
+    },
+}
+# Settings that may be 0.
+FROM_ZERO = ("seed", "visual_dim", "context_phrases", "phrase_support")
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -19,15 +48,22 @@ class Config:
         label_column: the column of `images.csv` that is learnt, or several separated by `|`.
         multi_label: a picture may have several labels, or none: sigmoid instead of softmax (section 4.2.3).
         image_size: side in pixels of the pictures that the towers see.
-        phrase_backbone, visual_backbone: names or SavedModel folders, see `build_backbone`.
+        phrase_backbone, visual_backbone: names, `.keras` files or SavedModel folders, see `build_backbone`. SavedModels
+            stay as they are: their features are computed once, and only what lies on top of them learns.
+        phrase_pixels, visual_pixels: what a `.keras` file or SavedModel wants its pixels to be, see `build_backbone`.
         embedding_dim: width of the phrase generator's bottleneck (64 in the method).
+        visual_dim: width of a linear mapping on top of the visual backbone's features (1024 in the method); 0: none.
+        phrase_scale: of the cosine logits of queries (Eq. 1 is scale 1, which learns slowly).
         text_dim: width of the text embedding (200 in the method).
         languages: the language filter: phrases in these are classes and context, the others prototypes only.
         min_class_count: pictures that a query needs to be a softmax class.
         min_phrase_count: pictures that a phrase needs to be retrieved as context.
         phrase_support: phrases are ranked by cosine · n / (n + phrase_support), n the pictures behind the prototype:
             one of few pictures is noisy, and would crowd out the others; 0 ranks by the cosine alone.
+        context_phrases: phrases a picture whose plain average is the context (3 in the method); 0: how many, and how
+            weighted, is chosen on `val`.
         full_softmax_up_to: up to so many classes the full softmax is computed, beyond it 512 are sampled.
+        class_dtype: "float32" or "float16": how the vectors of the softmax classes are kept, see `ClassTable`.
         phrase_steps, visual_steps, text_steps, head_steps: training steps of each model. A visual encoder trained
             on a fraction f of the labels takes visual_steps · max(f, 1/4).
         batch_size: pictures a step; text_batch_size: pairs of queries a step.
@@ -43,13 +79,19 @@ class Config:
     image_size: int = 48
     phrase_backbone: str = "resnet_mini"
     visual_backbone: str = "resnet_mini"
+    phrase_pixels: str = "0..255"
+    visual_pixels: str = "0..255"
     embedding_dim: int = 64
+    visual_dim: int = 0
+    phrase_scale: float = 16.0
     text_dim: int = 200
     languages: tuple[str, ...] = ("en",)
     min_class_count: int = 5
     min_phrase_count: int = 1
     phrase_support: float = 1.0
+    context_phrases: int = 0
     full_softmax_up_to: int = 10000
+    class_dtype: str = "float32"
     phrase_steps: int = 6000
     visual_steps: int = 4000
     text_steps: int = 1500
@@ -73,8 +115,26 @@ class Config:
             _check(field.name, value, kind)
 
     @classmethod
-    def from_file(cls, path: str | Path, **overrides: Any) -> "Config":
-        """Reads settings from a JSON object; `overrides` win over the file."""
+    def preset(cls, name: str, **overrides: Any) -> "Config":
+        """The settings called `name`, but for `overrides`.
+
+        Args:
+            name: "small", the defaults: ConvNets of 0.7 M parameters at 48 pixels, for a CPU; "demo", the same with
+                fewer steps, for the few pictures of the demo; or "paper", the method's own sizes: ResNet-101 and
+                Inception v3 at 299 pixels with 1024-d visual features, 64-d queries of scale 1, 200-d text, 3
+                phrases. The method's steps are not known: these are one pass over its 260 million pictures, and a
+                hundred over 1.28 million labelled ones.
+
+        Raises:
+            InputError: there is no such preset, or no such setting.
+        """
+        if name not in PRESETS:
+            raise InputError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}: choose one of them.")
+        return cls.from_dict({**PRESETS[name], **overrides})
+
+    @classmethod
+    def from_file(cls, path: str | Path, preset: str = "small", **overrides: Any) -> "Config":
+        """Reads settings from a JSON object; those it leaves out are the preset's, and `overrides` win over both."""
         try:
             settings = read_json(path)
         except FileNotFoundError:
@@ -85,7 +145,7 @@ class Config:
             raise InputError(
                 f'config must be a JSON object of settings, got {str(path)!r}: write {{"seed": 0}}.'
             )
-        return cls.from_dict({**settings, **overrides})
+        return cls.preset(preset, **{**settings, **overrides})
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> "Config":
@@ -106,13 +166,13 @@ def _check(name: str, value: Any, kind: Any) -> None:
         if not isinstance(value, bool):
             raise InputError(f"{name} must be true or false, got {value!r}: correct the setting.")
     elif kind is int:
-        lowest = 0 if name == "seed" else 1
+        lowest = 0 if name in FROM_ZERO else 1
         if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
             raise InputError(
                 f"{name} must be a whole number of at least {lowest}, got {value!r}: correct the setting."
             )
     elif kind is float:
-        least = 0.0 if name == "phrase_support" else math.ulp(0.0)
+        least = 0.0 if name in FROM_ZERO else math.ulp(0.0)
         if not isinstance(value, float) or not math.isfinite(value) or value < least:
             rule = "of 0 or more" if not least else "above 0"
             raise InputError(f"{name} must be a finite number {rule}, got {value!r}: correct the setting.")

@@ -3,16 +3,14 @@
 import functools
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
-import tf_keras as keras
 
-from ctxvision._files import atomic_directory, atomic_path, read_json, write_json
+from ctxvision._files import atomic_directory, read_json, write_json
 from ctxvision.data.source import Source, is_folder
 from ctxvision.errors import InputError
 from ctxvision.layers import (
@@ -28,13 +26,20 @@ from ctxvision.layers.retrieval.vocabulary import retrievable_ids
 from ctxvision.models import ContextClassifier
 from ctxvision.prototypes import PhraseTable
 from ctxvision.prototypes.generations import read_facts
+from ctxvision.training.cached_features import CachedFeatures
 from ctxvision.training.concept_store import Concept, ConceptStore, labels_with
 from ctxvision.training.config import Config
 from ctxvision.training.data_facts import data_facts, located
 from ctxvision.training.given_pictures import Images
 from ctxvision.training.run_data import RunData
+from ctxvision.training.towers import (
+    Tower,
+    new_phrase_generator,
+    new_visual_encoder,
+    with_found_backbones,
+)
 from ctxvision.training.versions import installed_versions, source_commit
-from ctxvision.training.weights import embed, load_weights
+from ctxvision.training.weights import load_weights
 
 QUANTIZATIONS = ("float16", "int8")
 
@@ -65,6 +70,7 @@ class Run:
     def create(cls, directory: str | os.PathLike[str], config: Config, data: Source) -> "Run":
         """Makes the folder, or opens the one that the same settings and data made before."""
         folder = Path(directory)
+        config = with_found_backbones(config)
         stored: dict[str, Any] = {
             "settings": config.to_dict(),
             "data": data_facts(data, folder, config.label_column),
@@ -73,7 +79,8 @@ class Run:
         }
         if (folder / "config.json").is_file():
             before = _read_config(folder)
-            changed = [k for k, v in stored["settings"].items() if before["settings"].get(k) != v]
+            settings = Config.from_dict(before["settings"]).to_dict()  # older runs lack newer settings
+            changed = [k for k, v in stored["settings"].items() if settings[k] != v]
             if before["data"]["sha256"] != stored["data"]["sha256"]:
                 changed.append("data")
             if changed:
@@ -104,30 +111,26 @@ class Run:
 
     def query_embeddings(self, split: str) -> np.ndarray:
         """float32 [N, 64] of a split, each row L2-normalised; computed once."""
-        return self._features("phrases", split, lambda: self.phrase_generator)
+        return self._features.of("phrases", lambda: self.phrase_generator, split)
 
     def visual_features(self, split: str, fraction: float) -> np.ndarray:
         """float32 [N, D] of a split by the visual encoder of `fraction`; computed once."""
-        return self._features(f"visual-{fraction:g}", split, lambda: self.visual_encoder(fraction))
+        return self._features.of(f"visual-{fraction:g}", lambda: self.visual_encoder(fraction), split)
 
-    def _features(self, tower: str, split: str, layer: Callable[[], keras.layers.Layer]) -> np.ndarray:
-        path = self.directory / "features" / tower / f"{split.replace(':', '-')}.npy"
-        if not path.exists():
-            values = embed(layer(), self.data.pictures(split))
-            with atomic_path(path) as temporary, open(temporary, "wb") as file:
-                np.save(file, values)
-        return np.load(path, allow_pickle=False)
+    def tower_inputs(self, tower: Tower, split: str) -> np.ndarray:
+        """The pictures of a split, or what a frozen backbone makes of them, see `CachedFeatures`."""
+        return self._features.tower_inputs(tower, split)
+
+    @functools.cached_property
+    def _features(self) -> CachedFeatures:
+        return CachedFeatures(self.directory / "features", lambda split: self.data.pictures(split))
 
     # === Trained parts ===
 
     @functools.cached_property
     def phrase_generator(self) -> PhraseGenerator:
         """As trained by the stage `phrases`."""
-        config = self.config
-        layer = PhraseGenerator(
-            config.phrase_backbone, config.embedding_dim, config.image_size, name="phrase_generator"
-        )
-        layer(tf.zeros([1, config.image_size, config.image_size, 3]))
+        layer = new_phrase_generator(self.config)
         return load_weights(layer, self.stage_folder("phrases") / "weights.npz")
 
     def visual_encoder(self, fraction: float) -> VisualEncoder:
@@ -137,9 +140,7 @@ class Run:
         return self._visual_encoders[fraction]
 
     def _load_visual_encoder(self, fraction: float) -> VisualEncoder:
-        config = self.config
-        layer = VisualEncoder(config.visual_backbone, config.image_size, name="visual_encoder")
-        layer(tf.zeros([1, config.image_size, config.image_size, 3]))
+        layer = new_visual_encoder(self.config)
         return load_weights(layer, self.stage_folder(f"visual/{fraction:g}") / "weights.npz")
 
     @functools.cached_property

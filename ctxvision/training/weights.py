@@ -1,5 +1,6 @@
 """Layers' weights on disk, and layers run over many pictures."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import tf_keras as keras
 from ctxvision.errors import InputError
 
 
-def embed(layer: keras.layers.Layer, pictures: np.ndarray, batch_size: int = 256) -> np.ndarray:
-    """float32 [N, D]: `layer` in inference mode over uint8 pictures [N, S, S, 3]."""
+def embed(layer: Callable[..., tf.Tensor], pictures: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    """float32 [N, D]: `layer` in inference mode over uint8 pictures [N, S, S, 3], or whatever else it takes."""
     starts = range(0, len(pictures), batch_size)
     parts = [layer(tf.constant(pictures[i : i + batch_size]), training=False) for i in starts]
     return np.concatenate(parts)
@@ -20,6 +21,11 @@ def embed(layer: keras.layers.Layer, pictures: np.ndarray, batch_size: int = 256
 def save_weights(layer: keras.layers.Layer, path: Path) -> None:
     """Writes a layer's weights in their order, without pickle."""
     np.savez(path, *layer.get_weights())
+
+
+def take_part_in_saving(layer: keras.layers.Layer) -> None:
+    """What the other workers do while the first calls `save_weights`: batch normalisation's means are averaged."""
+    layer.get_weights()
 
 
 def load_weights(layer: Any, path: Path) -> Any:

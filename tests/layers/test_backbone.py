@@ -102,3 +102,89 @@ def test_a_keras_model_survives_the_config():
     layer = PhraseGenerator(keras.Model(pixels, keras.layers.Conv2D(4, 3)(pixels)), embedding_dim=3)
     again = PhraseGenerator.from_config(layer.get_config())
     assert again(tf.zeros([1, 8, 8, 3])).shape == (1, 3)
+
+
+def save_tower(folder, size=None):
+    """A SavedModel that tells each picture's mean colour, and what it was shown at place (0, 0)."""
+
+    class Tower(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, size, size, 3], name="pixels")])
+        def embed(self, pixels):
+            return {"features": tf.concat([tf.reduce_mean(pixels, axis=[1, 2]), pixels[:, 0, 0]], axis=1)}
+
+    tower = Tower()
+    tf.saved_model.save(tower, str(folder), signatures={"serving_default": tower.embed})
+    return str(folder)
+
+
+def test_a_saved_model_of_a_fixed_size_resizes_inside(tmp_path):
+    layer = VisualEncoder(save_tower(tmp_path, size=4), image_size=8)
+    pixels = np.full((2, 8, 8, 3), 7.0, np.float32)
+    np.testing.assert_allclose(layer(pixels), np.full((2, 6), 7.0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "black", "white"),
+    [
+        ("0..255", [0.0] * 3, [255.0] * 3),
+        ("0..1", [0.0] * 3, [1.0] * 3),
+        ("-1..1", [-1.0] * 3, [1.0] * 3),
+        ("imagenet", [-2.118, -2.036, -1.804], [2.249, 2.429, 2.640]),
+        ("clip", [-1.792, -1.752, -1.480], [1.930, 2.075, 2.146]),
+    ],
+)
+def test_a_saved_model_sees_pixels_as_it_wants_them(tmp_path, pixels, black, white):
+    layer = VisualEncoder(save_tower(tmp_path), image_size=8, pixels=pixels)
+    shown = np.stack([np.zeros((8, 8, 3)), np.full((8, 8, 3), 255.0)])
+    np.testing.assert_allclose(layer(shown), np.array([black * 2, white * 2]), atol=1e-3)
+
+
+def test_pixels_are_not_declared_for_a_name():
+    with pytest.raises(ValueError, match="pixels must be left out for a backbone given by name"):
+        build_backbone("resnet_mini", pixels="0..1")
+    with pytest.raises(
+        ValueError, match="pixels must be one of 0..255, 0..1, -1..1, imagenet, clip, got '8bit'"
+    ):
+        build_backbone("resnet_mini", pixels="8bit")
+
+
+def test_a_keras_file_comes_with_its_weights_and_can_learn(tmp_path):
+    pixels = keras.Input((6, 6, 3))
+    model = keras.Model(pixels, keras.layers.Conv2D(5, 3)(pixels))
+    model.save(tmp_path / "tower.keras")
+    layer = VisualEncoder(str(tmp_path / "tower.keras"))
+    values = tf.random.stateless_uniform([2, 6, 6, 3], [0, 1], 0, 255)
+    np.testing.assert_allclose(layer(values), tf.reduce_mean(model(values), axis=[1, 2]), rtol=1e-5)
+    assert len(layer.trainable_weights) == 2
+
+
+def test_a_saved_model_with_channels_first(tmp_path):
+    class Tower(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 3, 8, 8], name="pixels")])
+        def embed(self, pixels):
+            return {"features": tf.reduce_mean(pixels, axis=[2, 3])}
+
+    tower = Tower()
+    tf.saved_model.save(tower, str(tmp_path), signatures={"serving_default": tower.embed})
+    with pytest.raises(ValueError, match=r"SavedModel of pixels \[B, H, W, 3\], got \(None, 3, 8, 8\)"):
+        VisualEncoder(str(tmp_path))
+
+
+def test_a_mapping_on_top():
+    encoder = VisualEncoder("resnet_mini", image_size=16, dim=5)
+    pixels = tf.random.stateless_uniform([2, 16, 16, 3], [0, 1], 0, 255)
+    found = encoder(pixels)
+    kernel, bias = encoder.mapping.get_weights()
+    features = VisualEncoder(encoder.tower)(pixels)
+    np.testing.assert_allclose(found, features @ kernel + bias, atol=1e-5)
+    with pytest.raises(ValueError, match="dim must be at least 1, or None for no mapping, got 0"):
+        VisualEncoder("resnet_mini", dim=0)
+
+
+@pytest.mark.parametrize("layer_type", [PhraseGenerator, VisualEncoder])
+def test_features_computed_before_stand_for_pixels(layer_type):
+    layer = layer_type("resnet_mini", image_size=16)
+    pixels = tf.random.stateless_uniform([2, 16, 16, 3], [0, 1], 0, 255)
+    np.testing.assert_allclose(layer(layer.tower(pixels)), layer(pixels), atol=1e-6)
+    with pytest.raises(ValueError, match=r"features must be the backbone's own \[B, 192\], got \(2, 7\)"):
+        layer(tf.zeros([2, 7]))

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from ctxvision.models.class_table import ClassTable
@@ -41,3 +42,45 @@ def test_the_update_compiles_with_xla_and_agrees():
 
 def test_it_has_no_weights_for_the_models_optimizer():
     assert ClassTable(6, 3).trainable_variables == []
+
+
+def test_blocks_of_initial_values_differ_and_have_the_deviation(monkeypatch):
+    monkeypatch.setattr("ctxvision.models.class_table.BLOCK", 500)
+    rows = ClassTable(1200, 8, stddev=0.05).table.numpy()
+    assert 0.048 < rows.std() < 0.052
+    assert len(np.unique(rows[:, 0])) == 1200
+
+
+def test_float16_learns_from_steps_that_rounding_to_the_nearest_would_lose():
+    """Near 1 the next float16 is 0.00098 away: of 400 steps of about 0.0001 each one is rounded at random."""
+    small, exact = ClassTable(3, 64, storage="float16"), ClassTable(3, 64)
+    for table in (small, exact):
+        table.table.assign(tf.ones([3, 64], table.table.dtype))
+        table.squares.assign(tf.ones([3]))
+        step = tf.function(table.update)
+        for _ in range(400):
+            step(tf.constant([2, 2, 0]), tf.fill([3, 64], 0.01), 0.01)
+    assert small.table.dtype == tf.float16
+    moved = 1.0 - small.table.numpy().astype(np.float32)
+    expected = 1.0 - exact.table.numpy()
+    assert np.float16(1.0) - np.float16(expected[2, 0] / 400) == np.float16(1.0)
+    np.testing.assert_array_equal(moved[1], 0)
+    # Each of 64 numbers ends within a few roundings of the exact way, and their mean nearer.
+    np.testing.assert_allclose(moved[2].mean(), expected[2].mean(), rtol=0.03)
+    np.testing.assert_allclose(moved[0].mean(), expected[0].mean(), rtol=0.06)
+    np.testing.assert_allclose(small.squares, exact.squares, rtol=1e-6)
+
+
+def test_float16_compiles_with_xla():
+    table = ClassTable(6, 3, storage="float16")
+    start = table.table.numpy()
+    tf.function(table.update, jit_compile=True)(tf.constant([5, 5, 1]), tf.ones([3, 3]), 0.2)
+    # Adagrad's first step is the learning rate itself, for equal gradients.
+    expected = start.astype(np.float32)
+    expected[[1, 5]] -= 0.2
+    np.testing.assert_allclose(table.table, expected, atol=3e-4)
+
+
+def test_another_storage_is_refused():
+    with pytest.raises(ValueError, match="storage must be one of float32, float16, got 'int8'"):
+        ClassTable(3, storage="int8")

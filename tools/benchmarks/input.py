@@ -24,19 +24,18 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
 import ctxvision as cv
 from ctxvision._files import write_json
 from ctxvision.data import record_batches, write_demo_data
-from ctxvision.layers import PhraseGenerator
-from ctxvision.models import QueryClassifier
-from ctxvision.pipeline import DEMO
 from ctxvision.training import RunData
 from ctxvision.training.batches import tiled_batches
 from ctxvision.training.fit import cosine_adamw
-from ctxvision.training.phrases import padded_classes
+from ctxvision.training.phrases import padded_classes, phrase_model
+from ctxvision.training.towers import new_phrase_generator
 from ctxvision.training.versions import installed_versions
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -56,12 +55,12 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--image-size", type=int, help="by default that of the demo, or of the settings")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        settings: dict[str, Any] = {}
+        settings = {"image_size": given.image_size} if given.image_size else {}
+        config = cv.Config.preset("small" if given.data else "demo", **settings)
         if given.data is None:
-            given.data, settings = f"{folder}/emoji", DEMO
+            given.data = f"{folder}/emoji"
             write_demo_data(given.data)
-        settings = settings | ({"image_size": given.image_size} if given.image_size else {})
-        found = measured(given.data, cv.Config.from_dict(settings), given.steps, folder)
+        found = measured(given.data, config, given.steps, folder)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     facts = {
         "date": datetime.date.today().isoformat(),
@@ -83,14 +82,14 @@ def measured(source: str, config: cv.Config, steps: int, folder: str) -> dict[st
     classes = (log.counts >= config.min_class_count).cumsum() - 1
     classes[log.counts < config.min_class_count] = -1
     targets = padded_classes(len(pictures), log.pair_picture, classes[log.pair_query])
-    taught = targets[:, 0] >= 0
-    pictures, targets = pictures[taught], targets[taught]
+    taught = np.flatnonzero(targets[:, 0] >= 0)
+    targets = targets[taught]
     names = [phrase for phrase, number in zip(log.phrases, classes) if number >= 0]
 
     start = time.monotonic()
     write_tfrecords([source], f"{folder}/records", shard_megabytes=4.0)
     writing = time.monotonic() - start
-    batches = tiled_batches(pictures, (targets,), config.batch_size, config.seed)
+    batches = tiled_batches(pictures, (targets,), config.batch_size, config.seed, taught)
     kept = batches(0).take(CACHED_BATCHES).cache()
     for _ in kept:  # into memory
         pass
@@ -123,9 +122,9 @@ def measured(source: str, config: cv.Config, steps: int, folder: str) -> dict[st
     return {
         "image_size": config.image_size,
         "batch_size": config.batch_size,
-        "pictures": len(pictures),
+        "pictures": len(taught),
         "classes": len(names),
-        "decoded_per_second": round(len(taught) / decoding),
+        "decoded_per_second": round(len(pictures) / decoding),
         "seconds_to_write_records": round(writing, 1),
         "steps": steps,
         "rounds": ROUNDS,
@@ -136,11 +135,8 @@ def measured(source: str, config: cv.Config, steps: int, folder: str) -> dict[st
 def step_of(config: cv.Config, num_classes: int) -> keras.Model:
     """The phrase generator's training model, compiled."""
     keras.utils.set_random_seed(config.seed)
-    generator = PhraseGenerator(config.phrase_backbone, config.embedding_dim, config.image_size)
-    sampled = None if num_classes <= config.full_softmax_up_to else 512
-    model = QueryClassifier(generator, num_classes, num_sampled=sampled, seed=config.seed)
+    model = phrase_model(new_phrase_generator(config), num_classes, config)
     model.compile(cosine_adamw(config.learning_rate, config.phrase_steps))
-    model(tf.zeros([1, config.image_size, config.image_size, 3]))
     return model
 
 

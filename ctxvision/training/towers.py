@@ -1,0 +1,62 @@
+"""The two ConvNets of a run as its settings describe them, not trained yet."""
+
+import dataclasses
+import os
+from typing import TypeAlias
+
+import tensorflow as tf
+
+from ctxvision.errors import InputError
+from ctxvision.layers import PhraseGenerator, VisualEncoder
+from ctxvision.layers.backbone import check_backbone
+from ctxvision.training.config import Config
+
+Tower: TypeAlias = PhraseGenerator | VisualEncoder
+
+
+def new_phrase_generator(config: Config) -> PhraseGenerator:
+    """The phrase generator, its variables built; those of a backbone given by name are random."""
+    layer = PhraseGenerator(
+        config.phrase_backbone,
+        config.embedding_dim,
+        config.image_size,
+        config.phrase_pixels,
+        name="phrase_generator",
+    )
+    layer(tf.zeros([1, config.image_size, config.image_size, 3]))
+    return layer
+
+
+def new_visual_encoder(config: Config) -> VisualEncoder:
+    """The visual encoder, its variables built; those of a backbone given by name are random."""
+    layer = VisualEncoder(
+        config.visual_backbone,
+        config.image_size,
+        config.visual_dim or None,
+        config.visual_pixels,
+        name="visual_encoder",
+    )
+    layer(tf.zeros([1, config.image_size, config.image_size, 3]))
+    return layer
+
+
+def is_frozen(tower: Tower) -> bool:
+    """Whether the tower's backbone does not learn, so that its features can be computed once."""
+    return not tower.tower.trainable_weights
+
+
+def with_found_backbones(config: Config) -> Config:
+    """The same settings with absolute paths of the backbones that are files or folders.
+
+    Raises:
+        InputError: a backbone that cannot be built.
+    """
+    found = {}
+    for kind in ("phrase", "visual"):
+        name, pixels = getattr(config, f"{kind}_backbone"), getattr(config, f"{kind}_pixels")
+        try:
+            check_backbone(name, pixels)
+        except ValueError as error:
+            raise InputError(f"{kind}_{error}") from None
+        found[f"{kind}_backbone"] = os.path.abspath(name) if os.path.exists(name) else name
+    return dataclasses.replace(config, **found)
