@@ -5,8 +5,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ctxvision._files import read_json
 from ctxvision.data.manifest import Manifest
 from ctxvision.data.source import Source, absolute, is_folder, load_data, source_names
+from ctxvision.errors import InputError
 
 
 def data_facts(data: Source, run: Path, label_column: str) -> dict[str, Any]:
@@ -41,9 +43,21 @@ def located(folder: str | list[str], run: Path) -> str | list[str]:
     return folder
 
 
+def read_config(folder: Path) -> dict[str, Any]:
+    """The `config.json` of a run; an InputError where it is damaged."""
+    try:
+        stored = read_json(folder / "config.json")
+        _ = stored["settings"], stored["data"]["name"], stored["data"]["folder"], stored["data"]["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"config.json of run {str(folder)!r} is damaged ({error!r}): train a new run."
+        ) from None
+    return stored
+
+
 def _name(place: str) -> str:
-    kind, _, rest = place.rpartition(":")
-    return Path(rest.partition("?")[0]).name.replace("*", "") or kind or place
+    path = Path(place if is_folder([place]) else place.partition(":")[2].partition("?")[0])
+    return path.parent.name if "*" in path.name else path.name
 
 
 def _fingerprint(manifest: Manifest) -> str:

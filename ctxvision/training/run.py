@@ -29,7 +29,7 @@ from ctxvision.prototypes.generations import read_facts
 from ctxvision.training.cached_features import CachedFeatures
 from ctxvision.training.concept_store import Concept, ConceptStore, labels_with
 from ctxvision.training.config import Config
-from ctxvision.training.data_facts import data_facts, located
+from ctxvision.training.data_facts import data_facts, located, read_config
 from ctxvision.training.given_pictures import Images
 from ctxvision.training.run_data import RunData
 from ctxvision.training.towers import (
@@ -60,7 +60,7 @@ class Run:
             raise InputError(
                 f"run must be a folder made by training, got {str(directory)!r}: run ctxvision train first."
             )
-        stored = _read_config(self.directory)
+        stored = read_config(self.directory)
         self.config = Config.from_dict(stored["settings"])
         self._visual_encoders: dict[float, VisualEncoder] = {}
         self.data_name: str = stored["data"]["name"]
@@ -78,7 +78,7 @@ class Run:
             "commit": source_commit(),
         }
         if (folder / "config.json").is_file():
-            before = _read_config(folder)
+            before = read_config(folder)
             settings = Config.from_dict(before["settings"]).to_dict()  # older runs lack newer settings
             changed = [k for k, v in stored["settings"].items() if settings[k] != v]
             if before["data"]["sha256"] != stored["data"]["sha256"]:
@@ -99,9 +99,7 @@ class Run:
     def data_folder(self) -> Path:
         """The folder of a run whose data has an `images.csv`."""
         if not isinstance(self.data_source, str) or not is_folder([self.data_source]):
-            raise InputError(
-                f"this needs a run trained on a folder with an images.csv, got {self.data_source!r}: train another run."
-            )
+            raise InputError(f"data must be a folder with an images.csv for this, got {self.data_source!r}.")
         return Path(self.data_source)
 
     @functools.cached_property
@@ -299,14 +297,3 @@ class Run:
         shutil.rmtree(self.unfinished_folder(stage), ignore_errors=True)
         with suppress(OSError):  # another stage's checkpoints may be there
             self.unfinished_folder(stage).parent.rmdir()
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        stored = read_json(folder / "config.json")
-        _ = stored["settings"], stored["data"]["name"], stored["data"]["folder"], stored["data"]["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"config.json of run {str(folder)!r} is damaged ({error!r}): train a new run."
-        ) from None
-    return stored
