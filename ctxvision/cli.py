@@ -63,6 +63,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("--multi-label", action="store_true", help="a picture may have several labels")
     verb.add_argument(
+        "--shared-tower",
+        action="store_true",
+        help="one ConvNet for phrases and as visual encoder: half the time",
+    )
+    verb.add_argument(
         "--strategy",
         default="auto",
         metavar="NAME",
@@ -285,6 +290,7 @@ def _demo(chosen: argparse.Namespace) -> None:
 def _train(chosen: argparse.Namespace) -> None:
     settings = {"label_column": chosen.label_column} if chosen.label_column else {}
     settings |= {"multi_label": True} if chosen.multi_label else {}
+    settings |= {"visual_backbone": "shared"} if chosen.shared_tower else {}
     config = (
         ctxvision.Config.from_file(chosen.config, chosen.preset, **settings)
         if chosen.config

@@ -25,6 +25,7 @@ from ctxvision.training.phrases import train_phrases
 from ctxvision.training.prototypes import make_prototypes
 from ctxvision.training.strategies import check_batch, is_chief, make_strategy
 from ctxvision.training.text import train_text
+from ctxvision.training.towers import SHARED
 from ctxvision.training.visual import train_visual
 
 LONGEST_WAIT = 600  # seconds
@@ -76,9 +77,14 @@ def train(
         progress.start(name)
         progress.finish(work() or "")
 
+    shared = run.config.visual_backbone == SHARED
+    if shared:  # the visual encoder stands on what this stage trains
+        stage("phrases", lambda: train_phrases(run, progress, strategy))
+        _wait_for(run.directory / "phrases" / "done.json")
     for fraction in run.config.fractions:
         stage(f"visual/{fraction:g}", functools.partial(train_visual, run, fraction, progress, strategy))
-    stage("phrases", lambda: train_phrases(run, progress, strategy))
+    if not shared:
+        stage("phrases", lambda: train_phrases(run, progress, strategy))
     if is_chief(strategy):
         stage("prototypes", lambda: make_prototypes(run, progress))
     stage("text", lambda: train_text(run, progress, strategy))
@@ -97,13 +103,13 @@ def train(
 
 
 def _wait_for(path: Path) -> None:
-    """Waits until the first worker has made the run's folder."""
+    """Waits until the first worker has written a file of the run."""
     end = time.monotonic() + LONGEST_WAIT
     while not path.is_file():
         if time.monotonic() > end:
             raise InputError(
-                f"out must be a folder that all workers see, got {str(path.parent)!r} where the first one has made no "
-                f"run within {LONGEST_WAIT} s: give a shared folder, and look at what the first worker says."
+                f"out must be a folder that all workers see, got {str(path.parent)!r} where the first one has written "
+                f"no {path.name} within {LONGEST_WAIT} s: give a shared folder, and look at what the first worker says."
             )
         time.sleep(0.2)
 

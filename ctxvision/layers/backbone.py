@@ -204,6 +204,17 @@ def features_of(backbone: keras.Model, pixels: tf.Tensor, training: bool | None)
     return tf.cast(backbone(resize_for(backbone, pixels), training=training), tf.float32)
 
 
+class BackboneFeatures(keras.layers.Layer):
+    """What a backbone of both towers makes of pixels as in `features_of`, float32 [B, D]."""
+
+    def __init__(self, backbone: keras.Model, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.backbone = backbone
+
+    def call(self, pixels: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return features_of(self.backbone, pixels, training)
+
+
 def resize_for(backbone: keras.Model, pixels: tf.Tensor) -> tf.Tensor:
     """Pixels [B, H, W, 3], uint8 or float in 0..255, as float at the backbone's input size."""
     pixels = tf.convert_to_tensor(pixels)

@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from ctxvision.layers.backbone import BackboneFeatures
 from ctxvision.layers.context_fusion import ContextFusion
 from ctxvision.layers.context_pooling import ContextPooling
 from ctxvision.layers.dual_encoder_text import DualEncoderText
@@ -25,7 +26,7 @@ class ContextClassifier(keras.Model):
         phrase_generator: pixels to query embeddings.
         prototype_retrieval: already indexed.
         dual_encoder_text: with the table's text embeddings folded in.
-        visual_encoder: pixels to visual features.
+        visual_encoder: pixels to visual features. Where its `tower` is the phrase generator's, that ConvNet is run once.
         context_fusion: [visual, context] to probabilities.
         labels: the L label names in the order of the probabilities.
         context_pooling: the phrases' embeddings to one context; similarity-weighted by default.
@@ -69,9 +70,9 @@ class ContextClassifier(keras.Model):
 
         # === Functional model ===
         pixels = keras.Input((None, None, 3), name="pixels")
-        found = prototype_retrieval(phrase_generator(pixels))
+        queries, visual = _by_both(phrase_generator, visual_encoder, pixels)
+        found = prototype_retrieval(queries)
         context = context_pooling([dual_encoder_text(found.ids), found.scores])
-        visual = visual_encoder(pixels)
         outputs = {
             "probabilities": context_fusion([visual, context]),
             "phrases": found.phrases,
@@ -96,14 +97,19 @@ class ContextClassifier(keras.Model):
         towers = (self.phrase_generator.tower, self.visual_encoder.tower)
         return max((tower.input_shape[1] or 0 for tower in towers), default=0) or 224
 
+    def embed(self, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Query embeddings float32 [B, 64], L2-normalised, and visual features float32 [B, D], not trained on."""
+        return _by_both(self.phrase_generator, self.visual_encoder, pixels, training=False)
+
     def classify(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         """As a call, without the phrases' strings: what XLA compiles; `phrases_of` gives the strings.
 
         For XLA the pixels must have the towers' size already, since it cannot resize with antialiasing.
         """
-        ids, scores = self.retrieval.search(self.phrase_generator(pixels))
+        queries, visual = self.embed(pixels)
+        ids, scores = self.retrieval.search(queries)
         context = self.pooling([self.text(ids), scores])
-        probabilities = self.fusion([self.visual_encoder(pixels), context])
+        probabilities = self.fusion([visual, context])
         return {"probabilities": probabilities, "phrase_scores": scores, "phrase_ids": ids}
 
     def phrases_of(self, phrase_ids: tf.Tensor) -> tf.Tensor:
@@ -124,6 +130,15 @@ class ContextClassifier(keras.Model):
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, tf.Tensor]:
         return super().compute_metrics(x, y, _probabilities(y_pred), sample_weight)
+
+
+def _by_both(
+    phrase_generator: PhraseGenerator, visual_encoder: VisualEncoder, pixels: tf.Tensor, **training: bool
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """What both make of pixels; a ConvNet that both stand on is run once."""
+    if visual_encoder.tower is phrase_generator.tower:
+        pixels = BackboneFeatures(phrase_generator.tower, name="backbone_features")(pixels, **training)
+    return phrase_generator(pixels, **training), visual_encoder(pixels, **training)
 
 
 def _probabilities(outputs: Any) -> Any:

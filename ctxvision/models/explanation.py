@@ -22,7 +22,7 @@ def explain(model: ContextClassifier, pixels: tf.Tensor, top: int = 3) -> dict[s
         against the label); `visual` float32 [B, top], the probability minus that with an average picture's visual
         features; `phrases` string [B, k] and `phrase_scores` float32 [B, k].
     """
-    return explain_features(model, model.phrase_generator(pixels), model.visual_encoder(pixels), top)
+    return explain_features(model, *model.embed(pixels), top)
 
 
 def explain_features(

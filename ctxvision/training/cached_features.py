@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import tf_keras as keras
 
 from ctxvision._files import atomic_path
 from ctxvision.layers.backbone import features_of
-from ctxvision.training.towers import Tower, is_frozen
+from ctxvision.training.towers import SHARED, Tower, is_frozen
 from ctxvision.training.weights import embed
 
 # Of a frozen backbone: it is as a rule larger than those that are trained here, as are the pictures inside it.
@@ -45,7 +46,9 @@ class CachedFeatures:
         """
         if not is_frozen(tower):
             return self.pictures(split)
-        name = hashlib.sha256(f"{tower.backbone} {tower.pixels}".encode()).hexdigest()[:8]
+        shared = isinstance(tower.backbone, keras.Model)  # then it is the phrase generator's own
+        backbone_name = SHARED if shared else f"{tower.backbone} {tower.pixels}"
+        name = hashlib.sha256(backbone_name.encode()).hexdigest()[:8]
         backbone = functools.partial(features_of, tower.tower)
         return self._cached(
             f"backbone-{name}", split, lambda: embed(backbone, self.pictures(split), BACKBONE_BATCH)

@@ -50,6 +50,7 @@ class Config:
         image_size: side in pixels of the pictures that the towers see.
         phrase_backbone, visual_backbone: names, `.keras` files or SavedModel folders, see `build_backbone`. SavedModels
             stay as they are: their features are computed once, and only what lies on top of them learns.
+            The visual one may be "shared": the phrase generator's, which then is run once for both.
         phrase_pixels, visual_pixels: what a `.keras` file or SavedModel wants its pixels to be, see `build_backbone`.
         embedding_dim: width of the phrase generator's bottleneck (64 in the method).
         visual_dim: width of a linear mapping on top of the visual backbone's features (1024 in the method); 0: none.

@@ -33,6 +33,7 @@ from ctxvision.training.data_facts import data_facts, located, read_config
 from ctxvision.training.given_pictures import Images
 from ctxvision.training.run_data import RunData
 from ctxvision.training.towers import (
+    SHARED,
     Tower,
     new_phrase_generator,
     new_visual_encoder,
@@ -138,7 +139,8 @@ class Run:
         return self._visual_encoders[fraction]
 
     def _load_visual_encoder(self, fraction: float) -> VisualEncoder:
-        layer = new_visual_encoder(self.config)
+        shared = self.config.visual_backbone == SHARED
+        layer = new_visual_encoder(self.config, self.phrase_generator if shared else None)
         return load_weights(layer, self.stage_folder(f"visual/{fraction:g}") / "weights.npz")
 
     @functools.cached_property

@@ -8,8 +8,11 @@ import tensorflow as tf
 
 from ctxvision.errors import InputError
 from ctxvision.layers import PhraseGenerator, VisualEncoder
-from ctxvision.layers.backbone import check_backbone
+from ctxvision.layers.backbone import Backbone, check_backbone
 from ctxvision.training.config import Config
+
+# Stands for the phrase generator's ConvNet, as it is after its training on queries.
+SHARED = "shared"
 
 Tower: TypeAlias = PhraseGenerator | VisualEncoder
 
@@ -27,10 +30,18 @@ def new_phrase_generator(config: Config) -> PhraseGenerator:
     return layer
 
 
-def new_visual_encoder(config: Config) -> VisualEncoder:
-    """The visual encoder, its variables built; those of a backbone given by name are random."""
+def new_visual_encoder(config: Config, phrase_generator: PhraseGenerator | None = None) -> VisualEncoder:
+    """The visual encoder, its variables built; those of a backbone given by name are random.
+
+    Of the backbone `SHARED` it stands on the trained `phrase_generator`'s ConvNet, which then is frozen.
+    """
+    backbone: Backbone = config.visual_backbone
+    if backbone == SHARED:
+        assert phrase_generator is not None
+        backbone = phrase_generator.tower
+        backbone.trainable = False
     layer = VisualEncoder(
-        config.visual_backbone,
+        backbone,
         config.image_size,
         config.visual_dim or None,
         config.visual_pixels,
@@ -54,6 +65,8 @@ def with_found_backbones(config: Config) -> Config:
     found = {}
     for kind in ("phrase", "visual"):
         name, pixels = getattr(config, f"{kind}_backbone"), getattr(config, f"{kind}_pixels")
+        if (kind, name) == ("visual", SHARED):
+            continue
         try:
             check_backbone(name, pixels)
         except ValueError as error:

@@ -13,7 +13,7 @@ from ctxvision.training.fit import cosine_adamw, fit_resumably
 from ctxvision.training.progress import Progress
 from ctxvision.training.run import Run
 from ctxvision.training.strategies import building, is_chief, make_strategy, policy_of, steps_per_execution
-from ctxvision.training.towers import new_visual_encoder
+from ctxvision.training.towers import SHARED, new_visual_encoder
 from ctxvision.training.weights import save_weights, take_part_in_saving
 
 
@@ -35,7 +35,9 @@ def train_visual(
     config, data, stage = run.config, run.data, f"visual/{fraction:g}"
     with building(strategy, policy_of(strategy)):
         keras.utils.set_random_seed(config.seed)
-        encoder = new_visual_encoder(config)
+        encoder = new_visual_encoder(
+            config, run.phrase_generator if config.visual_backbone == SHARED else None
+        )
     if not encoder.trainable_weights:
         _keep(encoder, run, stage, strategy, pictures=0, steps=0)
         return

@@ -22,11 +22,11 @@ def answer_signatures(
     )
 
     def answer(pixels: tf.Tensor, valid: tf.Tensor, texts: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        found = model.retrieval(model.phrase_generator(pixels, training=False))
+        queries, visual = model.embed(pixels)
+        found = model.retrieval(queries)
         context = model.pooling([model.text(found.ids), found.scores])
         if texts is not None:
             context = joined(context, model.text(texts))
-        visual = model.visual_encoder(pixels, training=False)
         probabilities = model.fusion([visual, context], training=False)
         outputs = {
             "probabilities": probabilities,

@@ -36,12 +36,12 @@ def embed_signature(model: ContextClassifier) -> tf.types.experimental.GenericFu
         deny_ids: tf.Tensor = no_ids,
     ) -> dict[str, tf.Tensor]:
         pixels, valid = decode_pictures(image_bytes, size)
-        queries = model.phrase_generator(pixels, training=False)
+        queries, visual = model.embed(pixels)
         where = model.retrieval.filter(allow_languages, deny_languages, allow_flags, deny_flags, deny_ids)
         found = model.retrieval(queries, k=k, min_score=min_score, where=where)
         outputs = {
             "query_embedding": queries,
-            "visual": model.visual_encoder(pixels, training=False),
+            "visual": visual,
             "context": model.pooling([model.text(found.ids), found.scores]),
             "phrases": found.phrases,
             "phrase_scores": found.scores,
