@@ -11,6 +11,7 @@ from ctxvision.training.fit import cosine_adamw, fit_resumably
 from ctxvision.training.progress import Progress
 from ctxvision.training.run import Run
 from ctxvision.training.towers import new_phrase_generator
+from ctxvision.training.two_towers import place_generator
 from ctxvision.training.weights import save_weights
 
 SAMPLED_CLASSES = 512
@@ -18,6 +19,9 @@ SAMPLED_CLASSES = 512
 
 def train_phrases(run: Run, progress: Progress) -> None:
     """Trains the phrase generator on the pictures of `web` and the queries that led to them."""
+    if run.config.phrase_table:
+        place_generator(run)
+        return
     config, log = run.config, run.data.query_log
     classes = class_numbers(run)
     num_classes = int(classes.max()) + 1

@@ -43,7 +43,7 @@ class RunData:
     def __init__(self, folder: str | Path, config: Config):
         self.config = config
         self.manifest = Manifest.load(folder, label_column=config.label_column)
-        self.manifest.check_for_training(config.multi_label)
+        self.manifest.check_for_training(config.multi_label, queries=not config.phrase_table)
         self._loaded: dict[str, tuple[Split, np.ndarray]] = {}
 
     @property

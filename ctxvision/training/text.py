@@ -25,6 +25,9 @@ ENCODER: dict[str, Any] = {"character_ngrams": 32}
 
 def train_text(run: Run, progress: Progress) -> None:
     """Trains the text encoder on queries that share a picture, then embeds every phrase of the table."""
+    if run.config.phrase_table:
+        _take_text_embeddings(run)
+        return
     config, log = run.config, run.data.query_log
     kept = np.isin(log.languages, config.languages)[log.pair_query]
     keras.utils.set_random_seed(config.seed)
@@ -55,6 +58,15 @@ def train_text(run: Run, progress: Progress) -> None:
     with run.finishing("text", curves=curves, phrases=len(table)) as folder:
         save_weights(encoder, folder / "weights.npz")
         write_json(folder / "encoder.json", ENCODER)
+
+
+def _take_text_embeddings(run: Run) -> None:
+    """The table has text embeddings by its own tower; the encoder only looks them up, and knows no words."""
+    encoder = DualEncoderText(run.config.text_dim, hash_buckets=1, name="dual_encoder_text")
+    encoder.ngram_table.assign(tf.zeros_like(encoder.ngram_table))
+    with run.finishing("text") as folder:
+        save_weights(encoder, folder / "weights.npz")
+        write_json(folder / "encoder.json", {"hash_buckets": 1})
 
 
 def ngrams_of(encoder: DualEncoderText, phrases: Sequence[str], size: int = 8192) -> np.ndarray:
