@@ -26,6 +26,7 @@ _PUBLIC = {
     "SiameseText": "models",
     "VisualEncoder": "layers",
     "add_phrase": "training",
+    "build_phrases": "training",
     "build_prototypes": "prototypes",
     "check_data": "data",
     "demo": "pipeline",

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import ctxvision
 from ctxvision._cli_data import add_data_verbs
@@ -147,7 +148,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_phrases_verbs(parser: argparse.ArgumentParser) -> None:
-    verbs = parser.add_subparsers(required=True, metavar="add|remove|list|search|stats")
+    verbs = parser.add_subparsers(required=True, metavar="build|add|remove|list|search|stats")
+
+    verb = verbs.add_parser("build", help="the vocabulary of a two-tower model, for the setting phrase_table")
+    verb.add_argument("--phrases", required=True, help="text file: a phrase a line, or phrase, tab, language")
+    verb.add_argument("--text-tower", required=True, help="SavedModel that maps texts to vectors")
+    verb.add_argument("--out", default="phrases", help="folder of the vocabulary (default: %(default)s)")
+    verb.add_argument("--dim", type=int, default=64, help="of the prototypes (default: %(default)s)")
+    verb.set_defaults(verb=_phrases_build)
 
     verb = verbs.add_parser("add", help="a phrase, from pictures of it; one that is known is replaced")
     verb.add_argument("run", help="folder of the run")
@@ -201,6 +209,11 @@ def _add_concepts_verbs(parser: argparse.ArgumentParser) -> None:
     verb = verbs.add_parser("list", help="concepts, in the order in which they were added")
     verb.add_argument("run", help="folder of the run")
     verb.set_defaults(verb=_concepts_list)
+
+
+def _phrases_build(chosen: argparse.Namespace) -> None:
+    table = ctxvision.build_phrases(chosen.phrases, chosen.text_tower, chosen.out, chosen.dim)
+    print(f"{len(table):,} phrases of {table.prototypes.shape[1]} dimensions in {chosen.out}")
 
 
 def _phrases_add(chosen: argparse.Namespace) -> None:
@@ -291,14 +304,17 @@ def _train(chosen: argparse.Namespace) -> None:
     settings = {"label_column": chosen.label_column} if chosen.label_column else {}
     settings |= {"multi_label": True} if chosen.multi_label else {}
     settings |= {"visual_backbone": "shared"} if chosen.shared_tower else {}
-    config = (
-        ctxvision.Config.from_file(chosen.config, chosen.preset, **settings)
-        if chosen.config
-        else ctxvision.Config.preset(chosen.preset, **settings)
-    )
+    config = _config(chosen, **settings)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the same command goes on
     run = ctxvision.train(chosen.data, chosen.out, config, strategy=chosen.strategy)
     print(f"report  {run.directory / 'report.html'}\nexport  {run.directory / 'export'}")
+
+
+def _config(chosen: argparse.Namespace, **settings: Any) -> "ctxvision.Config":
+    """The preset, the file's settings over it, and `settings` over both."""
+    if chosen.config:
+        return ctxvision.Config.from_file(chosen.config, chosen.preset, **settings)
+    return ctxvision.Config.preset(chosen.preset, **settings)
 
 
 def _evaluate(chosen: argparse.Namespace) -> None:

@@ -224,6 +224,11 @@ def export(
         InputError: the run is not trained to the end.
     """
     run = run if isinstance(run, Run) else Run(run)
+    if with_text and run.config.phrase_table:
+        raise InputError(
+            "with_text must be left out for a run whose phrases are a text tower's, got True: callers embed their words "
+            "with that tower."
+        )
     versions = [int(path.name) for path in Path(directory).glob("*") if path.name.isdigit()]
     version = Path(directory) / str(max(versions, default=0) + 1)
     build = run.build_classifier if context else functools.partial(without_context, run)

@@ -90,17 +90,18 @@ class Manifest:
             )
         return self.by_split[name]
 
-    def check_for_training(self, multi_label: bool = False) -> None:
+    def check_for_training(self, multi_label: bool = False, queries: bool = True) -> None:
         """Refuses a manifest that cannot be trained on, before anything is computed.
 
         Args:
             multi_label: pictures may have several labels, or none.
+            queries: whether they are learnt from.
 
         Raises:
             InputError: no `web` or `train` split, no queries, fewer than 2 labels, a picture with no
                 label or several (unless `multi_label`), or a label that `train` does not show.
         """
-        if not any(self.require_split("web").queries):
+        if queries and not any(self.require_split("web").queries):
             raise InputError(
                 f"the web rows of {self.source} must have queries, all of them are empty: "
                 "fill the column queries, several separated by |."

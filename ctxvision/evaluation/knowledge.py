@@ -3,7 +3,6 @@
 import functools
 
 import numpy as np
-import tensorflow as tf
 
 from ctxvision.errors import InputError
 from ctxvision.evaluation.features import LABEL_WORDS, NO_LABEL_WORDS, Features
@@ -86,8 +85,7 @@ def true_context(run: Run, split: str) -> np.ndarray:
             f"pictures of {split} must carry queries for the oracle, got none in {', '.join(run.config.languages)}: "
             "add them to images.csv."
         )
-    parts = [run.text_encoder(tf.constant(texts[i : i + 4096])) for i in range(0, len(texts), 4096)]
-    embeddings, number = np.concatenate(parts), {text: i for i, text in enumerate(texts)}
+    embeddings, number = run.embed_texts(texts), {text: i for i, text in enumerate(texts)}
     context = np.zeros([len(rows), embeddings.shape[1]], np.float32)
     for i, row in enumerate(rows):
         if row:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from ctxvision.errors import InputError
 from ctxvision.evaluation.features import short_name, shuffled, words_of
@@ -98,19 +97,13 @@ def _by_label(run: Run, first: Sequence[str], labels: np.ndarray) -> dict[str, f
     terms = terms_of(run)
     distinct = {phrase: i for i, phrase in enumerate(dict.fromkeys(first))}
     rows = [distinct[phrase] for phrase in first]
-    similar = terms.per_label(_embedded(run, [*distinct]) @ _embedded(run, terms.texts).T)
+    similar = terms.per_label(run.embed_texts([*distinct]) @ run.embed_texts(terms.texts).T)
     overlap = terms.per_label(_overlaps([*distinct], terms))
     return {
         "cluster_accuracy": cluster_accuracy(first, labels.tolist()),
         "semantic_similarity": float(similar[rows, labels].mean()),
         "semantic_iou": float(overlap[rows, labels].mean()),
     }
-
-
-def _embedded(run: Run, texts: Sequence[str]) -> np.ndarray:
-    return np.concatenate(
-        [run.text_encoder(tf.constant(texts[i : i + 4096])) for i in range(0, len(texts), 4096)]
-    )
 
 
 def _overlaps(phrases: Sequence[str], terms: Terms) -> np.ndarray:

@@ -54,6 +54,8 @@ def true_queries(run: Run, split: str) -> list[set[str]] | None:
     rows = run.data.split(split)
     if any(rows.queries):
         return [{query.text for query in queries} for queries in rows.queries]
+    if "web" not in run.data.manifest.splits:
+        return None
     web = run.data.split("web")
     if not any(web.labels):
         return None

@@ -5,7 +5,6 @@ import itertools
 from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
 
 from ctxvision.evaluation.features import ALL, Context, Features, short_name
 from ctxvision.evaluation.heads import Heads, Ranks
@@ -114,7 +113,7 @@ class ZeroShotScores:
     def __init__(self, features: Features):
         run, table = features.run, features.run.phrase_table
         self.features, self.terms = features, terms_of(run)
-        self.texts = run.text_encoder(tf.constant(self.terms.texts)).numpy()
+        self.texts = run.embed_texts(self.terms.texts)
         rows = table.ids(self.terms.texts)
         self.in_vocabulary = rows >= 0
         learnt = np.setdiff1d(run.retrievable_ids(), rows)

@@ -22,6 +22,7 @@ class PhraseGenerator(keras.layers.Layer):
         embedding_dim: width of the bottleneck, 64 in the method.
         image_size: side in pixels of the backbone's square input; the backbone's own by default.
         pixels: what a backbone not given by name wants, see `build_backbone`.
+        unit_features: whether the backbone's features are L2-normalised first, as those of two-tower models are.
 
     Call arguments:
         pixels: [B, H, W, 3], uint8 or float in 0..255, RGB, any height and width (resized inside); or the backbone's
@@ -44,6 +45,7 @@ class PhraseGenerator(keras.layers.Layer):
         embedding_dim: int = 64,
         image_size: int | None = None,
         pixels: str = "0..255",
+        unit_features: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -53,6 +55,7 @@ class PhraseGenerator(keras.layers.Layer):
         self.embedding_dim = embedding_dim
         self.image_size = image_size
         self.pixels = pixels
+        self.unit_features = unit_features
         self.tower = build_backbone(backbone, image_size, pixels)
         # Float32 whatever the policy: cosines of 64 dimensions do not survive bfloat16.
         self.bottleneck = keras.layers.Dense(
@@ -62,6 +65,8 @@ class PhraseGenerator(keras.layers.Layer):
 
     def call(self, pixels: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         features = features_of(self.tower, pixels, training)
+        if self.unit_features:
+            features = tf.math.l2_normalize(features, axis=-1)
         embedding = self.whiten(self.bottleneck(features), training=training)
         return tf.math.l2_normalize(embedding, axis=-1)
 
@@ -75,6 +80,7 @@ class PhraseGenerator(keras.layers.Layer):
             "embedding_dim": self.embedding_dim,
             "image_size": self.image_size,
             "pixels": self.pixels,
+            "unit_features": self.unit_features,
         }
 
     @classmethod

@@ -4,6 +4,7 @@ from ctxvision.training.config import Config
 from ctxvision.training.progress import Progress
 from ctxvision.training.run import Run
 from ctxvision.training.run_data import RunData
+from ctxvision.training.two_towers import build_phrases
 from ctxvision.training.vocabulary import (
     FoundPhrase,
     PhraseStats,
@@ -22,6 +23,7 @@ __all__ = [
     "Run",
     "RunData",
     "add_phrase",
+    "build_phrases",
     "list_phrases",
     "phrase_stats",
     "remove_phrases",

@@ -52,6 +52,8 @@ class Config:
             stay as they are: their features are computed once, and only what lies on top of them learns.
             The visual one may be "shared": the phrase generator's, which then is run once for both.
         phrase_pixels, visual_pixels: what a `.keras` file or SavedModel wants its pixels to be, see `build_backbone`.
+        phrase_table: folder made by `build_phrases`, whose phrases are the vocabulary in the stead of the queries' own;
+            `phrase_backbone` is then the picture tower of the same two-tower model, and no queries are needed.
         embedding_dim: width of the phrase generator's bottleneck (64 in the method).
         visual_dim: width of a linear mapping on top of the visual backbone's features (1024 in the method); 0: none.
         phrase_scale: of the cosine logits of queries (Eq. 1 is scale 1, which learns slowly).
@@ -82,6 +84,7 @@ class Config:
     visual_backbone: str = "resnet_mini"
     phrase_pixels: str = "0..255"
     visual_pixels: str = "0..255"
+    phrase_table: str = ""
     embedding_dim: int = 64
     visual_dim: int = 0
     phrase_scale: float = 16.0
@@ -178,7 +181,7 @@ def _check(name: str, value: Any, kind: Any) -> None:
             rule = "of 0 or more" if not least else "above 0"
             raise InputError(f"{name} must be a finite number {rule}, got {value!r}: correct the setting.")
     elif kind is str:
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not (value or name == "phrase_table"):
             raise InputError(f"{name} must be a text, got {value!r}: correct the setting.")
     elif name == "fractions":
         if not value or any(not isinstance(f, (int, float)) or not 0 < f <= 1 for f in value):

@@ -15,6 +15,7 @@ from ctxvision.training.progress import Progress
 from ctxvision.training.run import Run
 from ctxvision.training.strategies import building, is_chief, make_strategy, policy_of, steps_per_execution
 from ctxvision.training.towers import new_phrase_generator
+from ctxvision.training.two_towers import place_generator
 from ctxvision.training.weights import save_weights, take_part_in_saving
 
 SAMPLED_CLASSES = 512
@@ -29,6 +30,10 @@ def train_phrases(run: Run, progress: Progress, strategy: tf.distribute.Strategy
         strategy: where; that in whose scope this is called by default.
     """
     strategy = make_strategy(strategy)
+    if run.config.phrase_table:
+        if is_chief(strategy):
+            place_generator(run)
+        return
     config, log = run.config, run.data.query_log
     classes = class_numbers(run)
     num_classes = int(classes.max()) + 1

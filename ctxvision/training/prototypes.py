@@ -5,12 +5,16 @@ import numpy as np
 from ctxvision.prototypes import build_prototypes
 from ctxvision.training.progress import Progress
 from ctxvision.training.run import Run
+from ctxvision.training.two_towers import take_table
 
 BATCH = 8192
 
 
 def make_prototypes(run: Run, progress: Progress) -> None:
     """Writes the phrase table: all queries, those too that never were a softmax class."""
+    if run.config.phrase_table:
+        take_table(run)
+        return
     log = run.data.query_log
     embeddings = run.query_embeddings("web")
     progress.update(0.8)

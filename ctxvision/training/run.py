@@ -3,12 +3,13 @@
 import functools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from ctxvision._files import atomic_directory, read_json, write_json
 from ctxvision.data.source import Source, is_folder
@@ -32,12 +33,13 @@ from ctxvision.training.config import Config
 from ctxvision.training.data_facts import data_facts, located, read_config
 from ctxvision.training.given_pictures import Images
 from ctxvision.training.run_data import RunData
+from ctxvision.training.text_tower import BuiltPhrases
 from ctxvision.training.towers import (
     SHARED,
     Tower,
     new_phrase_generator,
     new_visual_encoder,
-    with_found_backbones,
+    with_found_towers,
 )
 from ctxvision.training.versions import installed_versions, source_commit
 from ctxvision.training.weights import load_weights
@@ -71,7 +73,7 @@ class Run:
     def create(cls, directory: str | os.PathLike[str], config: Config, data: Source) -> "Run":
         """Makes the folder, or opens the one that the same settings and data made before."""
         folder = Path(directory)
-        config = with_found_backbones(config)
+        config = with_found_towers(config)
         stored: dict[str, Any] = {
             "settings": config.to_dict(),
             "data": data_facts(data, folder, config.label_column),
@@ -156,6 +158,13 @@ class Run:
         layer = self._load_text_encoder()
         layer.fold(np.asarray(self.phrase_table.text_embeddings))
         return layer
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """float32 [N, text_dim] of any words, L2-normalised; zeros for those of which nothing is known."""
+        if self.config.phrase_table:
+            return BuiltPhrases(self.config.phrase_table).embed_texts(texts)
+        parts = [self.text_encoder(tf.constant(texts[i : i + 4096])) for i in range(0, len(texts), 4096)]
+        return np.concatenate(parts)
 
     def _load_text_encoder(self) -> DualEncoderText:
         folder = self.stage_folder("text")

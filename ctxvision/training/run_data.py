@@ -54,7 +54,7 @@ class RunData:
         self.config = config
         self.folder = folder
         self.manifest = load_data(source, config.label_column)
-        self.manifest.check_for_training(config.multi_label)
+        self.manifest.check_for_training(config.multi_label, queries=not config.phrase_table)
         self._loaded: dict[str, tuple[Split, np.ndarray]] = {}
         self._shared: dict[int, tuple[np.ndarray, list[int]]] = {}
 

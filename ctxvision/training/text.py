@@ -34,6 +34,10 @@ def train_text(run: Run, progress: Progress, strategy: tf.distribute.Strategy | 
         strategy: where; that in whose scope this is called by default.
     """
     strategy = make_strategy(strategy)
+    if run.config.phrase_table:
+        if is_chief(strategy):
+            _take_text_embeddings(run)
+        return
     config, log = run.config, run.data.query_log
     kept = np.isin(log.languages, config.languages)[log.pair_query]
     with building(strategy):
@@ -74,6 +78,15 @@ def text_model(config: Config) -> SiameseText:
     keras.utils.set_random_seed(config.seed)
     encoder = DualEncoderText(config.text_dim, **ENCODER, name="dual_encoder_text")
     return SiameseText(encoder, name="siamese_text")
+
+
+def _take_text_embeddings(run: Run) -> None:
+    """The table has text embeddings by its own tower; the encoder only looks them up, and knows no words."""
+    encoder = DualEncoderText(run.config.text_dim, hash_buckets=1, name="dual_encoder_text")
+    encoder.ngram_table.assign(tf.zeros_like(encoder.ngram_table))
+    with run.finishing("text") as folder:
+        save_weights(encoder, folder / "weights.npz")
+        write_json(folder / "encoder.json", {"hash_buckets": 1})
 
 
 def ngrams_of(encoder: DualEncoderText, phrases: Sequence[str], size: int = 8192) -> np.ndarray:

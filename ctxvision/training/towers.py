@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
@@ -10,6 +10,7 @@ from ctxvision.errors import InputError
 from ctxvision.layers import PhraseGenerator, VisualEncoder
 from ctxvision.layers.backbone import Backbone, check_backbone
 from ctxvision.training.config import Config
+from ctxvision.training.text_tower import BuiltPhrases
 
 # Stands for the phrase generator's ConvNet, as it is after its training on queries.
 SHARED = "shared"
@@ -24,6 +25,7 @@ def new_phrase_generator(config: Config) -> PhraseGenerator:
         config.embedding_dim,
         config.image_size,
         config.phrase_pixels,
+        unit_features=bool(config.phrase_table),
         name="phrase_generator",
     )
     layer(tf.zeros([1, config.image_size, config.image_size, 3]))
@@ -56,13 +58,19 @@ def is_frozen(tower: Tower) -> bool:
     return not tower.tower.trainable_weights
 
 
-def with_found_backbones(config: Config) -> Config:
-    """The same settings with absolute paths of the backbones that are files or folders.
+def with_found_towers(config: Config) -> Config:
+    """The same settings with absolute paths of what are files or folders, and the widths of a built phrase table.
 
     Raises:
-        InputError: a backbone that cannot be built.
+        InputError: a backbone that cannot be built, or no phrase table where one is named.
     """
-    found = {}
+    found: dict[str, Any] = {}
+    if config.phrase_table:
+        built = BuiltPhrases(config.phrase_table)
+        found["phrase_table"] = os.path.abspath(config.phrase_table)
+        found["embedding_dim"] = built.prototypes.kernel.shape[1]
+        found["text_dim"] = built.texts.kernel.shape[1]
+        found["phrase_support"] = 0.0  # no pictures are behind such prototypes
     for kind in ("phrase", "visual"):
         name, pixels = getattr(config, f"{kind}_backbone"), getattr(config, f"{kind}_pixels")
         if (kind, name) == ("visual", SHARED):

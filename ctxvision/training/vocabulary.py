@@ -175,6 +175,10 @@ def phrase_stats(run: Run | str | os.PathLike[str]) -> PhraseStats:
 
 def _text_embedding(run: Run, argument: str, text: str) -> np.ndarray:
     """float32 [1, T]; zeros for words of which the encoder has learnt nothing, not even by their letters."""
+    if run.config.phrase_table:
+        if not text.strip():
+            raise InputError(f"{argument} must have words, got {text!r}: write some.")
+        return run.embed_texts([text])
     try:
         encoder, phrases = run.text_encoder, tf.constant([text])
         words = encoder.ngram_ids(phrases).numpy()
