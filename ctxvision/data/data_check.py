@@ -188,7 +188,10 @@ def _open_pictures(check: DataCheck, manifest: Manifest, most: int, seed: int) -
     kinds: Counter[str] = Counter()
     learnt: dict[bytes, str] = {}
     tested: dict[str, list[tuple[bytes, str]]] = {}
-    decode = tf.function(decode_picture, input_signature=[tf.TensorSpec([], tf.string)])
+    signature = [tf.TensorSpec([], tf.string)]
+    decode = tf.function(
+        decode_picture, input_signature=signature, autograph=False
+    )  # converting takes seconds
     opened = 0
     for name, split in manifest.by_split.items():
         share = max(1, most // len(manifest.by_split))

@@ -37,7 +37,7 @@ def read_open_images(folder: str, label_column: str = "label") -> Manifest:
     - pictures `train/ID.jpg`, `validation/ID.jpg`, `test/ID.jpg`; rows whose picture is not there are left out.
 
     Labels are display names. Neither loss nor metrics count what nobody verified. A label that no picture of `train`
-    has is left out everywhere. The queries of a picture of `train` are the names of the labels that people saw.
+    has is left out everywhere. The queries of a picture of `train` are the names of the labels that it has.
 
     Args:
         folder: the data set's.
@@ -112,7 +112,7 @@ def _split(
         split.paths.append(pictures[image])
         split.labels.append(tuple(names[label] for label in there))
         split.absent.append(tuple(names[label] for label in nowhere if label not in there))
-        words = dict.fromkeys(clean(names[label].lower()) for label in seen) if name == "train" else {}
+        words = dict.fromkeys(clean(names[label].lower()) for label in there) if name == "train" else {}
         split.queries.append(tuple(Query(word, "en") for word in words))
     return split
 

@@ -21,7 +21,7 @@ def test_what_is_present_absent_and_unknown(tmp_path, version):
     train = manifest.split("train")
     red, green = train.labels.index(("Red", "Warm colour")), train.labels.index(("Green",))
     assert train.absent[red] == ("Green",) and train.absent[green] == ("Blue",)
-    assert [query.text for query in train.queries[red]] == ["red"]
+    assert [query.text for query in train.queries[red]] == ["red", "warm colour"]
     assert manifest.split("test").queries[0] == ()
     manifest.check_for_training(multi_label=True)
 

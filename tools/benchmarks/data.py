@@ -82,8 +82,8 @@ def write_rows(folder: Path, number: int) -> None:
     """A log of web pictures, and a fifth and a tenth with labels."""
     folder.mkdir()
     rng = np.random.default_rng(0)
-    words = [f"word{i}" for i in range(3000)]
-    queries = [" ".join(rng.choice(words, rng.integers(1, 4))) for _ in range(100_000)]
+    words = rng.integers(0, 3000, [100_000, 3]).tolist()
+    queries = [" ".join(f"word{word}" for word in some[: 1 + i % 3]) for i, some in enumerate(words)]
     popular = (len(queries) * rng.random([number, 4]) ** 3).astype(int).tolist()
     counts = rng.integers(1, 5, number).tolist()
     with open(folder / "images.csv", "w", newline="", encoding="utf-8") as file:
