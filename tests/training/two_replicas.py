@@ -1,4 +1,4 @@
-"""Run as a program: trains each stage on one device and on two replicas, and prints as JSON how far they are apart.
+"""Run as a program: trains each stage on one device and on two replicas, and prints how far they are apart, a line of JSON each.
 
 Logical devices are made before TensorFlow runs anything, so this needs a process of its own. Names of stages as
 arguments choose among them.
@@ -20,12 +20,15 @@ def main(wanted):
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     one, two = make_strategy("cpu"), make_strategy("mirrored")
-    told = {"replicas": two.num_replicas_in_sync, "stages": {}}
+    assert two.num_replicas_in_sync == 2
     for name, stage in stages():
         if not wanted or name in wanted:
-            told["stages"][name] = compared(*(trained(stage, strategy) for strategy in (one, two)))
-    told["prediction"] = predicted_apart(two)
-    print(json.dumps(told))
+            tell(name, compared(*(trained(stage, strategy) for strategy in (one, two))))
+    tell("prediction", predicted_apart(two))
+
+
+def tell(name, found):
+    print(json.dumps({"name": name, **found}), flush=True)
 
 
 def trained(stage, strategy):
