@@ -57,6 +57,12 @@ def _parser() -> argparse.ArgumentParser:
         "--label-column", help="column of images.csv to learn, or several: 'label|coarse_label'"
     )
     verb.add_argument("--multi-label", action="store_true", help="a picture may have several labels")
+    verb.add_argument(
+        "--strategy",
+        default="auto",
+        metavar="NAME",
+        help="auto, cpu, gpu, mirrored, tpu or multiworker (default: %(default)s)",
+    )
     verb.set_defaults(verb=_train)
 
     verb = verbs.add_parser("evaluate", help="measure a run and write its report anew")
@@ -285,7 +291,8 @@ def _train(chosen: argparse.Namespace) -> None:
     settings = {"label_column": chosen.label_column} if chosen.label_column else {}
     settings |= {"multi_label": True} if chosen.multi_label else {}
     config = _config(chosen, **settings)
-    run = ctxvision.train(chosen.data, chosen.out, config)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the same command goes on
+    run = ctxvision.train(chosen.data, chosen.out, config, strategy=chosen.strategy)
     print(f"report  {run.directory / 'report.html'}\nexport  {run.directory / 'export'}")
 
 

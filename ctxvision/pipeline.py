@@ -2,8 +2,11 @@
 
 import functools
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
+
+import tensorflow as tf
 
 from ctxvision._files import read_json, write_json
 from ctxvision.data import write_demo_data
@@ -19,9 +22,11 @@ from ctxvision.training.classifier import train_classifier
 from ctxvision.training.context_check import check_context, without_context
 from ctxvision.training.phrases import train_phrases
 from ctxvision.training.prototypes import make_prototypes
+from ctxvision.training.strategies import check_batch, is_chief, make_strategy
 from ctxvision.training.text import train_text
 from ctxvision.training.visual import train_visual
 
+LONGEST_WAIT = 600  # seconds
 # A tenth of the demo's training.
 QUICK = {"phrase_steps": 600, "visual_steps": 200, "text_steps": 300, "head_steps": 200, "seeds": 1}
 
@@ -31,6 +36,7 @@ def train(
     out: str | os.PathLike[str],
     config: Config | None = None,
     progress: Progress | None = None,
+    strategy: str | tf.distribute.Strategy | None = None,
 ) -> Run:
     """Trains, measures, reports and exports; what an earlier call with the same settings did is kept.
 
@@ -39,6 +45,10 @@ def train(
         out: the run's folder, new or left by the same call.
         config: settings; the defaults train on a CPU.
         progress: where progress is printed; standard error by default.
+        strategy: where the towers and the text encoder train: a name of `make_strategy`, or any strategy; by default
+            that in whose scope this is called. Under several workers each calls this with the same arguments, `out`
+            being a folder that all see; the first does alone what is not training, and the others return a run that
+            the first has still to finish.
 
     Returns:
         The run; `run.classifier` is the end-to-end model.
@@ -50,8 +60,13 @@ def train(
         >>> run = cv.train(data="photos", out="runs/photos", config=cv.Config(seed=1))
         >>> run.classifier.predict(pixels)["phrases"]
     """
-    progress = progress or Progress()
-    run = Run.create(out, config or Config(), data)
+    progress, config = progress or Progress(), config or Config()
+    strategy = make_strategy(strategy)
+    check_batch("batch_size", config.batch_size, strategy)
+    check_batch("text_batch_size", config.text_batch_size, strategy)
+    if not is_chief(strategy):
+        _wait_for(Path(out) / "config.json")
+    run = Run.create(out, config, data)
 
     def stage(name: str, work: Callable[[], str | None]) -> None:
         if run.is_done(name):
@@ -61,10 +76,13 @@ def train(
         progress.finish(work() or "")
 
     for fraction in run.config.fractions:
-        stage(f"visual/{fraction:g}", lambda fraction=fraction: train_visual(run, fraction, progress))  # type: ignore
-    stage("phrases", lambda: train_phrases(run, progress))
-    stage("prototypes", lambda: make_prototypes(run, progress))
-    stage("text", lambda: train_text(run, progress))
+        stage(f"visual/{fraction:g}", functools.partial(train_visual, run, fraction, progress, strategy))
+    stage("phrases", lambda: train_phrases(run, progress, strategy))
+    if is_chief(strategy):
+        stage("prototypes", lambda: make_prototypes(run, progress))
+    stage("text", lambda: train_text(run, progress, strategy))
+    if not is_chief(strategy):
+        return run
     stage("classifier", lambda: train_classifier(run, progress))
     stage("context", lambda: check_context(run, progress))
     stage("evaluation", lambda: _first_evaluation(run, progress))
@@ -75,6 +93,18 @@ def train(
         export(run, run.directory / "export")
         progress.finish()
     return run
+
+
+def _wait_for(path: Path) -> None:
+    """Waits until the first worker has made the run's folder."""
+    end = time.monotonic() + LONGEST_WAIT
+    while not path.is_file():
+        if time.monotonic() > end:
+            raise InputError(
+                f"out must be a folder that all workers see, got {str(path.parent)!r} where the first one has made no "
+                f"run within {LONGEST_WAIT} s: give a shared folder, and look at what the first worker says."
+            )
+        time.sleep(0.2)
 
 
 def _first_evaluation(run: Run, progress: Progress) -> None:

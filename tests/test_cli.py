@@ -147,6 +147,16 @@ def test_concepts(tiny_run, tmp_path, capsys):
         (["train", "--data", "/nowhere", "--out", "OUT"], "data must name a folder with an images.csv"),
         (["train", "--data", "DATA", "--out", "OUT", "--label-column", "colour"], "colour"),
         (["train", "--data", "DATA", "--out", "OUT", "--config", "/nowhere.json"], "config must be a file"),
+        (
+            ["train", "--data", "DATA", "--out", "OUT", "--strategy", "cloud"],
+            "strategy must be one of auto, cpu",
+        ),
+        (
+            ["train", "--data", "DATA", "--out", "OUT", "--strategy", "gpu"],
+            "needs a GPU that TensorFlow sees",
+        ),
+        (["train", "--data", "DATA", "--out", "OUT", "--strategy", "tpu"], "TPU_NAME and COLAB_TPU_ADDR"),
+        (["train", "--data", "DATA", "--out", "OUT", "--strategy", "multiworker"], "TF_CONFIG"),
         (["evaluate", "/nowhere"], "run must be a folder made by training"),
         (["evaluate", "RUN", "--suite", "table9"], "all, got 'table9'"),
         (["report", "/nowhere"], "run must be a folder made by training"),

@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 import tensorflow as tf
 import tf_keras as keras
 
+from ctxvision.layers._batch_norm import batch_norm, synchronized
+
 Backbone: TypeAlias = "str | os.PathLike[str] | keras.Model"
 
 # What towers want their pixels to be: the mean and the deviation, in 0..255, that make zero and one of them.
@@ -54,7 +56,7 @@ def build_backbone(backbone: Backbone, image_size: int | None = None, pixels: st
     size = image_size or (299 if "ception" in name.lower() else 224)
     given = keras.Input((size, size, 3), name="pixels")
     network = application(include_top=False, weights=None, pooling="avg", input_shape=(size, size, 3))
-    return keras.Model(given, network(ApplicationPixels(name)(given)), name=network.name)
+    return keras.Model(given, synchronized(network)(ApplicationPixels(name)(given)), name=network.name)
 
 
 def check_backbone(backbone: Backbone, pixels: str = "0..255") -> None:
@@ -122,7 +124,7 @@ def _resnet_mini(size: int) -> keras.Model:
         x = keras.layers.Conv2D(
             channels, kernel, stride, "same", use_bias=False, kernel_initializer="he_normal"
         )(x)
-        return keras.layers.BatchNormalization(momentum=0.95)(x)
+        return batch_norm(momentum=0.95)(x)
 
     pixels = keras.Input((size, size, 3), name="pixels")
     x = keras.layers.Rescaling(1 / 64.0, offset=-2.0)(pixels)
@@ -158,7 +160,8 @@ class SavedModelTower(keras.layers.Layer):
     """
 
     def __init__(self, directory: str, **kwargs: Any):
-        super().__init__(trainable=False, **{k: v for k, v in kwargs.items() if k != "trainable"})
+        # Float32 whatever the policy: the SavedModel has dtypes of its own.
+        super().__init__(**{**kwargs, "trainable": False, "dtype": "float32"})
         self.directory = directory
         self._loaded = tf.saved_model.load(directory)
         self._signature = self._loaded.signatures["serving_default"]

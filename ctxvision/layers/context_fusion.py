@@ -5,6 +5,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from ctxvision.layers._batch_norm import batch_norm
 from ctxvision.layers._bilinear import LowRankBilinear, TuckerFusion
 
 FUSIONS = ("concat", "mlb", "mutan")
@@ -103,8 +104,7 @@ class ContextFusion(keras.layers.Layer):
             return keras.layers.Dropout(self.dropout, seed=self.seed * 1000 + part, dtype="float32")
 
         self.standardize = [
-            keras.layers.BatchNormalization(scale=False, center=False, momentum=0.95, dtype="float32")
-            for _ in input_shape
+            batch_norm(scale=False, center=False, momentum=0.95, dtype="float32") for _ in input_shape
         ]
         self.stage_1 = [dense(self.hidden, i, activation="relu") for i in range(len(input_shape))]
         self.dropout_1 = [drop(i) for i in range(len(input_shape))]

@@ -136,10 +136,11 @@ class DualEncoderText(keras.layers.Layer):
         if self.folded is None or shape[0] > self.folded_rows or dtype != self.folded_dtype:
             self.folded_rows, self.folded_dtype = with_room(int(shape[0])), dtype
             self._keep_rows()
-        folded: Any = self.folded
         for start in range(0, shape[0], _ROWS_AT_A_TIME):
             part = text_embeddings[start : start + _ROWS_AT_A_TIME]
-            folded[start : start + len(part)].assign(np.asarray(part, dtype))
+            # In a strategy's scope there is a copy for each replica.
+            for folded in tf.distribute.get_strategy().experimental_local_results(self.folded):
+                folded[start : start + len(part)].assign(np.asarray(part, dtype))
 
     def _keep_rows(self) -> None:
         rows = tf.zeros([self.folded_rows, self.dim], self.folded_dtype)

@@ -5,6 +5,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from ctxvision.layers._batch_norm import batch_norm
 from ctxvision.layers.backbone import Backbone, build_backbone, features_of
 
 
@@ -60,9 +61,7 @@ class PhraseGenerator(keras.layers.Layer):
         self.bottleneck = keras.layers.Dense(
             embedding_dim, use_bias=False, dtype="float32", name="bottleneck"
         )
-        self.whiten = keras.layers.BatchNormalization(
-            scale=False, center=False, momentum=0.95, dtype="float32", name="whiten"
-        )
+        self.whiten = batch_norm(scale=False, center=False, momentum=0.95, dtype="float32", name="whiten")
 
     def call(self, pixels: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         features = features_of(self.tower, pixels, training)

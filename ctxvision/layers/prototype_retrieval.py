@@ -205,7 +205,11 @@ class PrototypeRetrieval(keras.layers.Layer):
         self, embeddings: tf.Tensor, k: Any = None, min_score: Any = None, where: PhraseFilter | None = None
     ) -> Retrieved:
         ids, scores = self.search(embeddings, k, min_score, where)
-        return Retrieved(ids, scores, self._vocabulary.phrases_of(ids))
+        return Retrieved(ids, scores, self.phrases_of(ids))
+
+    def phrases_of(self, ids: tf.Tensor) -> tf.Tensor:
+        """string, the shape of int32 `ids`; "" for -1."""
+        return self._vocabulary.phrases_of(ids)
 
     def search(
         self, embeddings: tf.Tensor, k: Any = None, min_score: Any = None, where: PhraseFilter | None = None
@@ -221,7 +225,6 @@ class PrototypeRetrieval(keras.layers.Layer):
         queries = unit_rows(tf.stop_gradient(tf.cast(embeddings, tf.float32)))
         sound = tf.reduce_all(tf.math.is_finite(queries), axis=-1, keepdims=True)
         queries = tf.where(sound, queries, dim**-0.5)
-
         admits = None if where is None else self._vocabulary.admits(where)
         scores, ids = self._search.search(queries, self.k, admits)
         scores, ids = self._vocabulary.side_block.join((scores, ids), queries, self.k, admits)

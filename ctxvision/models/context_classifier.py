@@ -96,6 +96,20 @@ class ContextClassifier(keras.Model):
         towers = (self.phrase_generator.tower, self.visual_encoder.tower)
         return max((tower.input_shape[1] or 0 for tower in towers), default=0) or 224
 
+    def classify(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        """As a call, without the phrases' strings: what XLA compiles; `phrases_of` gives the strings.
+
+        For XLA the pixels must have the towers' size already, since it cannot resize with antialiasing.
+        """
+        ids, scores = self.retrieval.search(self.phrase_generator(pixels))
+        context = self.pooling([self.text(ids), scores])
+        probabilities = self.fusion([self.visual_encoder(pixels), context])
+        return {"probabilities": probabilities, "phrase_scores": scores, "phrase_ids": ids}
+
+    def phrases_of(self, phrase_ids: tf.Tensor) -> tf.Tensor:
+        """string [B, k] of int32 [B, k] row numbers, looked up on the host; "" where there is none."""
+        return self.retrieval.phrases_of(phrase_ids)
+
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """As in Keras; loss and metrics are those of the probabilities."""
         names = self.output_names  # type: ignore[has-type]

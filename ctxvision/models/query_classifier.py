@@ -8,6 +8,7 @@ import tf_keras as keras
 from ctxvision.layers.phrase_generator import PhraseGenerator
 from ctxvision.losses.sampled_softmax import log_uniform_sample, sampled_softmax_loss
 from ctxvision.models.class_table import ClassTable
+from ctxvision.models.replicas import gathered, num_replicas, summed
 
 
 @keras.saving.register_keras_serializable("ctxvision")
@@ -16,7 +17,8 @@ class QueryClassifier(keras.Model):
 
     `fit` takes batches of (pixels [B, H, W, 3], queries int32 [B, Q] padded with -1); classes are sorted by
     falling count, as log-uniform sampling expects. The tower follows the compiled optimizer; class rows follow
-    row-wise Adagrad at `table_rate` times that optimizer's learning rate, see `ClassTable`.
+    row-wise Adagrad at `table_rate` times that optimizer's learning rate, see `ClassTable`. Under a strategy with
+    several replicas a step is that of one device on the global batch.
 
     Args:
         phrase_generator: the layer to train.
@@ -90,8 +92,12 @@ class QueryClassifier(keras.Model):
                 embeddings, true_rows, queries, unit[:split], sampled, log_expected_count, self.scale
             )
             loss = tf.reduce_mean(losses)
+            share = loss / num_replicas()  # gradients of the replicas are added up
         weights = self.phrase_generator.trainable_variables
-        *gradients, row_gradient = tape.gradient(loss, [*weights, rows])
+        *gradients, row_gradient = tape.gradient(share, [*weights, rows])
+        # The sample is the same on each replica, true queries are not.
+        touched = tf.concat([sampled, gathered(touched[split:])], axis=0)
+        row_gradient = tf.concat([summed(row_gradient[:split]), gathered(row_gradient[split:])], axis=0)
         self.class_table.update(touched, row_gradient, self.table_rate * self.optimizer.learning_rate)
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
         self.loss_tracker.update_state(loss)

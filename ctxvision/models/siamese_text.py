@@ -7,6 +7,7 @@ import tensorflow_recommenders as tfrs
 import tf_keras as keras
 
 from ctxvision.layers.dual_encoder_text import DualEncoderText
+from ctxvision.models.replicas import compiled_by_xla, gathered, num_replicas
 
 
 @keras.saving.register_keras_serializable("ctxvision")
@@ -16,7 +17,8 @@ class SiameseText(keras.Model):
     In a batch of pairs each left query has its partner on the right as the one true candidate and the other right
     queries as negatives. No negative are those right queries that equal the partner (TFRS removes these
     "accidental hits"), nor those that equal the left query itself (TFRS leaves these; a mask takes them). The same
-    loss from right to left is averaged in.
+    loss from right to left is averaged in. Under a strategy with several replicas the negatives are those of the
+    global batch, gathered on each replica, so that a step is that of one device.
 
     `compile` with an optimizer alone, and `fit` on what `association_batches` gives. Adagrad touches the rows of a
     batch only; Adam costs as much as the whole n-gram table at each step.
@@ -59,15 +61,27 @@ class SiameseText(keras.Model):
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None
     ) -> tf.Tensor:
-        left, right = y_pred
-        left_ids, right_ids = x["left_ids"], x["right_ids"]
+        left, right = (gathered(part) for part in y_pred)
+        left_ids, right_ids = gathered(x["left_ids"]), gathered(x["right_ids"])
         # A partner that carries the left query's own number stays: it is the true candidate.
         kept = (left_ids[:, tf.newaxis] != right_ids) | tf.eye(tf.size(left_ids), dtype=tf.bool)
         forward = self.task(left, right, candidate_ids=right_ids, score_mask=kept)
         backward = self.task(right, left, candidate_ids=left_ids, score_mask=tf.transpose(kept))
         loss = (tf.reduce_mean(forward) + tf.reduce_mean(backward)) / 2
         self.mean_loss.update_state(loss)
-        return loss
+        return loss / num_replicas()  # gradients of the replicas are added up
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(inputs, y_pred=self(inputs, training=True))
+        weights = self.trainable_variables
+        gradients = tape.gradient(loss, weights)
+        if compiled_by_xla(self.jit_compile):
+            # The optimizer finds the distinct rows of a sparse gradient, whose number is no static shape.
+            gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+        return {"loss": self.mean_loss.result()}
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from ctxvision.layers import ContextFusion
-from ctxvision.training.fit import cosine_adamw
+from ctxvision.training.fit import cosine_adamw, fit
 from ctxvision.training.head import batches, probabilities_of
 
 # Chosen on `val` of the demo, with labels held out of training.
@@ -107,7 +107,7 @@ def _train_last_layer(
     for stage in stages:
         stage.trainable = False  # standardisation goes on with the statistics that it has
     model.compile(cosine_adamw(LEARNING_RATE, STEPS, weight_decay=0.0), "categorical_crossentropy")
-    model.fit(batches(features, targets, STEPS, seed), verbose=0)
+    fit(model, batches(features, targets, STEPS, seed))
     for stage in stages:
         stage.trainable = True
 

@@ -9,7 +9,8 @@ import tf_keras as keras
 
 from ctxvision.layers import ContextFusion
 from ctxvision.losses import WeightedCrossEntropy
-from ctxvision.training.fit import cosine_adamw
+from ctxvision.training.fit import cosine_adamw, fit
+from ctxvision.training.strategies import building, steps_per_execution
 
 BATCH_SIZE = 128
 # What helps labels with few positives, under several labels a picture.
@@ -27,6 +28,9 @@ def train_head(
     **fusion: Any,
 ) -> keras.Model:
     """Trains `ContextFusion` on features [N, D_i], one float32 array a modality, and what `label_targets` gives.
+
+    It trains on the strategy in whose scope this is called, on the host by default: a head takes seconds there, less
+    than an accelerator's compiler does.
 
     Args:
         features: as above.
@@ -54,17 +58,27 @@ def train_head(
             )
     several = targets.ndim == 2
     loss = _balanced_loss(targets, balance) if several else "sparse_categorical_crossentropy"
-    keras.utils.set_random_seed(seed)
-    inputs = [keras.Input(part.shape[1:]) for part in features]
-    activation = "sigmoid" if several else "softmax"
-    fused = ContextFusion(num_labels, activation=activation, seed=seed, name="context_fusion", **fusion)
-    head = keras.Model(inputs, fused(inputs))
-    head.compile(cosine_adamw(1e-3, steps, weight_decay=0.05), loss)
-    head.fit(batches(features, targets, steps, seed), verbose=0)
+    strategy = tf.distribute.get_strategy()
+    with building(strategy):
+        head = head_model([part.shape[1] for part in features], num_labels, several, seed, **fusion)
+        optimizer = cosine_adamw(1e-3, steps, weight_decay=0.05)
+        head.compile(optimizer, loss, steps_per_execution=steps_per_execution(strategy))
+    fit(head, batches(features, targets, steps, seed))
     if isinstance(loss, WeightedCrossEntropy):
-        bias = fused.output_stage.bias
+        bias = head.get_layer("context_fusion").output_stage.bias
         bias.assign_sub(np.log(loss.positive_weights))
     return head
+
+
+def head_model(
+    widths: Sequence[int], num_labels: int, several: bool, seed: int, **fusion: Any
+) -> keras.Model:
+    """The model that `train_head` trains: features of these widths to probabilities [N, num_labels]."""
+    keras.utils.set_random_seed(seed)
+    inputs = [keras.Input([width]) for width in widths]
+    activation = "sigmoid" if several else "softmax"
+    fused = ContextFusion(num_labels, activation=activation, seed=seed, name="context_fusion", **fusion)
+    return keras.Model(inputs, fused(inputs))
 
 
 def _balanced_loss(targets: np.ndarray, balance: str) -> keras.losses.Loss:

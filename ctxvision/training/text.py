@@ -12,9 +12,11 @@ from ctxvision.data.associations import association_batches
 from ctxvision.layers import DualEncoderText
 from ctxvision.models import SiameseText
 from ctxvision.prototypes import PhraseTable
+from ctxvision.training.config import Config
 from ctxvision.training.fit import fit_resumably
 from ctxvision.training.progress import Progress
 from ctxvision.training.run import Run
+from ctxvision.training.strategies import building, is_chief, make_strategy, steps_per_execution
 from ctxvision.training.weights import save_weights
 
 STEPS_PER_EPOCH = 100
@@ -23,19 +25,28 @@ TEXT_RATE = 0.1
 ENCODER: dict[str, Any] = {"character_ngrams": 32}
 
 
-def train_text(run: Run, progress: Progress) -> None:
-    """Trains the text encoder on queries that share a picture, then embeds every phrase of the table."""
+def train_text(run: Run, progress: Progress, strategy: tf.distribute.Strategy | None = None) -> None:
+    """Trains the text encoder on queries that share a picture, then embeds every phrase of the table.
+
+    Args:
+        run: whose data is learnt.
+        progress: told after every epoch.
+        strategy: where; that in whose scope this is called by default.
+    """
+    strategy = make_strategy(strategy)
     if run.config.phrase_table:
-        _take_text_embeddings(run)
+        if is_chief(strategy):
+            _take_text_embeddings(run)
         return
     config, log = run.config, run.data.query_log
     kept = np.isin(log.languages, config.languages)[log.pair_query]
-    keras.utils.set_random_seed(config.seed)
-    encoder = DualEncoderText(config.text_dim, **ENCODER, name="dual_encoder_text")
+    with building(strategy):
+        model = text_model(config)
+        model.compile(keras.optimizers.Adagrad(TEXT_RATE), steps_per_execution=steps_per_execution(strategy))
+    encoder = model.text_encoder
     untrained = encoder.ngram_table.numpy()
+    # Words become numbers here: no string reaches the device.
     ngrams = ngrams_of(encoder, log.phrases)
-    model = SiameseText(encoder, name="siamese_text")
-    model.compile(keras.optimizers.Adagrad(TEXT_RATE))
     steps = min(STEPS_PER_EPOCH, config.text_steps)
     epochs = -(-config.text_steps // steps)
 
@@ -52,6 +63,8 @@ def train_text(run: Run, progress: Progress) -> None:
     curves = fit_resumably(
         model, batches, epochs, run.unfinished_folder("text"), progress, run.directory / "logs" / "text"
     )
+    if not is_chief(strategy):
+        return
     forget_untrained(encoder, untrained)
     table = PhraseTable.load(run.stage_folder("prototypes") / "table")
     table.embed_texts(lambda phrases: encoder(tf.constant(phrases)).numpy())
@@ -67,6 +80,13 @@ def _take_text_embeddings(run: Run) -> None:
     with run.finishing("text") as folder:
         save_weights(encoder, folder / "weights.npz")
         write_json(folder / "encoder.json", {"hash_buckets": 1})
+
+
+def text_model(config: Config) -> SiameseText:
+    """The model that the stage trains, with all its weights."""
+    keras.utils.set_random_seed(config.seed)
+    encoder = DualEncoderText(config.text_dim, **ENCODER, name="dual_encoder_text")
+    return SiameseText(encoder, name="siamese_text")
 
 
 def ngrams_of(encoder: DualEncoderText, phrases: Sequence[str], size: int = 8192) -> np.ndarray:

@@ -1,42 +1,54 @@
 """Stage `visual`: a ConvNet trained on a share of the labelled pictures (section 3.4)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 import tf_keras as keras
 
+from ctxvision.layers import VisualEncoder
 from ctxvision.training.batches import epochs_of, tiled_batches
 from ctxvision.training.fit import cosine_adamw, fit_resumably
 from ctxvision.training.progress import Progress
 from ctxvision.training.run import Run
+from ctxvision.training.strategies import building, is_chief, make_strategy, policy_of, steps_per_execution
 from ctxvision.training.towers import new_visual_encoder
-from ctxvision.training.weights import save_weights
+from ctxvision.training.weights import save_weights, take_part_in_saving
 
 
-def train_visual(run: Run, fraction: float, progress: Progress) -> None:
+def train_visual(
+    run: Run, fraction: float, progress: Progress, strategy: tf.distribute.Strategy | None = None
+) -> None:
     """Trains a visual encoder on `fraction` of each label's pictures in `pretrain` (else `train`).
 
     A linear layer over the encoder's features learns the labels, under `multi_label` each on its own (sigmoid);
     the features are what the run keeps. Of a frozen backbone without a mapping nothing is left to learn.
+
+    Args:
+        run: whose data is learnt.
+        fraction: above 0, up to 1.
+        progress: told after every epoch.
+        strategy: where; that in whose scope this is called by default.
     """
+    strategy = make_strategy(strategy)
     config, data, stage = run.config, run.data, f"visual/{fraction:g}"
-    keras.utils.set_random_seed(config.seed)
-    encoder = new_visual_encoder(config)
+    with building(strategy, policy_of(strategy)):
+        keras.utils.set_random_seed(config.seed)
+        encoder = new_visual_encoder(config)
     if not encoder.trainable_weights:
-        with run.finishing(stage, pictures=0, steps=0) as folder:
-            save_weights(encoder, folder / "weights.npz")
+        _keep(encoder, run, stage, strategy, pictures=0, steps=0)
         return
     rows = data.fraction_of("pretrain", fraction)
     pictures, targets = run.tower_inputs(encoder, "pretrain")[rows], data.label_targets("pretrain")[rows]
-    pixels = keras.Input(pictures.shape[1:])
-    logits = keras.layers.Dense(len(data.labels), dtype="float32")(encoder(pixels))
-    model = keras.Model(pixels, logits, name=f"visual_{fraction:g}")
     steps = max(1, round(config.visual_steps * max(fraction, 0.25)))
     epochs, steps_per_epoch = epochs_of(len(pictures), config.batch_size, steps)
-    model.compile(
-        cosine_adamw(config.learning_rate, epochs * steps_per_epoch, weight_decay=0.05),
-        keras.losses.BinaryCrossentropy(from_logits=True)
-        if config.multi_label
-        else keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1),
-    )
+    with building(strategy, policy_of(strategy)):
+        model = visual_model(encoder, pictures.shape[1:], len(data.labels), f"visual_{fraction:g}")
+        model.compile(
+            cosine_adamw(config.learning_rate, epochs * steps_per_epoch, weight_decay=0.05),
+            visual_loss(config.multi_label),
+            steps_per_execution=steps_per_execution(strategy),
+        )
     if not config.multi_label:
         targets = tf.one_hot(targets, len(data.labels)).numpy()
     curves = fit_resumably(
@@ -47,7 +59,29 @@ def train_visual(run: Run, fraction: float, progress: Progress) -> None:
         progress,
         run.directory / "logs" / stage,
     )
-    with run.finishing(
-        stage, curves=curves, pictures=len(pictures), steps=epochs * steps_per_epoch
-    ) as folder:
+    steps = epochs * steps_per_epoch
+    _keep(encoder, run, stage, strategy, curves=curves, pictures=len(pictures), steps=steps)
+
+
+def _keep(
+    encoder: VisualEncoder, run: Run, stage: str, strategy: tf.distribute.Strategy, **facts: Any
+) -> None:
+    if not is_chief(strategy):
+        take_part_in_saving(encoder)
+        return
+    with run.finishing(stage, **facts) as folder:
         save_weights(encoder, folder / "weights.npz")
+
+
+def visual_model(encoder: VisualEncoder, shape: Sequence[int], num_labels: int, name: str) -> keras.Model:
+    """The model that the stage trains: what the encoder takes, [B, *shape], to logits [B, num_labels]."""
+    pixels = keras.Input(shape)
+    logits = keras.layers.Dense(num_labels, dtype="float32")(encoder(pixels))
+    return keras.Model(pixels, logits, name=name)
+
+
+def visual_loss(multi_label: bool) -> keras.losses.Loss:
+    """Of logits and targets float32 [B, num_labels]."""
+    if multi_label:
+        return keras.losses.BinaryCrossentropy(from_logits=True)
+    return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)

@@ -1,3 +1,6 @@
+import os
+import signal
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -23,10 +26,31 @@ def batches(epoch, broken_from=99):
     return tf.data.Dataset.from_tensor_slices((x, y))
 
 
-def fit(model, folder, epochs=4, **kwargs):
+def fit(model, folder, epochs=4, save_every=1000, data=batches, **kwargs):
     return fit_resumably(
-        model, lambda e: batches(e, **kwargs), epochs, folder, Progress(every=99), folder / "logs"
+        model,
+        lambda e: data(e, **kwargs),
+        epochs,
+        folder,
+        Progress(every=99),
+        folder / "logs",
+        save_every=save_every,
     )
+
+
+def killed_after(steps):
+    """The same batches; the process dies, so to say, when it asks for one more."""
+
+    def data(epoch):
+        def next_one(i, x, y):
+            tf.debugging.assert_less(i, tf.constant(steps, tf.int64))
+            return x, y
+
+        return tf.data.Dataset.zip((tf.data.Dataset.range(10), batches(epoch))).map(
+            lambda i, xy: next_one(i, *xy)
+        )
+
+    return data
 
 
 def test_it_goes_on_after_the_last_whole_epoch(tmp_path):
@@ -40,13 +64,86 @@ def test_it_goes_on_after_the_last_whole_epoch(tmp_path):
     assert len(curves["loss"]) == 4 and curves["loss"][-1] < curves["loss"][0]
 
 
-def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_epoch(tmp_path):
+def test_it_goes_on_within_an_epoch(tmp_path):
+    whole = linear()
+    curves = fit(whole, tmp_path / "whole")
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        fit(linear(), tmp_path / "cut", save_every=3, data=killed_after(8))
+    state = read_json(tmp_path / "cut" / "state.json")
+    assert (state["epoch"], state["step"]) == (0, 6)
+    assert [path.name for path in (tmp_path / "cut").glob("epoch-*")] == ["epoch-0-step-6"]
+    resumed = linear()
+    found = fit(resumed, tmp_path / "cut")
+    np.testing.assert_allclose(found["loss"], curves["loss"], rtol=1e-5)
+    for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_sigterm_saves_and_leaves(tmp_path):
+    """As a machine that is taken away announces itself."""
+
+    def terminated(epoch):
+        def struck():
+            for i, batch in enumerate(batches(epoch)):
+                if i == 3:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                yield batch
+
+        signature = batches(epoch).element_spec
+        return tf.data.Dataset.from_generator(struck, output_signature=signature).apply(
+            tf.data.experimental.assert_cardinality(10)
+        )
+
+    before = signal.getsignal(signal.SIGTERM)
+    model = linear()
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, tmp_path, data=terminated)
+    assert signal.getsignal(signal.SIGTERM) is before
+    state = read_json(tmp_path / "state.json")
+    assert state["epoch"] == 0 and 1 <= state["step"] < 10 and model.optimizer.iterations == state["step"]
+    whole, resumed = linear(), linear()
+    fit(whole, tmp_path / "whole")
+    fit(resumed, tmp_path)
+    np.testing.assert_array_equal(whole.get_weights()[0], resumed.get_weights()[0])
+
+
+def test_a_loss_that_is_no_number_stops_at_its_step_and_keeps_the_last_good_epoch(tmp_path):
+    # Three batches of epoch 2 are sound: of 10 steps an epoch it is the 24th that breaks.
+    def data(epoch):
+        return batches(epoch).take(3).concatenate(batches(epoch, broken_from=2).skip(3))
+
+    model = linear()
     with pytest.raises(
-        cv.InputError, match="training linear broke off in epoch 2: loss is not a number; lower"
-    ):
-        fit(linear(), tmp_path, broken_from=2)
+        cv.InputError,
+        match="training linear broke off in epoch 2, by step 24 at a learning rate of 0.0.*: loss is not a number; "
+        "the last good checkpoint is kept, train with a lower",
+    ) as told:
+        fit(model, tmp_path, data=data)
+    assert f"rate of {float(model.optimizer.learning_rate):.3g}:" in str(told.value)
     state = read_json(tmp_path / "state.json")
     assert state["epoch"] == 2 and (tmp_path / "epoch-2").is_dir()
+
+
+def test_several_steps_an_execution_are_the_same_training(tmp_path):
+    one, several = linear(), linear()
+    several.compile(cosine_adamw(0.1, 40), "mse", steps_per_execution=4)
+    curves = fit(one, tmp_path / "one"), fit(several, tmp_path / "several")
+    np.testing.assert_allclose(curves[0]["loss"], curves[1]["loss"], rtol=1e-5)
+    np.testing.assert_allclose(one.get_weights()[0], several.get_weights()[0], rtol=1e-5)
+
+
+def test_a_checkpoint_of_another_architecture(tmp_path):
+    fit(linear(), tmp_path, epochs=1)
+    wider = keras.Sequential([keras.layers.Dense(3, input_shape=(2,)), keras.layers.Dense(1)], name="wider")
+    wider.compile(cosine_adamw(0.1, 40), "mse")
+    with pytest.raises(
+        cv.InputError, match="must be of the model 'wider' .*another architecture.*: delete that folder"
+    ):
+        fit(wider, tmp_path)
+    longer = keras.Sequential([keras.layers.Dense(2, input_shape=(2,)), keras.layers.Dense(1)], name="longer")
+    longer.compile(cosine_adamw(0.1, 40), "mse")
+    with pytest.raises(cv.InputError, match="must be of the model 'longer'"):
+        fit(longer, tmp_path)
 
 
 def test_the_rate_warms_up_and_falls_to_zero():

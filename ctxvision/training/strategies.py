@@ -1,0 +1,201 @@
+"""Where a run trains: one training code for a CPU, GPUs, a TPU and several machines."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import tensorflow as tf
+import tf_keras as keras
+
+from ctxvision.errors import InputError
+
+# Every dispatch costs an accelerator's host more than a small model's step.
+_STEPS_PER_EXECUTION = 32
+
+
+def make_strategy(strategy: str | tf.distribute.Strategy | None = None) -> tf.distribute.Strategy:
+    """A strategy by its name.
+
+    Args:
+        strategy: `"cpu"`: the first CPU; `"gpu"`: the first GPU; `"mirrored"`: all GPUs of this machine, or all its
+            logical CPUs where it has no GPU; `"tpu"`: the TPU of `TPU_NAME` or `COLAB_TPU_ADDR`, or this machine's
+            own; `"multiworker"`: the machines of `TF_CONFIG`, asked for before TensorFlow has run anything;
+            `"auto"`: the first that fits of multiworker, tpu, mirrored (two GPUs or more), gpu and cpu. A strategy is
+            given back as it is; None is the one in whose scope this is called.
+
+    Raises:
+        InputError: an unknown name, or one whose devices are not there.
+
+    Example:
+        >>> make_strategy("cpu").num_replicas_in_sync
+        1
+    """
+    if strategy is None:
+        return tf.distribute.get_strategy()
+    if isinstance(strategy, tf.distribute.Strategy):
+        return strategy
+    makers: dict[str, Callable[[], tf.distribute.Strategy]] = {
+        "auto": _auto,
+        "cpu": lambda: tf.distribute.OneDeviceStrategy("/cpu:0"),
+        "gpu": _gpu,
+        "mirrored": _mirrored,
+        "tpu": _tpu,
+        "multiworker": _multiworker,
+    }
+    if strategy not in makers:
+        raise InputError(
+            f"strategy must be one of {', '.join(makers)} or a tf.distribute.Strategy, got {strategy!r}: choose one."
+        )
+    return makers[strategy]()
+
+
+def _auto() -> tf.distribute.Strategy:
+    if os.environ.get("TF_CONFIG"):
+        return _multiworker()
+    if _tpu_address() or tf.config.list_physical_devices("TPU"):
+        return _tpu()
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    return _mirrored() if gpus > 1 else _gpu() if gpus else tf.distribute.get_strategy()
+
+
+def _gpu() -> tf.distribute.Strategy:
+    if not tf.config.list_logical_devices("GPU"):
+        raise InputError(
+            "strategy 'gpu' needs a GPU that TensorFlow sees, got none: install tensorflow[and-cuda], or use 'cpu'."
+        )
+    return tf.distribute.OneDeviceStrategy("/gpu:0")
+
+
+def _mirrored() -> tf.distribute.Strategy:
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def _tpu_address() -> str:
+    colab = os.environ.get("COLAB_TPU_ADDR", "")
+    return os.environ.get("TPU_NAME", "") or (f"grpc://{colab}" if colab else "")
+
+
+def _tpu() -> tf.distribute.Strategy:
+    address = _tpu_address()
+    if not address and not tf.config.list_physical_devices("TPU"):
+        raise InputError(
+            "strategy 'tpu' needs a TPU, got none (looked for the environment's TPU_NAME and COLAB_TPU_ADDR, and for "
+            "TPU devices of this machine): choose a runtime with a TPU and install tensorflow-tpu, or use 'cpu'."
+        )
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(address or "local")
+        if resolver.master():
+            tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (ImportError, ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"strategy 'tpu' needs a TPU that answers, got none at {address or 'local'!r} ({reason}): correct TPU_NAME "
+            "or COLAB_TPU_ADDR, or use 'cpu'."
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def _multiworker() -> tf.distribute.Strategy:
+    _check_cluster(os.environ.get("TF_CONFIG", ""))
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError as error:
+        raise InputError(
+            f"strategy 'multiworker' must be made before TensorFlow has run anything, got {str(error)!r}: call train "
+            "first in a new process."
+        ) from error
+
+
+def _check_cluster(text: str) -> None:
+    example = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+    try:
+        config = json.loads(text)
+        cluster, task = config["cluster"], config["task"]
+        hosts = cluster[task["type"]]
+        if not isinstance(hosts, list) or not 0 <= task["index"] < len(hosts):
+            raise IndexError(f"there is no {task['type']} {task['index']}")
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        reason = f"{text!r} ({type(error).__name__}: {error})" if text else "none"
+        raise InputError(
+            f"strategy 'multiworker' needs the environment's TF_CONFIG to name the workers and this one, got {reason}: "
+            f"set it to {example} and the index to each worker's own."
+        ) from None
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes what all of them have trained: the only one, or the first of several."""
+    return strategy.extended.should_checkpoint
+
+
+def num_workers(strategy: tf.distribute.Strategy) -> int:
+    """How many processes train together."""
+    resolver = strategy.cluster_resolver
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or resolver is None:
+        return 1
+    return sum(len(hosts) for hosts in resolver.cluster_spec().as_dict().values()) or 1
+
+
+def policy_of(strategy: tf.distribute.Strategy) -> str:
+    """The Keras policy of the towers: bfloat16 with float32 weights on a TPU, else float32."""
+    return "mixed_bfloat16" if isinstance(strategy, tf.distribute.TPUStrategy) else "float32"
+
+
+@contextmanager
+def building(strategy: tf.distribute.Strategy, policy: str = "float32") -> Iterator[None]:
+    """In it a stage makes and compiles its model: the strategy's scope, and `policy` for layers that name none."""
+    before = keras.mixed_precision.global_policy()
+    with strategy.scope():
+        keras.mixed_precision.set_global_policy(policy)
+        try:
+            yield
+        finally:
+            keras.mixed_precision.set_global_policy(before)
+
+
+def steps_per_execution(strategy: tf.distribute.Strategy) -> int:
+    """Steps that the device takes on its own, for `compile`; one on a CPU, where nothing is won by more."""
+    accelerated = policy_of(strategy) != "float32" or tf.config.list_physical_devices("GPU")
+    return _STEPS_PER_EXECUTION if accelerated else 1
+
+
+def check_batch(name: str, size: int, strategy: tf.distribute.Strategy) -> None:
+    """Refuses a batch that does not fall into equal parts, one for each replica."""
+    replicas = strategy.num_replicas_in_sync
+    if size % replicas:
+        lower = size - size % replicas
+        fits = f"{lower} or {lower + replicas}" if lower else str(replicas)
+        raise InputError(
+            f"{name} must be a multiple of the strategy's {replicas} replicas, got {size}: set it to {fits}."
+        )
+
+
+def distributed(
+    batches: tf.data.Dataset, strategy: tf.distribute.Strategy
+) -> "tf.data.Dataset | tf.distribute.DistributedDataset":
+    """Global batches, cut into equal parts of static shape in their order: replica i takes the i-th.
+
+    Raises:
+        InputError: batches of a size that does not fall into so many equal parts.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if replicas == 1:
+        return batches
+    check_batch("the size of a batch", tf.nest.flatten(batches.element_spec)[0].shape[0], strategy)
+
+    def of_this_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        local = replicas // context.num_input_pipelines
+        first = context.input_pipeline_id * local
+
+        def cut(*batch: tf.Tensor) -> tf.Tensor:
+            def parts(values: tf.Tensor) -> tf.Tensor:
+                size = values.shape[0] // replicas
+                return tf.reshape(values, [replicas, size, *values.shape[1:]])[first : first + local]
+
+            return tf.nest.map_structure(parts, batch)
+
+        return batches.map(cut).unbatch()
+
+    return strategy.distribute_datasets_from_function(of_this_worker)
