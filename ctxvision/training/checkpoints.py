@@ -1,7 +1,9 @@
 """A training's model and place on disk, so that it goes on where it was stopped."""
 
+import copy
 import shutil
 import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,18 @@ from ctxvision._files import read_json, write_json
 from ctxvision.errors import InputError
 from ctxvision.training.strategies import is_chief, num_workers
 
+# Files are no longer than this: the table of forty million query classes alone takes ten of them.
+SHARD_BYTES = 1 << 30
+# From this size on checkpoints are written while training goes on; smaller ones are written before one looks.
+IN_BACKGROUND = 1 << 28
+
 
 class Checkpoints:
     """The last checkpoint of a model and its optimizer, and the state of its training.
 
     Under several workers all take part in writing, since a checkpoint sums up what they hold; what the chief writes
-    is kept, and read by all: `folder` must be one that all of them see.
+    is kept, and read by all: `folder` must be one that all of them see. On one device a large model is copied in
+    memory, where the copy must fit beside it, and its files, in shards, are written while training goes on.
 
     Args:
         model: compiled, its variables and its optimizer's already built.
@@ -29,6 +37,15 @@ class Checkpoints:
         self._strategy = model.distribute_strategy
         self._name = model.name
         self._folder = folder
+        size = sum(weight.dtype.size * weight.shape.num_elements() for weight in model.weights)
+        alone = self._strategy.num_replicas_in_sync == 1
+        self._background = alone and size >= IN_BACKGROUND
+        shards = tf.train.experimental.MaxShardSizePolicy(SHARD_BYTES)
+        self._options = tf.train.CheckpointOptions(
+            experimental_sharding_callback=shards if alone else None, enable_async=self._background
+        )
+        self._namer = ThreadPoolExecutor(1)
+        self._named: Future[None] | None = None
 
     def read(self) -> dict[str, Any]:
         """Sets model and optimizer, and returns the state: `epoch`, `step` in it, `curves`, and `partial` logs."""
@@ -49,13 +66,28 @@ class Checkpoints:
         return state
 
     def write(self, state: dict[str, Any]) -> None:
-        """Writes the checkpoint, then the state that names it, and removes the one before."""
+        """Writes the checkpoint as it is now, then the state that names it, and removes the one before; see `close`."""
         if not is_chief(self._strategy):
             with tempfile.TemporaryDirectory() as unused:
                 self._checkpoint.write(f"{unused}/checkpoint")
             return
+        self.close()
+        self._checkpoint.write(str(self._path(state)), self._options)
+        if self._background:
+            self._named = self._namer.submit(self._name_written, copy.deepcopy(state))
+        else:
+            self._name_written(state)
+
+    def close(self) -> None:
+        """Waits until the last checkpoint is on disk and named, and raises what kept it from being so."""
+        if self._named is not None:
+            named, self._named = self._named, None
+            named.result()
+
+    def _name_written(self, state: dict[str, Any]) -> None:
+        if self._background:
+            self._checkpoint.sync()
         path = self._path(state)
-        self._checkpoint.write(str(path))
         write_json(self._folder / "state.json", state)
         for old in self._folder.glob("epoch-*"):
             if old != path.parent:

@@ -1,5 +1,6 @@
 """`model.fit`, epoch by epoch, that goes on where it was stopped."""
 
+import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -84,7 +85,7 @@ def fit_resumably(
     writer = (
         tf.summary.create_file_writer(str(logs)) if is_chief(strategy) else tf.summary.create_noop_writer()
     )
-    with _terminated(strategy) as stop:
+    with _terminated(strategy) as stop, contextlib.closing(checkpoints):
         while state["epoch"] < epochs:
             progress.update(state["epoch"] / epochs, _note(state["curves"]))
             whole, start = batches(state["epoch"]), state["step"]

@@ -73,13 +73,6 @@ def train_text(run: Run, progress: Progress, strategy: tf.distribute.Strategy | 
         write_json(folder / "encoder.json", ENCODER)
 
 
-def text_model(config: Config) -> SiameseText:
-    """The model that the stage trains, with all its weights."""
-    keras.utils.set_random_seed(config.seed)
-    encoder = DualEncoderText(config.text_dim, **ENCODER, name="dual_encoder_text")
-    return SiameseText(encoder, name="siamese_text")
-
-
 def _take_text_embeddings(run: Run) -> None:
     """The table has text embeddings by its own tower; the encoder only looks them up, and knows no words."""
     encoder = DualEncoderText(run.config.text_dim, hash_buckets=1, name="dual_encoder_text")
@@ -87,6 +80,13 @@ def _take_text_embeddings(run: Run) -> None:
     with run.finishing("text") as folder:
         save_weights(encoder, folder / "weights.npz")
         write_json(folder / "encoder.json", {"hash_buckets": 1})
+
+
+def text_model(config: Config) -> SiameseText:
+    """The model that the stage trains, with all its weights."""
+    keras.utils.set_random_seed(config.seed)
+    encoder = DualEncoderText(config.text_dim, **ENCODER, name="dual_encoder_text")
+    return SiameseText(encoder, name="siamese_text")
 
 
 def ngrams_of(encoder: DualEncoderText, phrases: Sequence[str], size: int = 8192) -> np.ndarray:
