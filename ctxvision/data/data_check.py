@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ctxvision.data.manifest import Manifest
 from ctxvision.data.picture_header import picture_kind
-from ctxvision.data.pictures import decode_picture
+from ctxvision.data.pictures import picture_decoder
 from ctxvision.data.split import Split, few, too_many
 from ctxvision.errors import InputError
 
@@ -188,10 +188,7 @@ def _open_pictures(check: DataCheck, manifest: Manifest, most: int, seed: int) -
     kinds: Counter[str] = Counter()
     learnt: dict[bytes, str] = {}
     tested: dict[str, list[tuple[bytes, str]]] = {}
-    signature = [tf.TensorSpec([], tf.string)]
-    decode = tf.function(
-        decode_picture, input_signature=signature, autograph=False
-    )  # converting takes seconds
+    decode = picture_decoder()
     opened = 0
     for name, split in manifest.by_split.items():
         share = max(1, most // len(manifest.by_split))

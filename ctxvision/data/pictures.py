@@ -1,7 +1,8 @@
-"""Pictures: encoded bytes to pixels, files to one array, and an array to augmented training batches."""
+"""Pictures: encoded bytes to pixels, and an array of them to augmented training batches."""
 
+import functools
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from ctxvision.data.picture_header import (
 )
 from ctxvision.errors import InputError
 
-_AT_A_TIME = 1 << 16  # paths: a million in one graph are slow
 _PNG_MAGIC, _BMP_MAGIC, _GIF_MAGIC, _WEBP_MAGIC = b"\x89PNG", b"BM", b"GIF8", b"RIFF"
 
 # Whole pixels [H, W, 3] to the size that was asked for.
@@ -67,6 +67,16 @@ def decode_picture(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.
         exclusive=False,
     )
     return tf.cast(tf.clip_by_value(tf.round(pixels), 0.0, 255.0), tf.uint8)
+
+
+@functools.lru_cache
+def picture_decoder(image_size: int | None = None) -> Any:
+    """`decode_picture` to one size, built once: its graph has a branch for every kind of picture, which takes time."""
+    return tf.function(
+        lambda image_bytes: decode_picture(image_bytes, image_size),
+        input_signature=[tf.TensorSpec([], tf.string)],
+        autograph=False,
+    )
 
 
 def _decode_gif(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:
@@ -123,79 +133,6 @@ def _on_white(pixels: tf.Tensor, sized: Sized) -> tf.Tensor:
     pixels = tf.cast(pixels, tf.uint16)
     alpha = pixels[..., 3:]
     return sized(pixels[..., :3] * alpha + 255 * (255 - alpha)) / 255.0
-
-
-def load_pictures(
-    paths: Sequence[str], image_size: int, out: np.ndarray | None = None
-) -> tuple[np.ndarray, list[int]]:
-    """Reads and decodes many files in parallel; one that is missing or no picture does not stop it.
-
-    Args:
-        paths: N file names (local, or any that TensorFlow reads, such as `gs://`).
-        image_size: side S of the pictures.
-        out: uint8 [N, S, S, 3] to write into, for example a `np.memmap`; default a new array.
-
-    Returns:
-        The pictures, uint8 [N, S, S, 3] in the order of `paths`, and the positions of those that could
-        not be read or decoded, ascending: their rows are zeros.
-
-    Raises:
-        ValueError: `out` has another shape or dtype.
-    """
-
-    def encoded(start: int, end: int) -> tf.data.Dataset:
-        numbered = tf.data.Dataset.from_tensor_slices(
-            (np.arange(start, min(end, len(paths))), list(paths[start:end]))
-        )
-        return numbered.map(lambda row, path: (row, tf.io.read_file(path)), tf.data.AUTOTUNE)
-
-    parts = (encoded(start, start + _AT_A_TIME) for start in range(0, len(paths), _AT_A_TIME))
-    return _decode(parts, len(paths), image_size, out)
-
-
-def load_encoded(
-    encoded: Iterable[tuple[int, bytes | None]], number: int, image_size: int, out: np.ndarray | None = None
-) -> tuple[np.ndarray, list[int]]:
-    """Decodes many encoded pictures in parallel; see `load_pictures`, which reads them from files.
-
-    Args:
-        encoded: rows in 0..number - 1 and their encoded pictures, each row once or never, in any order; None is one that
-            could not be read. A source that holds pictures inside other files is read once, from end to end.
-        number: N.
-        image_size, out: as there.
-    """
-    readable = ((row, content) for row, content in encoded if content is not None)
-    signature = tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.string)
-    rows = tf.data.Dataset.from_generator(lambda: readable, output_signature=signature)
-    return _decode([rows], number, image_size, out)
-
-
-def _decode(
-    parts: Iterable[tf.data.Dataset], number: int, image_size: int, out: np.ndarray | None
-) -> tuple[np.ndarray, list[int]]:
-    """Of datasets of (row, encoded picture)."""
-    shape = (number, image_size, image_size, 3)
-    if out is None:
-        out = np.zeros(shape, np.uint8)
-    if out.shape != shape or out.dtype != np.uint8:
-        raise ValueError(
-            f"out must be uint8 {list(shape)}, got {out.dtype} {list(out.shape)}: allocate it in that shape."
-        )
-    decoded = np.zeros(number, bool)
-
-    @tf.autograph.experimental.do_not_convert  # no Python control flow inside: converting it takes seconds
-    def decode(row: tf.Tensor, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return row, decode_picture(content, image_size)
-
-    for part in parts:
-        pictures = part.map(decode, tf.data.AUTOTUNE, deterministic=True)
-        # ignore_errors drops the element that failed: the row travels along to tell which one it was.
-        for rows, pixels in pictures.ignore_errors().batch(256).prefetch(2).as_numpy_iterator():
-            out[rows] = pixels
-            decoded[rows] = True
-    undecodable = np.flatnonzero(~decoded)
-    out[undecodable] = 0
-    return out, undecodable.tolist()
 
 
 def training_batches(

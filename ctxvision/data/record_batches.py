@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from ctxvision.data.picture_header import checked_jpeg, starts_with
-from ctxvision.data.pictures import decode_picture
+from ctxvision.data.pictures import picture_decoder
 from ctxvision.data.records import record_files
 from ctxvision.errors import InputError
 
@@ -94,7 +94,7 @@ def record_batches(
             _augmented(image, image_size, tf.stack([tf.cast(seed, tf.int64), index])) if augment else None
         )
         if pixels is None:
-            pixels = tf.cast(decode_picture(image, image_size), tf.float32)
+            pixels = tf.cast(picture_decoder(image_size)(image), tf.float32)
         return pixels, ids if most > 1 else ids[0]
 
     files = tf.data.Dataset.from_tensor_slices(shards[host::hosts])
@@ -137,7 +137,7 @@ def _augmented(image: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
         return tf.io.decode_and_crop_jpeg(image, tf.stack(box(shape[0], shape[1])), channels=3)
 
     def other() -> tf.Tensor:
-        pixels = decode_picture(image)
+        pixels = picture_decoder()(image)
         top, left, height, width = box(tf.shape(pixels)[0], tf.shape(pixels)[1])
         return pixels[top : top + height, left : left + width]
 

@@ -1,6 +1,5 @@
 """(query, embedding) pairs from TFRecord shards of tf.train.Example."""
 
-import functools
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ctxvision.data import decode_picture
+from ctxvision.data.pictures import picture_decoder
 from ctxvision.errors import InputError
 from ctxvision.layers import PhraseGenerator
 from ctxvision.prototypes._pair_streams import PairBatch, check_dim
@@ -132,7 +131,7 @@ def _pairs(records: tf.Tensor, path: str, embed: Embed | None) -> PairBatch:
 
 def _pictures(encoded: np.ndarray, queries: Sequence[str], path: str, embed: Embed) -> np.ndarray:
     """uint8 [B, S, S, 3]: at the size of the phrase generator's input, else as they are."""
-    decode = _decoder(embed.tower.input_shape[1] if isinstance(embed, PhraseGenerator) else None)
+    decode = picture_decoder(embed.tower.input_shape[1] if isinstance(embed, PhraseGenerator) else None)
     pictures = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         futures = [pool.submit(decode, image) for image in encoded]
@@ -150,13 +149,6 @@ def _pictures(encoded: np.ndarray, queries: Sequence[str], path: str, embed: Emb
                     f"{pictures[-1].shape[:2]} in shard {path!r}: resize them."
                 )
     return np.stack(pictures)
-
-
-@functools.lru_cache
-def _decoder(size: int | None) -> Any:
-    return tf.function(
-        lambda image: decode_picture(image, size), input_signature=[tf.TensorSpec([], tf.string)]
-    )
 
 
 def _embedded(pictures: np.ndarray, embed: Embed) -> np.ndarray:

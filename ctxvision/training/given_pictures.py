@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ctxvision.data.pictures import load_pictures
+from ctxvision.data.decoding import load_pictures
 from ctxvision.errors import InputError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
