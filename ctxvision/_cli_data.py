@@ -2,8 +2,12 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ctxvision.errors import InputError
+
+if TYPE_CHECKING:
+    from ctxvision.training import Config
 
 
 def add_data_verbs(parser: argparse.ArgumentParser) -> None:
@@ -22,19 +26,23 @@ def add_data_verbs(parser: argparse.ArgumentParser) -> None:
     verb.set_defaults(verb=_check)
 
 
+def config_of(chosen: argparse.Namespace, **settings: Any) -> "Config":
+    """What `--preset` and `--config` say; `settings` win over both."""
+    from ctxvision.training import Config
+
+    if chosen.config:
+        return Config.from_file(chosen.config, chosen.preset, **settings)
+    return Config.preset(chosen.preset, **settings)
+
+
 def _check(chosen: argparse.Namespace) -> None:
     from ctxvision.data import check_data, load_data, write_sheet
-    from ctxvision.training import Config
 
     if chosen.pictures < 0:
         raise InputError(f"pictures must be 0 or more, got {chosen.pictures}: 0 opens none.")
     settings = {"label_column": chosen.label_column} if chosen.label_column else {}
     settings |= {"multi_label": True} if chosen.multi_label else {}
-    config = (
-        Config.from_file(chosen.config, chosen.preset, **settings)
-        if chosen.config
-        else Config.preset(chosen.preset, **settings)
-    )
+    config = config_of(chosen, **settings)
     manifest = load_data(chosen.data, config.label_column)
     found = check_data(
         manifest, config.multi_label, config.languages, config.min_class_count, chosen.pictures, config.seed
