@@ -22,7 +22,7 @@ demo: .venv/.installed
 	.venv/bin/ctxvision demo --out runs/demo
 
 test: .venv/.installed
-	.venv/bin/python -m pytest --cov=ctxvision --cov-report=term --cov-fail-under=90
+	.venv/bin/python -m pytest --numprocesses=2 --dist=loadfile --cov=ctxvision --cov-report=term --cov-fail-under=90
 
 check: .venv/.installed
 	.venv/bin/ruff format --check .

@@ -1,7 +1,6 @@
 """The clients under export/clients against the embedded server: what they print, and how they fail."""
 
 import base64
-import inspect
 import json
 import re
 import shutil
@@ -22,7 +21,6 @@ from tests.export.conftest import EXPORT
 from tests.serving.conftest import encode
 
 CLIENTS = EXPORT / "clients"
-REST = "rest_port" in inspect.signature(Server).parameters
 
 
 class Client(NamedTuple):
@@ -32,7 +30,7 @@ class Client(NamedTuple):
 
 @pytest.fixture(scope="module")
 def server(version):
-    with Server(version.parent, port=0, **({"rest_port": 0} if REST else {})) as running:
+    with Server(version.parent, port=0, rest_port=0) as running:
         yield running
 
 
@@ -55,8 +53,6 @@ def client(request, server):
     if request.param == "node":
         folder = request.getfixturevalue("node_folder")
         return Client(["node", str(folder / "node_client.js")], f"localhost:{server.port}")
-    if not REST:
-        pytest.skip("the embedded server has no REST port yet")
     missing = [tool for tool in ("curl", "jq") if not shutil.which(tool)]
     if missing:
         pytest.skip(f"{' and '.join(missing)} not installed")
@@ -120,7 +116,7 @@ def test_a_server_that_is_not_there(client, pictures):
 
 
 def test_a_server_without_that_model(client, version, pictures):
-    with Server(version.parent, port=0, name="other", **({"rest_port": 0} if REST else {})) as other:
+    with Server(version.parent, port=0, name="other", rest_port=0) as other:
         port = other.rest_port if client.command[0] == "sh" else other.port
         done = ask(client, pictures[0], address=f"localhost:{port}")
     assert (done.returncode, done.stdout) == (1, "")

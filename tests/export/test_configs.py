@@ -21,7 +21,6 @@ from tensorflow_serving.config import model_server_config_pb2
 from ctxvision.serving import Server
 from ctxvision.serving.warmup import BATCHES
 from tests.export.conftest import EXPORT
-from tests.export.test_clients import REST
 
 ROOT = EXPORT.parent
 IMAGE = "tensorflow/serving:2.20.0"
@@ -200,7 +199,6 @@ def probe(container, port):
     return subprocess.run([*shell, script], capture_output=True, text=True, timeout=30).returncode
 
 
-@pytest.mark.skipif(not REST, reason="the embedded server has no REST port yet")
 def test_the_probe_against_the_embedded_server(container, version):
     with Server(version.parent, port=0, rest_port=0) as server:
         assert probe(container, server.rest_port) == 0
