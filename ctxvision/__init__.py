@@ -36,6 +36,7 @@ _PUBLIC = {
     "export_saved_model": "serving",
     "list_phrases": "training",
     "phrase_stats": "training",
+    "plan": "training",
     "predict": "serving",
     "remove_phrases": "training",
     "report": "pipeline",
