@@ -38,6 +38,7 @@ _PUBLIC = {
     "list_phrases": "training",
     "load_data": "data",
     "phrase_stats": "training",
+    "plan": "training",
     "predict": "serving",
     "record_batches": "data",
     "remove_phrases": "training",

@@ -76,6 +76,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     verb.set_defaults(verb=_train)
 
+    verb = verbs.add_parser("plan", help="bytes, seconds and hours of a training, before it is started")
+    verb.add_argument("--queries", type=float, required=True, help="how many, such as 40e6")
+    verb.add_argument("--images", type=float, required=True, help="pictures with queries, such as 260e6")
+    verb.add_argument("--devices", required=True, help="such as v5e-64, a100-8 or cpu-16")
+    verb.add_argument("--preset", default="paper", help="small, demo or paper (default: %(default)s)")
+    verb.add_argument("--config", help="JSON file of settings; those it leaves out are the preset's")
+    verb.set_defaults(verb=_plan)
+
     verb = verbs.add_parser("evaluate", help="measure a run and write its report anew")
     verb.add_argument("run")
     verb.add_argument("--suite", default="all", help="name of a suite, or all (default: %(default)s)")
@@ -165,6 +173,10 @@ def _train(chosen: argparse.Namespace) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the same command goes on
     run = ctxvision.train(chosen.data, chosen.out, config, strategy=chosen.strategy)
     print(f"report  {run.directory / 'report.html'}\nexport  {run.directory / 'export'}")
+
+
+def _plan(chosen: argparse.Namespace) -> None:
+    print(ctxvision.plan(chosen.queries, chosen.images, chosen.devices, config_of(chosen)))
 
 
 def _evaluate(chosen: argparse.Namespace) -> None:

@@ -157,6 +157,12 @@ def test_concepts(tiny_run, tmp_path, capsys):
         ),
         (["train", "--data", "DATA", "--out", "OUT", "--strategy", "tpu"], "TPU_NAME and COLAB_TPU_ADDR"),
         (["train", "--data", "DATA", "--out", "OUT", "--strategy", "multiworker"], "TF_CONFIG"),
+        (
+            ["train", "--data", "DATA", "--out", "OUT", "--preset", "large"],
+            "preset must be one of small, demo",
+        ),
+        (["plan", "--queries", "9", "--images", "9", "--devices", "gpu"], "devices must be one of cpu, v4"),
+        (["phrases", "build", "--phrases", "P", "--text-tower", "/no"], "text_tower must be the folder of a"),
         (["evaluate", "/nowhere"], "run must be a folder made by training"),
         (["evaluate", "RUN", "--suite", "table9"], "all, got 'table9'"),
         (["report", "/nowhere"], "run must be a folder made by training"),

@@ -1,6 +1,7 @@
 """Trains the parts of a run, stage by stage."""
 
 from ctxvision.training.config import Config
+from ctxvision.training.plan import Plan, plan
 from ctxvision.training.progress import Progress
 from ctxvision.training.run import Run
 from ctxvision.training.run_data import RunData
@@ -19,6 +20,7 @@ __all__ = [
     "Config",
     "FoundPhrase",
     "PhraseStats",
+    "Plan",
     "Progress",
     "Run",
     "RunData",
@@ -26,6 +28,7 @@ __all__ = [
     "build_phrases",
     "list_phrases",
     "phrase_stats",
+    "plan",
     "remove_phrases",
     "search_phrases",
 ]

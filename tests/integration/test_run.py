@@ -12,6 +12,7 @@ import tensorflow as tf
 import ctxvision as cv
 from ctxvision.evaluation import SUITES
 from ctxvision.training import RunData
+from ctxvision.training.phrases import class_numbers, phrase_model
 from tests.tiny_data import SETTINGS, write_tiny_data
 
 
@@ -97,6 +98,21 @@ def test_all_queries_have_a_prototype_but_only_english_ones_are_context(tiny_run
     assert {p.decode() for p in outputs["phrases"].ravel()} <= {
         phrase for phrase, language in zip(table.phrases, table.languages, strict=True) if language == "en"
     }
+
+
+def test_queries_that_only_have_a_prototype_never_enter_the_class_table(tiny_run):
+    log, classes = tiny_run.data.query_log, class_numbers(tiny_run)
+    assert {phrase for phrase, number in zip(log.phrases, classes, strict=True) if number < 0} == {
+        "rojo",
+        "verde",
+        "azul",
+        "amarillo",
+    }
+    trained = json.loads((tiny_run.directory / "phrases" / "done.json").read_text())["classes"]
+    assert trained == classes.max() + 1 == 8
+    model = phrase_model(tiny_run.phrase_generator, trained, tiny_run.config)
+    assert model.class_table.table.shape == (8, 64)
+    assert len(tiny_run.phrase_table) == 12
 
 
 def test_a_prototype_is_the_mean_embedding_of_its_pictures(tiny_run):
