@@ -51,6 +51,11 @@ def test_a_file_whose_name_looks_like_a_pattern(tmp_path):
     assert list(build(str(path), tmp_path).phrases) == ["a"]
 
 
+def without_bytes(value):
+    """Of a test's name: the order of a record's features changes from process to process."""
+    return value if isinstance(value, str) else "record"
+
+
 @pytest.mark.parametrize(
     ("record", "match"),
     [
@@ -74,8 +79,7 @@ def test_a_file_whose_name_looks_like_a_pattern(tmp_path):
         (example(query=[""], embedding=[1.0, 0.0]), "1 to 1,000 bytes of UTF-8, got ''"),
         (b"no example", "shard '.*bad' must be tf.train.Examples"),
     ],
-    # Not the records' bytes: the order of their features changes from process to process.
-    ids=lambda value: value if isinstance(value, str) else "record",
+    ids=without_bytes,
 )
 def test_records_that_cannot_be_used(tmp_path, record, match):
     path = write_shard(tmp_path / "bad", [example(query=["a"], embedding=[1.0, 0.0]), record])
@@ -177,6 +181,7 @@ def test_a_phrase_generator_gets_pictures_of_its_size(tmp_path):
             "finite and not zero, got .* for query 'b'",
         ),
     ],
+    ids=without_bytes,
 )
 def test_pictures_that_cannot_be_used(tmp_path, record, embed, match):
     path = write_shard(tmp_path / "bad", [example(query=["a"], image=[colour(1, 2, 3)]), record])
