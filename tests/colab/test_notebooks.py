@@ -98,3 +98,15 @@ def test_serving(run_notebook, folder):
     assert len(differences) == 2 and all(float(one) < 1e-5 for one in differences)
     assert "same phrases: True" in printed[-1]
     assert printed[-1].splitlines()[-1].removeprefix("label: ") in labels
+
+
+def test_train_on_tpu(run_notebook, folder):
+    """Without a TPU: what it does on one is not known."""
+    printed = run_notebook("train_on_tpu.ipynb")
+    assert printed[1] == "cpu: 1 replicas\n"
+    assert re.search(r"^ +\d+ records, .* MB  web-00000-of-00001\.tfrecord$", printed[2], re.MULTILINE)
+    assert printed[4] == "serving/emoji/1\n"
+    labels = (folder / "serving/emoji/1/assets/labels.txt").read_text().splitlines()
+    served = [line.partition(" ")[0] for line in printed[5].splitlines()]
+    assert len(served) == 3 and set(served) <= set(labels)
+    assert printed[6].splitlines() == [f"label: {label}" for label in served]
