@@ -177,7 +177,8 @@ def write_tfds(root: Path, train: int = 8, test: int = 3) -> str:
                 pixels = np.asarray(Image.open(io.BytesIO(picture(colour, i, "PNG"))))
                 yield f"{colour}{i}", {"image": pixels, "label": place, "title": f"A {colour} square"}
 
-    class TinyColours(tfds.core.GeneratorBasedBuilder):
+    # Not registered: a name can be taken once in a process, and this is called by several tests.
+    class TinyColours(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         VERSION = tfds.core.Version("1.0.0")
 
         def _info(self):
