@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--shared-tower",
         action="store_true",
-        help="one ConvNet for phrases and as visual encoder: half the time",
+        help="one ConvNet for phrases and as visual encoder, run once",
     )
     verb.add_argument(
         "--strategy",

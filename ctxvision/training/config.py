@@ -50,7 +50,8 @@ class Config:
         image_size: side in pixels of the pictures that the towers see.
         phrase_backbone, visual_backbone: names, `.keras` files or SavedModel folders, see `build_backbone`. SavedModels
             stay as they are: their features are computed once, and only what lies on top of them learns.
-            The visual one may be "shared": the phrase generator's, which then is run once for both.
+            The visual one may be "shared": the phrase generator's, which then is run once for both, and the same at each of
+            `fractions`; unfreezing it would move pictures away from the phrases' prototypes.
         phrase_pixels, visual_pixels: what a `.keras` file or SavedModel wants its pixels to be, see `build_backbone`.
         phrase_table: folder made by `build_phrases`, whose phrases are the vocabulary in the stead of the queries' own;
             `phrase_backbone` is then the picture tower of the same two-tower model, and no queries are needed.
