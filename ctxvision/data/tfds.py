@@ -60,7 +60,7 @@ def read_tfds(name: str, label_column: str = "label") -> Manifest:
     for setting, feature in (("image", image), ("label", label), ("queries", queries)):
         if feature is not None and feature not in features:
             raise InputError(
-                f"{setting} must be a feature of tfds:{name}, got {feature!r}: it has {', '.join(features)}."
+                f"{setting} must be a feature of tfds:{name}, got {feature!r}: it has {', '.join(sorted(features))}."
             )
     splits = {}
     for split in builder.info.splits:
@@ -73,7 +73,7 @@ def read_tfds(name: str, label_column: str = "label") -> Manifest:
         splits["test"] = _renamed(splits.pop("val"), "test")
     if not splits:
         raise InputError(
-            f"tfds:{name} must have a split of {', '.join(_SPLITS)}, it has {', '.join(builder.info.splits)}: "
+            f"tfds:{name} must have a split of {', '.join(_SPLITS)}, it has {', '.join(sorted(builder.info.splits))}: "
             "write its pictures as records or images.csv."
         )
     return Manifest(str(builder.data_dir), label_column, splits, {}, f"tfds:{name}")
@@ -139,8 +139,8 @@ def _only_picture(tfds: Any, name: str, features: Mapping[str, Any]) -> str:
     found = [key for key, feature in features.items() if _is_picture(tfds, feature)]
     if len(found) != 1:
         raise InputError(
-            f"tfds:{name} must have one feature that is a picture, got {', '.join(found) or 'none'} of "
-            f"{', '.join(features)}: name it, tfds:{name}?image=NAME."
+            f"tfds:{name} must have one feature that is a picture, got {', '.join(sorted(found)) or 'none'} of "
+            f"{', '.join(sorted(features))}: name it, tfds:{name}?image=NAME."
         )
     return found[0]
 

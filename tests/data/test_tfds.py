@@ -85,7 +85,7 @@ def test_decoded_pictures_and_several_labels(tmp_path):
     [
         (
             lambda s: s + "&label=kind",
-            "label must be a feature of tfds:tiny_colours, got 'kind': it has image, label",
+            "label must be a feature of tfds:tiny_colours, got 'kind': it has image, label, title",
         ),
         (lambda s: s + "&colour=red", "tfds: has no setting 'colour': use image, label, queries, data_dir"),
         (
