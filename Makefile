@@ -22,7 +22,9 @@ demo: .venv/.installed
 	.venv/bin/ctxvision demo --out runs/demo
 
 test: .venv/.installed
-	.venv/bin/python -m pytest --numprocesses=2 --dist=loadfile --cov=ctxvision --cov-report=term --cov-fail-under=90
+	.venv/bin/python -m slipcover --source ctxvision --json --out .coverage.json \
+		-m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+	.venv/bin/python -m slipcover --merge .coverage.json --out .coverage.json --skip-covered --fail-under 90
 
 check: .venv/.installed
 	.venv/bin/ruff format --check .

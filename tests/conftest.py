@@ -1,5 +1,6 @@
 """One tiny run, trained once for all tests that need one."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -13,33 +14,58 @@ from tests.tiny_data import SETTINGS, write_tiny_data  # noqa: E402
 
 
 @pytest.fixture(scope="session")
-def tiny_data(tmp_path_factory):
-    return write_tiny_data(tmp_path_factory.mktemp("tiny") / "data")
+def made_once(tmp_path_factory, worker_id):
+    """Makes a folder once for all processes of the session: `make(folder)` is called by the first that asks."""
+    own = tmp_path_factory.getbasetemp()
+    common = own if worker_id == "master" else own.parent
+
+    def folder(name, make):
+        with open(common / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (common / name).exists():
+                make(common / f"{name}.unfinished")
+                (common / f"{name}.unfinished").rename(common / name)
+        return common / name
+
+    return folder
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tiny_data, tmp_path_factory):
-    """Read only: a test that changes a run copies it first."""
-    out = tmp_path_factory.mktemp("runs") / "run"
-    return ctxvision.train(tiny_data, out, ctxvision.Config.from_dict(SETTINGS))
+def tiny_data(made_once):
+    return made_once("tiny-data", write_tiny_data)
 
 
 @pytest.fixture(scope="session")
-def multi_label_run(tiny_run, tmp_path_factory):
+def tiny_run(tiny_data, made_once, tmp_path_factory):
+    """Read only: a test that changes a run copies it first. Each process has a copy, which it may lock."""
+
+    def train(out):
+        ctxvision.train(tiny_data, out, ctxvision.Config.from_dict(SETTINGS))
+
+    copy = tmp_path_factory.mktemp("runs") / "run"
+    return ctxvision.Run(shutil.copytree(made_once("tiny-run", train), copy))
+
+
+@pytest.fixture(scope="session")
+def multi_label_run(tiny_run, made_once, tmp_path_factory):
     """The colours and whether they are warm, as several labels a picture; what does not depend on labels is taken
     from `tiny_run`. Read only."""
-    out = tmp_path_factory.mktemp("runs") / "multi-label"
-    for stage in ("phrases", "prototypes", "text", "features/phrases"):
-        shutil.copytree(tiny_run.directory / stage, out / stage)
-    config = json.loads((tiny_run.directory / "config.json").read_text())
-    config["settings"] |= {
-        "multi_label": True,
-        "label_column": "label|coarse_label",
-        "fractions": [1.0],
-        "visual_steps": 120,
-        "head_steps": 120,
-        "seeds": 2,
-    }
-    (out / "config.json").write_text(json.dumps(config))
-    run = ctxvision.Run(out)
-    return ctxvision.train(run.data_folder, out, run.config)
+
+    def train(out):
+        for stage in ("phrases", "prototypes", "text", "features/phrases"):
+            shutil.copytree(tiny_run.directory / stage, out / stage)
+        config = json.loads((tiny_run.directory / "config.json").read_text())
+        config["settings"] |= {
+            "multi_label": True,
+            "label_column": "label|coarse_label",
+            "fractions": [1.0],
+            "visual_steps": 120,
+            "head_steps": 120,
+            "seeds": 2,
+        }
+        (out / "config.json").write_text(json.dumps(config))
+        run = ctxvision.Run(out)
+        ctxvision.train(run.data_folder, out, run.config)
+
+    copy = tmp_path_factory.mktemp("runs") / "multi-label"
+    return ctxvision.Run(shutil.copytree(made_once("multi-label-run", train), copy))
