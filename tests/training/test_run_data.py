@@ -72,6 +72,6 @@ def test_which_data_it_was(tiny_data, tmp_path):
     (tmp_path / "birds" / "train" / "red_square" / "0.jpg").unlink()
     assert data_facts(source, tmp_path / "run", "label")["sha256"] != facts["sha256"]
     both = data_facts([source, str(tiny_data)], tmp_path / "run", "label")
-    assert both["name"] == "birds+data" and both["folder"] == [source, str(tiny_data)]
+    assert both["name"] == f"birds+{tiny_data.name}" and both["folder"] == [source, str(tiny_data)]
     inside = data_facts(tiny_data, tiny_data.parent, "label")
     assert inside["folder"] == "data" and located("data", tiny_data.parent) == str(tiny_data)
