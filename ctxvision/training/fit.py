@@ -39,9 +39,8 @@ def fit(
     """
     steps = int(batches.cardinality())
     with model.distribute_strategy.scope():
-        model.optimizer.build(
-            model.trainable_variables
-        )  # in the first step, it would have the step traced twice
+        # Built in the first step, it would have that step traced twice.
+        model.optimizer.build(model.trainable_variables)
     parts = distributed(batches, model.distribute_strategy)
     history = model.fit(parts, steps_per_epoch=steps, callbacks=callbacks, verbose=0).history
     return {name: float(values[-1]) for name, values in history.items()}

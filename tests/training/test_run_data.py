@@ -74,4 +74,5 @@ def test_which_data_it_was(tiny_data, tmp_path):
     both = data_facts([source, str(tiny_data)], tmp_path / "run", "label")
     assert both["name"] == f"birds+{tiny_data.name}" and both["folder"] == [source, str(tiny_data)]
     inside = data_facts(tiny_data, tiny_data.parent, "label")
-    assert inside["folder"] == "data" and located("data", tiny_data.parent) == str(tiny_data)
+    assert inside["folder"] == tiny_data.name
+    assert located(tiny_data.name, tiny_data.parent) == str(tiny_data)
