@@ -22,7 +22,11 @@ def tiny_table(rows: int = 12) -> cv.PhraseTable:
 
 
 def tiny_classifier(
-    backend: str = "exact", rows: int = 12, k: int = 3, labels: Sequence[str] = LABELS
+    backend: str = "exact",
+    rows: int = 12,
+    k: int = 3,
+    labels: Sequence[str] = LABELS,
+    dropout: float = 0.5,
 ) -> cv.ContextClassifier:
     """`labels` over `rows` phrases; no training, but a head sharp enough that answers differ by picture."""
     keras.utils.set_random_seed(0)
@@ -34,7 +38,7 @@ def tiny_classifier(
         cv.PrototypeRetrieval(k, backend, name="prototype_retrieval").index(table),
         text,
         cv.VisualEncoder(_tower(6), name="visual_encoder"),
-        cv.ContextFusion(len(labels), hidden=16, name="context_fusion"),
+        cv.ContextFusion(len(labels), hidden=16, dropout=dropout, name="context_fusion"),
         labels,
     )
     for weight in model.fusion.trainable_weights:

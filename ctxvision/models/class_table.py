@@ -1,9 +1,12 @@
 """The trainable vectors of the queries, updated where they are touched."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
+
+from ctxvision.models.replicas import gathered, local_replicas, num_replicas, replica_number, summed
 
 STORAGES = ("float32", "float16")
 # Rows that get their initial values at a time, so that no second table is needed for a moment.
@@ -19,6 +22,10 @@ class ClassTable(keras.layers.Layer):
     The optimizer's state is one number a row (its mean squared gradient, summed over steps). Rows named twice in
     a step are added up by sorting, in static shapes, so that the update compiles with XLA. In memory a class takes
     4 (dim + 1) bytes, 2 dim + 4 in float16; nothing as large as the table is made beside it.
+
+    Under a strategy of R replicas each keeps V / R of the rows: replica r has those from r V / R on. A step tells all of
+    them which rows it wants, each looks in its own part, and the sum over replicas, to which the others give zeros, is
+    what was asked for.
 
     Args:
         num_classes: V.
@@ -54,42 +61,83 @@ class ClassTable(keras.layers.Layer):
         self.stddev = stddev
         self.seed = seed
         self.storage = storage
-        self.table = self.add_weight(
-            name="table", shape=(num_classes, dim), initializer="zeros", trainable=False, dtype=storage
+        replicas = num_replicas()
+        self.shard_rows = -(-num_classes // replicas)
+        # What is no replica's own goes to one row more, which nobody reads.
+        rows = self.shard_rows + (replicas > 1)
+        # Keras would take each variable for one value that all replicas have: it is shown this process's shards alone.
+        self._variables = SimpleNamespace(
+            table=_of_each_replica("table", (rows, dim), storage),
+            squares=_of_each_replica("squares", (rows,), "float32"),
         )
-        self.squares = self.add_weight(
-            name="squares", shape=(num_classes,), initializer="zeros", trainable=False
-        )
-        for copy in tf.distribute.get_strategy().experimental_local_results(self.table):
-            self._initialize(copy)
+        local = tf.distribute.get_strategy().experimental_local_results
+        self.table_shards, self.square_shards = list(local(self.table)), list(local(self.squares))
+        self._initialize()
 
-    def _initialize(self, table: tf.Variable) -> None:
+    @property
+    def table(self) -> tf.Variable:
+        """The rows [V, dim] in `storage`; inside a strategy's step those of this replica [shard_rows + 1, dim]."""
+        return self._variables.table
+
+    @property
+    def squares(self) -> tf.Variable:
+        """float32: what Adagrad keeps of each row of `table`."""
+        return self._variables.squares
+
+    def _initialize(self) -> None:
+        """The same values for a class, however many replicas there are."""
+        firsts = [replica * self.shard_rows for replica in local_replicas()]
         for block, start in enumerate(range(0, self.num_classes, BLOCK)):
-            rows = tf.range(start, min(start + BLOCK, self.num_classes))
+            stop = min(start + BLOCK, self.num_classes)
             normal = keras.initializers.RandomNormal(stddev=self.stddev, seed=self.seed + 1_000_003 * block)
-            values = tf.cast(normal((len(rows), self.dim)), table.dtype)
-            tf.raw_ops.ResourceScatterUpdate(resource=table.handle, indices=rows, updates=values)
+            values = tf.cast(normal((stop - start, self.dim)), self.storage)
+            for shard, first in zip(self.table_shards, firsts, strict=True):
+                begin, end = max(start, first), min(stop, first + self.shard_rows)
+                if begin < end:
+                    tf.raw_ops.ResourceScatterUpdate(
+                        resource=shard.handle,
+                        indices=tf.range(begin - first, end - first),
+                        updates=values[begin - start : end - start],
+                    )
+
+    def _place(self, classes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Whether each class is of this replica, and its row here."""
+        if num_replicas() == 1:
+            return tf.ones_like(classes, tf.bool), classes
+        row = classes - replica_number() * self.shard_rows
+        own = (row >= 0) & (row < self.shard_rows)
+        return own, tf.where(own, row, self.shard_rows)
 
     def call(self, classes: tf.Tensor) -> tf.Tensor:
-        """float32 rows [..., dim] of int32 classes [...], not normalised; a class below 0 (padding) gives row 0."""
-        return tf.cast(tf.gather(self.table, tf.maximum(classes, 0)), tf.float32)
+        """float32 rows [..., dim] of int32 classes [...], not normalised; a class below 0 (padding) gives row 0.
+
+        Under a strategy the replicas must all ask for the same.
+        """
+        own, row = self._place(tf.maximum(classes, 0))
+        rows = tf.cast(tf.gather(self.table, row), tf.float32)
+        return rows if num_replicas() == 1 else summed(tf.where(own[..., tf.newaxis], rows, 0.0))
+
+    def all_rows(self) -> tf.Tensor:
+        """float32 [V, dim], not normalised: takes as much memory as the whole table."""
+        return gathered(tf.cast(self.table[: self.shard_rows], tf.float32))[: self.num_classes]
 
     def update(self, classes: tf.Tensor, gradients: tf.Tensor, learning_rate: tf.Tensor) -> None:
         """Takes one Adagrad step for `gradients` [R, dim] of the rows `classes` int32 [R].
 
         Under a strategy the replicas must all be given the same: those of the global batch.
         """
-        distinct, summed, source = _sum_by_class(classes, gradients)
-        squares = tf.gather(self.squares, distinct) + tf.reduce_mean(tf.square(summed), axis=-1)
-        step = learning_rate * summed * tf.math.rsqrt(squares + 1e-12)[:, tf.newaxis]
-        rows = self(distinct) - step
+        distinct, summed_gradients, source = _sum_by_class(classes, gradients)
+        _, row = self._place(distinct)
+        squares = tf.gather(self.squares, row) + tf.reduce_mean(tf.square(summed_gradients), axis=-1)
+        step = learning_rate * summed_gradients * tf.math.rsqrt(squares + 1e-12)[:, tf.newaxis]
+        rows = tf.cast(tf.gather(self.table, row), tf.float32) - step
         if self.storage == "float16":
             rows = _rounded_at_random(rows, self.seed)
-        # By handle, which is a replica's own copy: each replica makes the same change to its own.
+        # By handle, which inside a step is that of the replica's own shard.
         for variable, values in ((self.table, rows), (self.squares, squares)):
             tf.raw_ops.ResourceScatterUpdate(
                 resource=variable.handle,
-                indices=tf.gather(distinct, source),
+                indices=tf.gather(row, source),
                 updates=tf.gather(values, source),
             )
 
@@ -102,6 +150,17 @@ class ClassTable(keras.layers.Layer):
             "seed": self.seed,
             "storage": self.storage,
         }
+
+
+def _of_each_replica(name: str, shape: tuple[int, ...], dtype: str) -> tf.Variable:
+    """Zeros, on each replica its own."""
+    return tf.Variable(
+        lambda: tf.zeros(shape, dtype),
+        trainable=False,
+        name=name,
+        synchronization=tf.VariableSynchronization.ON_READ,
+        aggregation=tf.VariableAggregation.SUM,
+    )
 
 
 def _sum_by_class(classes: tf.Tensor, gradients: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -123,7 +182,7 @@ def _sum_by_class(classes: tf.Tensor, gradients: tf.Tensor) -> tuple[tf.Tensor, 
 def _rounded_at_random(rows: tf.Tensor, seed: int) -> tf.Tensor:
     """float16 of float32 [R, D]: up or down, so that the mean is the value itself.
 
-    The random bits depend on the rows: they are others at each step without a counter, and the same on each replica.
+    The random bits depend on the rows: they are others at each step without a counter.
     """
     now = tf.bitcast(tf.reduce_sum(rows), tf.int32)
     noise = tf.random.stateless_uniform(tf.shape(rows), [seed, now], None, None, tf.int32)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
@@ -20,7 +21,9 @@ class ContextClassifier(keras.Model):
 
     A functional `tf_keras.Model`. `compile` with a loss and metrics of [B, L] probabilities and `fit` on
     (pixels, labels) fine-tune it like any classifier; phrases are outputs without a loss. Choose what learns by
-    each layer's `trainable`; no gradient passes retrieval, so the phrase generator never learns from labels.
+    each layer's `trainable`; no gradient passes retrieval, so the phrase generator never learns from labels. `fit`,
+    `evaluate` and `predict` keep strings off the device, so that XLA compiles them and a TPU can run them: `predict`
+    looks the phrases up on the host.
 
     Args:
         phrase_generator: pixels to query embeddings.
@@ -97,24 +100,48 @@ class ContextClassifier(keras.Model):
         towers = (self.phrase_generator.tower, self.visual_encoder.tower)
         return max((tower.input_shape[1] or 0 for tower in towers), default=0) or 224
 
-    def embed(self, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Query embeddings float32 [B, 64], L2-normalised, and visual features float32 [B, D], not trained on."""
-        return _by_both(self.phrase_generator, self.visual_encoder, pixels, training=False)
+    def embed(self, pixels: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
+        """Query embeddings float32 [B, 64], L2-normalised, and visual features float32 [B, D]."""
+        return _by_both(self.phrase_generator, self.visual_encoder, pixels, training=training)
 
-    def classify(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+    def classify(self, pixels: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
         """As a call, without the phrases' strings: what XLA compiles; `phrases_of` gives the strings.
 
         For XLA the pixels must have the towers' size already, since it cannot resize with antialiasing.
         """
-        queries, visual = self.embed(pixels)
+        queries, visual = self.embed(pixels, training)
         ids, scores = self.retrieval.search(queries)
         context = self.pooling([self.text(ids), scores])
-        probabilities = self.fusion([visual, context])
+        probabilities = self.fusion([visual, context], training=training)
         return {"probabilities": probabilities, "phrase_scores": scores, "phrase_ids": ids}
 
     def phrases_of(self, phrase_ids: tf.Tensor) -> tf.Tensor:
         """string [B, k] of int32 [B, k] row numbers, looked up on the host; "" where there is none."""
         return self.retrieval.phrases_of(phrase_ids)
+
+    # === Keras' own steps, by `classify` ===
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            outputs = self.classify(x, training=True)
+            loss = self.compute_loss(x, y, outputs, sample_weight)
+        self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
+        return self.compute_metrics(x, y, outputs, sample_weight)
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        outputs = self.classify(x)
+        self.compute_loss(x, y, outputs, sample_weight)
+        return self.compute_metrics(x, y, outputs, sample_weight)
+
+    def predict_step(self, data: Any) -> dict[str, tf.Tensor]:
+        return self.classify(keras.utils.unpack_x_y_sample_weight(data)[0])
+
+    def predict(self, *args: Any, **kwargs: Any) -> dict[str, np.ndarray]:
+        """As in Keras: what a call returns, as NumPy arrays; the phrases are bytes."""
+        found = super().predict(*args, **kwargs)
+        return {**found, "phrases": self.phrases_of(found["phrase_ids"]).numpy()}
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """As in Keras; loss and metrics are those of the probabilities."""

@@ -8,7 +8,7 @@ import tf_keras as keras
 from ctxvision.layers.phrase_generator import PhraseGenerator
 from ctxvision.losses.sampled_softmax import log_uniform_sample, sampled_softmax_loss
 from ctxvision.models.class_table import ClassTable
-from ctxvision.models.replicas import gathered, num_replicas, summed
+from ctxvision.models.replicas import gathered, num_replicas, own_part, summed
 
 
 @keras.saving.register_keras_serializable("ctxvision")
@@ -18,7 +18,7 @@ class QueryClassifier(keras.Model):
     `fit` takes batches of (pixels [B, H, W, 3], queries int32 [B, Q] padded with -1); classes are sorted by
     falling count, as log-uniform sampling expects. The tower follows the compiled optimizer; class rows follow
     row-wise Adagrad at `table_rate` times that optimizer's learning rate, see `ClassTable`. Under a strategy with
-    several replicas a step is that of one device on the global batch.
+    several replicas a step is that of one device on the global batch, and each keeps its part of the class rows.
 
     Args:
         phrase_generator: the layer to train.
@@ -68,7 +68,7 @@ class QueryClassifier(keras.Model):
     def call(self, pixels: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Cosine logits times scale, [B, V]; needs as much memory as a second table, which no training step does."""
         embeddings = self.phrase_generator(pixels, training=training)
-        rows = tf.math.l2_normalize(tf.cast(self.class_table.table, tf.float32), axis=-1)
+        rows = tf.math.l2_normalize(self.class_table.all_rows(), axis=-1)
         return self.scale * tf.matmul(embeddings, rows, transpose_b=True)
 
     def _sample(self) -> tuple[tf.Tensor, tf.Tensor]:
@@ -80,9 +80,11 @@ class QueryClassifier(keras.Model):
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         pixels, queries = data
         sampled, log_expected_count = self._sample()
-        touched = tf.concat([sampled, tf.reshape(tf.maximum(queries, 0), [-1])], axis=0)
-        rows = self.class_table(touched)
         split = sampled.shape[0]
+        # The sample is the same on each replica, true queries are not.
+        touched = tf.concat([sampled, gathered(tf.reshape(tf.maximum(queries, 0), [-1]))], axis=0)
+        rows = self.class_table(touched)
+        rows = tf.concat([rows[:split], own_part(rows[split:])], axis=0)
         with tf.GradientTape() as tape:
             tape.watch(rows)
             unit = tf.math.l2_normalize(rows, axis=-1)
@@ -95,8 +97,6 @@ class QueryClassifier(keras.Model):
             share = loss / num_replicas()  # gradients of the replicas are added up
         weights = self.phrase_generator.trainable_variables
         *gradients, row_gradient = tape.gradient(share, [*weights, rows])
-        # The sample is the same on each replica, true queries are not.
-        touched = tf.concat([sampled, gathered(touched[split:])], axis=0)
         row_gradient = tf.concat([summed(row_gradient[:split]), gathered(row_gradient[split:])], axis=0)
         self.class_table.update(touched, row_gradient, self.table_rate * self.optimizer.learning_rate)
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))

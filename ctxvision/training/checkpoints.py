@@ -2,7 +2,6 @@
 
 import copy
 import shutil
-import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import tf_keras as keras
 
 from ctxvision._files import read_json, write_json
 from ctxvision.errors import InputError
-from ctxvision.training.strategies import is_chief, num_workers
+from ctxvision.training.strategies import is_chief, num_workers, worker_number
 
 # Files are no longer than this: the table of forty million query classes alone takes ten of them.
 SHARD_BYTES = 1 << 30
@@ -23,9 +22,9 @@ IN_BACKGROUND = 1 << 28
 class Checkpoints:
     """The last checkpoint of a model and its optimizer, and the state of its training.
 
-    Under several workers all take part in writing, since a checkpoint sums up what they hold; what the chief writes
-    is kept, and read by all: `folder` must be one that all of them see. On one device a large model is copied in
-    memory, where the copy must fit beside it, and its files, in shards, are written while training goes on.
+    Each of several workers writes what it holds, its shards of the class table among it, and reads that again: `folder`
+    must be one that all of them see. On one device a large model is copied in memory, where the copy must fit beside
+    it, and its files, in shards, are written while training goes on.
 
     Args:
         model: compiled, its variables and its optimizer's already built.
@@ -56,7 +55,7 @@ class Checkpoints:
         state["epoch"], state["step"] = _of_the_chief([state["epoch"], state["step"]], self._strategy)
         if state["epoch"] or state["step"]:
             try:
-                self._checkpoint.read(str(self._path(state))).assert_existing_objects_matched()
+                self._checkpoint.read(str(self._written(state))).assert_existing_objects_matched()
             except (AssertionError, ValueError, tf.errors.OpError) as error:
                 raise InputError(
                     f"the checkpoint in {str(self._folder)!r} must be of the model {self._name!r} as it is set up now, "
@@ -67,12 +66,11 @@ class Checkpoints:
 
     def write(self, state: dict[str, Any]) -> None:
         """Writes the checkpoint as it is now, then the state that names it, and removes the one before; see `close`."""
-        if not is_chief(self._strategy):
-            with tempfile.TemporaryDirectory() as unused:
-                self._checkpoint.write(f"{unused}/checkpoint")
-            return
         self.close()
         self._checkpoint.write(str(self._path(state)), self._options)
+        _of_the_chief([0], self._strategy)  # comes back when all have written
+        if not is_chief(self._strategy):
+            return
         if self._background:
             self._named = self._namer.submit(self._name_written, copy.deepcopy(state))
         else:
@@ -93,9 +91,15 @@ class Checkpoints:
             if old != path.parent:
                 shutil.rmtree(old, ignore_errors=True)
 
+    def _written(self, state: dict[str, Any]) -> Path:
+        """The chief's, which has all but the others' shards, for a worker that was not there."""
+        own = self._path(state)
+        return own if own.with_name(f"{own.name}.index").is_file() else own.with_name("checkpoint")
+
     def _path(self, state: dict[str, Any]) -> Path:
         within = f"-step-{state['step']}" if state["step"] else ""
-        return self._folder / f"epoch-{state['epoch']}{within}" / "checkpoint"
+        worker = "" if is_chief(self._strategy) else f"-of-worker-{worker_number(self._strategy)}"
+        return self._folder / f"epoch-{state['epoch']}{within}" / f"checkpoint{worker}"
 
 
 def _of_the_chief(numbers: list[int], strategy: tf.distribute.Strategy) -> list[int]:

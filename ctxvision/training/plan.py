@@ -131,8 +131,9 @@ class _Reckoning:
         return [
             (
                 f"class table, on {where}",
-                queries * row,
-                f"counted: {config.class_dtype} rows, one number each",
+                math.ceil(queries / self.replicas) * row,
+                f"counted: {config.class_dtype} rows, one number each"
+                + (f", {self.replicas} shards" if self.replicas > 1 else ""),
             ),
             (
                 f"phrase generator, on {where}",
@@ -192,15 +193,18 @@ class _Reckoning:
         moved = 6 * rows * config.embedding_dim * 4
         step.append(("class table", moved / (device.memory_bandwidth * 1e9), "bytes moved at peak bandwidth"))
         if self.chips > 1:
+            # Sums over devices: of the tower's gradients; of the classes' rows, and then of their gradients.
             shared = 2 * 4 * self.phrase_weights / (device.link_bandwidth * 1e9)
+            fetched = 2 * 2 * rows * config.embedding_dim * 4 / (device.link_bandwidth * 1e9)
             step.append(("gradients between devices", shared, "bytes moved at peak bandwidth"))
+            step.append(("class rows between devices", fetched, "bytes moved at peak bandwidth"))
         return step
 
     def notes(self) -> list[str]:
         rate = self.config.batch_size / sum(seconds for _, seconds, _ in self.phrase_step())
         return [
             f"The input must deliver {rate:,.0f} pictures a second.",
-            f"Assumed: {QUERIES_A_PICTURE} queries a picture; every query a softmax class, on every device the whole table.",
+            f"Assumed: {QUERIES_A_PICTURE} queries a picture; every query a softmax class.",
             "Left out: waiting for input, start and compilation, checkpoints, evaluation, and on a TPU the padding of rows to "
             "128 numbers that its compiler may choose, which would double the class table.",
             "No training has been run on a TPU or GPU: what is said of them is reckoned, not measured.",

@@ -138,6 +138,11 @@ def num_workers(strategy: tf.distribute.Strategy) -> int:
     return sum(len(hosts) for hosts in resolver.cluster_spec().as_dict().values()) or 1
 
 
+def worker_number(strategy: tf.distribute.Strategy) -> int:
+    """Which of them this process is."""
+    return strategy.cluster_resolver.task_id if num_workers(strategy) > 1 else 0
+
+
 def policy_of(strategy: tf.distribute.Strategy) -> str:
     """The Keras policy of the towers: bfloat16 with float32 weights on a TPU, else float32."""
     return "mixed_bfloat16" if isinstance(strategy, tf.distribute.TPUStrategy) else "float32"

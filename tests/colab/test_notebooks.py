@@ -109,8 +109,10 @@ def test_train_on_tpu(run_notebook, folder):
     printed = run_notebook("train_on_tpu.ipynb")
     assert printed[1] == "cpu: 1 replicas\n"
     assert re.search(r"^ +\d+ records, .* MB  web-00000-of-00001\.tfrecord$", printed[2], re.MULTILINE)
-    assert printed[4].endswith("serving/emoji/1\n")
+    told = re.search(r"^accuracy on the pictures it learns from: \[(\S+), (\S+)\]$", printed[4])
+    assert 0 <= float(told[1]) <= 1 and 0 <= float(told[2]) <= 1
+    assert printed[5].endswith("serving/emoji/1\n")
     labels = (folder / "serving/emoji/1/assets/labels.txt").read_text().splitlines()
-    served = [line.partition(" ")[0] for line in printed[5].splitlines()]
+    served = [line.partition(" ")[0] for line in printed[6].splitlines()]
     assert len(served) == 3 and set(served) <= set(labels)
-    assert printed[6].splitlines() == [f"label: {label}" for label in served]
+    assert printed[7].splitlines() == [f"label: {label}" for label in served]

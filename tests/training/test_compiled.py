@@ -1,10 +1,12 @@
 """What predicts that a TPU runs it: XLA compiles every stage and the prediction, and no shape in them is dynamic."""
 
+import functools
 import re
 
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 
 from ctxvision.training.fit import fit
 from ctxvision.training.strategies import building
@@ -58,3 +60,40 @@ def test_prediction_compiles_in_static_shapes_and_strings_come_after_it(backend)
     np.testing.assert_allclose(found["probabilities"], expected["probabilities"], atol=1e-5)
     np.testing.assert_array_equal(model.phrases_of(found["phrase_ids"]), expected["phrases"])
     assert not DYNAMIC.search(hlo_of(model.classify, pixels))
+
+
+def test_the_whole_model_is_fine_tuned_and_predicts_compiled():
+    """`model.fit` as on a TPU: head and visual encoder learn through the end-to-end model, as they do uncompiled."""
+    rng = np.random.default_rng(0)
+    pixels, labels = rng.integers(0, 256, (16, 16, 16, 3), dtype=np.uint8), np.arange(16) % 4
+    batches = tf.data.Dataset.from_tensor_slices((pixels, labels)).batch(8, drop_remainder=True)
+
+    def fine_tuned(compiled):
+        with building(tf.distribute.OneDeviceStrategy("/cpu:0")):
+            model = tiny_classifier("ivf", rows=600, dropout=0.0)
+            model.phrase_generator.trainable = model.text.trainable = False
+            settings = {"jit_compile": compiled, "steps_per_execution": 2, "metrics": ["accuracy"]}
+            model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", **settings)
+        before = [weight.numpy() for weight in model.trainable_weights]
+        model.fit(batches, epochs=2, verbose=0)
+        moved = [np.abs(a - b).max() for a, b in zip(before, model.trainable_weights, strict=True)]
+        assert len(moved) > 4 and min(moved) > 1e-3
+        return model
+
+    model, plain = fine_tuned(True), fine_tuned(False)
+    for a, b in zip(model.weights, plain.weights, strict=True):
+        if a.dtype.is_floating:
+            np.testing.assert_allclose(a, b, atol=1e-3)
+    batch = next(iter(batches))
+    for step in (model.train_step, model.test_step, model.predict_step):
+        text = hlo_of(functools.partial(step, batch))
+        assert "f32[" in text and not DYNAMIC.search(text)
+    told, found, expected = (
+        model.evaluate(batches, verbose=0),
+        model.predict(batches, verbose=0),
+        model(pixels),
+    )
+    assert told[1] == (found["probabilities"].argmax(axis=1) == labels).mean()
+    assert found.keys() == expected.keys()
+    np.testing.assert_allclose(found["probabilities"], expected["probabilities"], atol=1e-5)
+    np.testing.assert_array_equal(found["phrases"], expected["phrases"])

@@ -33,7 +33,7 @@ def test_flops_of_convolutions_and_matrices():
 def test_a_plan_reckoned_by_hand():
     plan = cv.plan(queries=40e6, images=260e6, devices="v5e-64", config=SMALL)
     found = figures(plan)
-    assert found["class table, on each device"] == 40e6 * (64 * 4 + 4)
+    assert found["class table, on each device"] == 40e6 / 64 * (64 * 4 + 4)
     assert found["pictures as JPEG"] == pytest.approx(260e6 * 48 * 48 * 0.7)
     assert found["query embeddings of all pictures"] == 260e6 * 256
     assert found["text embeddings of all phrases"] == 40e6 * 800
@@ -43,12 +43,15 @@ def test_a_plan_reckoned_by_hand():
     assert found["phrase generator, forward and back"] == pytest.approx(work)
     shared = 2 * 4 * 682_152 / 200e9
     assert found["gradients between devices"] == pytest.approx(shared)
-    step = work + shared + found["class table"]
+    # 128 pictures of 4 queries and 512 samples; there and back, rows and then their gradients.
+    fetched = 4 * (128 * 4 + 512) * 64 * 4 / 200e9
+    assert found["class rows between devices"] == pytest.approx(fetched)
+    step = work + shared + fetched + found["class table"]
     assert found["phrases"] == pytest.approx(2_031_250 * step / 3600)
     assert plan.device_limit == 16e9 and plan.fits
     text = str(plan)
     assert "40,000,000 queries and 260,000,000 pictures of 48 pixels, on 64 × TPU v5e chip" in text
-    assert "10.4 GB" in text and "it fits" in text and "No training has been run on a TPU" in text
+    assert "162.5 MB" in text and "it fits" in text and "No training has been run on a TPU" in text
 
 
 def test_float16_and_what_does_not_fit():
@@ -56,6 +59,7 @@ def test_float16_and_what_does_not_fit():
     large = cv.plan(100e6, 1e6, "v5e-1", SMALL)
     assert figures(small)["class table, on each device"] == 100e6 * 132
     assert small.fits and not large.fits and "it does not fit" in str(large)
+    assert cv.plan(100e6, 1e6, "v5e-8", SMALL).fits, "the table is shared out"
     assert "gradients between devices" not in figures(large)
 
 

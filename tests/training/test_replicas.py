@@ -24,7 +24,7 @@ def told():
 
 
 def test_every_stage_was_trained(told):
-    assert list(told) == [*(name for name, _ in stages()), "prediction"]
+    assert list(told) == [*(name for name, _ in stages()), "prediction", "checkpoint"]
 
 
 @pytest.mark.parametrize("name", [name for name, _ in stages()])
@@ -42,5 +42,21 @@ def test_moving_variances_differ_by_their_denominator_alone(told, name):
 
 
 def test_predictions_are_those_of_one_device(told):
-    assert told["prediction"]["probabilities"] < 1e-5
-    assert told["prediction"]["same_phrases"]
+    found = told["prediction"]
+    assert found["probabilities"] < 1e-5
+    assert found["same_phrases"]
+    assert set(found["copies"]) == {2}, "each replica has the tables in its own memory"
+
+
+def test_the_whole_model_is_fine_tuned_as_on_one_device(told):
+    found = told["prediction"]
+    assert found["moved"] > 5e-4
+    assert found["after_fit"] < 1e-5
+    assert found["phrases_after_fit"]
+
+
+def test_each_replica_keeps_its_part_of_the_class_rows_and_finds_it_in_a_checkpoint(told):
+    found = told["checkpoint"]
+    assert found["rows"] == [302, 302], "half of 601, and a row that nobody reads"
+    assert found["moved"] > 5e-3
+    assert found["epoch"] == 1 and found["same"]

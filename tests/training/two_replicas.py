@@ -6,10 +6,14 @@ arguments choose among them.
 
 import json
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+import tf_keras as keras
 
+from ctxvision.training.checkpoints import Checkpoints
 from ctxvision.training.fit import fit
 from ctxvision.training.strategies import building, make_strategy
 from tests.tiny_model import tiny_classifier
@@ -25,6 +29,7 @@ def main(wanted):
         if not wanted or name in wanted:
             tell(name, compared(*(trained(stage, strategy) for strategy in (one, two))))
     tell("prediction", predicted_apart(two))
+    tell("checkpoint", read_again(dict(stages())["phrases, sampled"], two))
 
 
 def tell(name, found):
@@ -35,16 +40,32 @@ def trained(stage, strategy):
     """Loss; weights by number, named, before and after."""
     with building(strategy):
         model = stage.compiled(steps_per_execution=4)
-    before = model.get_weights()
+    before = values(model)
     loss = fit(model, stage.batches())["loss"]
-    names = [weight.name for weight in model.weights]
-    return loss, list(zip(names, before, model.get_weights(), strict=True))
+    return loss, [(name, before[name], value) for name, value in values(model).items()]
+
+
+def values(model):
+    """Every weight by a name; the replicas' shards of class rows put together."""
+    table = getattr(model, "class_table", None)
+    sharded = [*table.table_shards, *table.square_shards] if table else []
+    found = {
+        f"{i} {weight.name}": weight.numpy()
+        for i, weight in enumerate(model.weights)
+        if not any(weight is shard for shard in sharded)
+    }
+    if table:
+        for name, shards in (("table", table.table_shards), ("squares", table.square_shards)):
+            rows = np.concatenate([shard[: table.shard_rows] for shard in shards])
+            found[name] = rows[: table.num_classes]
+    return found
 
 
 def compared(one, two):
     told = {"loss": [one[0], two[0]], "moved": 0.0, "weights": 0.0, "moving_variance": 0.0}
     for (name, start, a), (_, other_start, b) in zip(one[1], two[1], strict=True):
         np.testing.assert_array_equal(start, other_start)
+        name = name.split()[-1]
         if "moving_variance" in name:
             told["moving_variance"] = max(told["moving_variance"], float(np.abs(a / b - 1).max()))
         elif name.split(":")[0] not in ("total", "count"):
@@ -54,22 +75,60 @@ def compared(one, two):
 
 
 def predicted_apart(strategy):
-    """The end-to-end model without strings: the largest difference of probabilities, and whether phrases are the same.
+    """The end-to-end model on one device and made in the scope, where each replica has index and text in its memory.
 
-    It is made outside the scope, as an index is: one copy, which all replicas read.
+    The largest difference of probabilities, by replicas' own steps and by `predict` after `fit`; whether phrases are
+    the same; and whether the tables are the replicas' own.
     """
-    pixels = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
-    model = tiny_classifier("ivf", rows=600)
-    expected = model(pixels)
+    rng = np.random.default_rng(0)
+    pixels, labels = rng.integers(0, 256, (8, 16, 16, 3), dtype=np.uint8), np.arange(8) % 4
+    models = []
+    for scope in (tf.distribute.OneDeviceStrategy("/cpu:0"), strategy):
+        with building(scope):
+            model = tiny_classifier("ivf", rows=600, dropout=0.0)
+            model.phrase_generator.trainable = model.visual_encoder.trainable = model.text.trainable = False
+            model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
+        models.append(model)
+    one, two = models
     halves = strategy.distribute_datasets_from_function(
         lambda context: tf.data.Dataset.from_tensor_slices(pixels.reshape(2, 4, 16, 16, 3))
     )
-    found = tf.function(strategy.run)(model.classify, args=(next(iter(halves)),))
+    found = tf.function(strategy.run)(two.classify, args=(next(iter(halves)),))
     found = {key: np.concatenate(strategy.experimental_local_results(value)) for key, value in found.items()}
-    phrases = model.phrases_of(found["phrase_ids"]).numpy()
+    expected = one(pixels)
+    before = two.fusion.get_weights()
+    for model in models:
+        model.fit(pixels, labels, batch_size=8, shuffle=False, verbose=0)
+    again, expected_again = (model.predict(pixels, batch_size=8, verbose=0) for model in (two, one))
     return {
         "probabilities": float(np.abs(found["probabilities"] - expected["probabilities"]).max()),
-        "same_phrases": bool((phrases == expected["phrases"].numpy()).all()),
+        "same_phrases": bool((two.phrases_of(found["phrase_ids"]) == expected["phrases"]).numpy().all()),
+        "after_fit": float(np.abs(again["probabilities"] - expected_again["probabilities"]).max()),
+        "moved": float(max(np.abs(a - b).max() for a, b in zip(before, two.fusion.get_weights()))),
+        "phrases_after_fit": bool((again["phrases"] == expected["phrases"].numpy()).all()),
+        "copies": [len(strategy.experimental_local_results(weight)) for weight in two.weights],
+    }
+
+
+def read_again(stage, strategy):
+    """What a checkpoint gives another model of the same making, and how many class rows each replica keeps."""
+    models = []
+    for _ in range(2):
+        with building(strategy):
+            models.append(stage.compiled())
+            models[-1].optimizer.build(models[-1].trainable_variables)
+    trained, other = models
+    fit(trained, stage.batches())
+    expected, unlike = values(trained), values(other)["table"]
+    with tempfile.TemporaryDirectory() as folder:
+        Checkpoints(trained, Path(folder)).write({"epoch": 1, "step": 0, "curves": {}, "partial": {}})
+        state = Checkpoints(other, Path(folder)).read()
+    found = values(other)
+    return {
+        "epoch": state["epoch"],
+        "same": all((a == b).all() for a, b in zip(found.values(), expected.values(), strict=True)),
+        "moved": float(np.abs(expected["table"] - unlike).max()),
+        "rows": [shard.shape[0] for shard in other.class_table.table_shards],
     }
 
 
