@@ -64,7 +64,8 @@ def export_saved_model(
     traced = build_signatures(model, with_text, {**_versions(), **(facts or {})})
     options = tf.saved_model.SaveOptions(namespace_whitelist=traced.namespaces)
     with atomic_directory(directory) as temporary:
-        tf.saved_model.save(traced.module, str(temporary), signatures=traced.signatures, options=options)
+        signatures = {name: _to_save(signature) for name, signature in traced.signatures.items()}
+        tf.saved_model.save(traced.module, str(temporary), signatures=signatures, options=options)
         labels = "".join(f"{label}\n" for label in model.labels)
         (temporary / "assets" / "labels.txt").write_text(labels, encoding="utf-8")
         write_json(temporary / "assets" / "ctxvision.json", traced.facts)
@@ -72,6 +73,12 @@ def export_saved_model(
             temporary / "assets.extra" / "tf_serving_warmup_requests", traced.signatures, model.image_size
         )
     return directory
+
+
+def _to_save(signature: tf.types.experimental.GenericFunction) -> Any:
+    """As it was traced: TensorFlow would trace a function anew, which it needs for the values of optional inputs alone."""
+    optional = any(parameter.optional for parameter in signature.function_type.parameters.values())
+    return signature if optional else signature.get_concrete_function()
 
 
 def _versions() -> dict[str, Any]:

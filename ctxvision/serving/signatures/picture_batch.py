@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from ctxvision.data.pictures import decode_picture
+from ctxvision.data.pictures import picture_decoder
 
 # At once, each of which may take some 400 MB for a picture of the most pixels.
 _DECODERS = 4
@@ -20,9 +20,10 @@ def decode_pictures(image_bytes: tf.Tensor, image_size: int) -> tuple[tf.Tensor,
     """
     batch = tf.size(image_bytes)
     shape = [image_size, image_size, 3]
+    decoder = picture_decoder(image_size)
 
     def decode(row: tf.Tensor, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return row, decode_picture(encoded, image_size)
+        return row, decoder(encoded)
 
     # The only core op that outlives a failed decode is tf.data's: it drops the row, so its number goes along.
     decoded = tf.data.Dataset.zip(
