@@ -217,7 +217,7 @@ class Run:
         return int(read_facts(self.stage_folder("prototypes") / "table")["generation"])
 
     def build_classifier(self, backend: str = "ivf", quantize: str | None = None) -> ContextClassifier:
-        """The end-to-end model, its retrieval by `backend`.
+        """The end-to-end model, its retrieval by `backend`; in a strategy's scope all of it is made anew.
 
         With `quantize` "float16" prototypes (of the backend `ivf`) and the vocabulary's text embeddings are kept in
         float16, with "int8" the latter in int8.
@@ -226,26 +226,28 @@ class Run:
             raise InputError(
                 f"quantize must be one of {', '.join(QUANTIZATIONS)}, got {quantize!r}: choose one, or leave it out."
             )
-        choice = read_json(self.stage_folder("classifier") / "choice.json")
+        # Variables are of the scope that they are made in, and this run's towers may be of another.
+        run = Run(self.directory) if tf.distribute.has_strategy() else self
+        choice = read_json(run.stage_folder("classifier") / "choice.json")
         chosen = choice["tuning"]["chosen"] if backend == "ivf" else {}
         settings = {name: chosen[name] for name in ("num_lists", "probes") if name in chosen}
         settings |= {"dtype": "float16"} if quantize else {}
-        activation = "sigmoid" if self.config.multi_label else "softmax"
-        concepts = self.concepts()
+        activation = "sigmoid" if run.config.multi_label else "softmax"
+        concepts = run.concepts()
         labels = labels_with(choice["labels"], concepts)
         fusion = ContextFusion(len(labels), activation=activation, name="context_fusion")
         model = ContextClassifier(
-            self.phrase_generator,
-            self.retrieval(choice["k"], backend, **settings),
-            self._text_encoder_of(quantize),
-            self.visual_encoder(max(self.config.fractions)),
+            run.phrase_generator,
+            run.retrieval(choice["k"], backend, **settings),
+            run._text_encoder_of(quantize),
+            run.visual_encoder(max(run.config.fractions)),
             fusion,
             labels,
             ContextPooling(choice["weighting"], name="context_pooling"),
             choice.get("thresholds"),
         )
-        trained = self.stage_folder("classifier") / "weights.npz"
-        load_weights(fusion, ConceptStore(self.directory).head(concepts) if concepts else trained)
+        trained = run.stage_folder("classifier") / "weights.npz"
+        load_weights(fusion, ConceptStore(run.directory).head(concepts) if concepts else trained)
         # Only the head learns from few labels; unfreeze a tower by setting its `trainable`.
         for layer in (model.phrase_generator, model.text, model.visual_encoder):
             layer.trainable = False

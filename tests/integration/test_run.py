@@ -187,6 +187,19 @@ def test_the_assembled_model_agrees_with_the_tables_features(tiny_run):
     np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-5)
 
 
+def test_the_classifier_is_made_anew_in_a_strategys_scope(tiny_run):
+    """Though the run has its towers already, which were made outside."""
+    pixels, labels = tiny_run.data.pictures("train")[:16], tiny_run.data.label_ids("train")[:16]
+    expected = tiny_run.classifier.predict(pixels, verbose=0)
+    with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
+        model = tiny_run.build_classifier()
+        model.compile("adam", "sparse_categorical_crossentropy")
+    found = model.predict(pixels, verbose=0)
+    np.testing.assert_allclose(found["probabilities"], expected["probabilities"], atol=1e-5)
+    np.testing.assert_array_equal(found["phrases"], expected["phrases"])
+    assert np.isfinite(model.fit(pixels, labels, batch_size=8, verbose=0).history["loss"]).all()
+
+
 def test_the_same_call_again_keeps_everything(tiny_run, tiny_data, capsys):
     before = {path: path.stat().st_mtime_ns for path in tiny_run.directory.rglob("*.npz")}
     cv.train(tiny_data, tiny_run.directory, cv.Config.from_dict(SETTINGS))
