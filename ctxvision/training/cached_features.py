@@ -2,8 +2,10 @@
 
 import functools
 import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tf_keras as keras
@@ -13,8 +15,11 @@ from ctxvision.layers.backbone import features_of
 from ctxvision.training.towers import SHARED, Tower, is_frozen
 from ctxvision.training.weights import embed
 
+BATCH = 256
 # Of a frozen backbone: it is as a rule larger than those that are trained here, as are the pictures inside it.
 BACKBONE_BATCH = 64
+# Pictures: what is computed again at most when it was stopped.
+SHARD = 2048
 
 
 class CachedFeatures:
@@ -32,11 +37,11 @@ class CachedFeatures:
     def of(self, name: str, tower: Callable[[], Tower], split: str) -> np.ndarray:
         """float32 [N, D]: what `tower()` makes of a split; the tower is built where no file of that name is there."""
 
-        def compute() -> np.ndarray:
+        def asked() -> tuple[Tower, np.ndarray, int]:
             built = tower()
-            return embed(built, self.tower_inputs(built, split))
+            return built, self.tower_inputs(built, split), BATCH
 
-        return self._cached(name, split, compute)
+        return self._cached(name, split, asked)
 
     def tower_inputs(self, tower: Tower, split: str) -> np.ndarray:
         """What a tower is trained on and asked about: the pictures of a split, uint8 [N, S, S, 3].
@@ -51,13 +56,29 @@ class CachedFeatures:
         name = hashlib.sha256(backbone_name.encode()).hexdigest()[:8]
         backbone = functools.partial(features_of, tower.tower)
         return self._cached(
-            f"backbone-{name}", split, lambda: embed(backbone, self.pictures(split), BACKBONE_BATCH)
+            f"backbone-{name}", split, lambda: (backbone, self.pictures(split), BACKBONE_BATCH)
         )
 
-    def _cached(self, name: str, split: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
+    def _cached(
+        self, name: str, split: str, asked: Callable[[], tuple[Callable[..., Any], np.ndarray, int]]
+    ) -> np.ndarray:
+        """What is in the file or, by the layer, of the inputs and in batches of `asked()`, shard by shard computed."""
         path = self.folder / name / f"{split.replace(':', '-')}.npy"
         if not path.exists():
-            values = compute()
-            with atomic_path(path) as temporary, open(temporary, "wb") as file:
-                np.save(file, values)
+            layer, inputs, batch = asked()
+            shards = path.with_suffix(".shards")
+            parts = [
+                shards / f"{start:010}-{min(start + SHARD, len(inputs)):010}.npy"
+                for start in range(0, len(inputs), SHARD)
+            ]
+            for part, start in zip(parts, range(0, len(inputs), SHARD), strict=True):
+                if not part.exists():
+                    _write(part, embed(layer, inputs[start : start + SHARD], batch))
+            _write(path, np.concatenate([np.load(part, allow_pickle=False) for part in parts]))
+            shutil.rmtree(shards)
         return np.load(path, allow_pickle=False)
+
+
+def _write(path: Path, values: np.ndarray) -> None:
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, values)
