@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from ctxvision.data import Manifest, load_pictures, write_demo_data
-from ctxvision.data.emoji import _family, _query, _terms
+from ctxvision.data.emoji import _terms
+from ctxvision.data.emoji_packages import family_of, query_of
 from ctxvision.errors import InputError
 
 
@@ -66,7 +67,7 @@ def test_families_are_on_one_side(manifest):
     for name, side in (("pretrain", "train"), ("train", "train"), ("val", "val"), ("test:unseen", "test")):
         split = manifest.split(name)
         for queries in split.queries:
-            sides[_family(queries[0].text)].add(side)
+            sides[family_of(queries[0].text)].add(side)
     assert all(len(sides[family]) == 1 for family in ("surfing", "mage", "dancing", "with bunny ears"))
     clocks = {f"{code:X}" for code in range(0x1F550, 0x1F568)}
     assert (
@@ -121,16 +122,16 @@ def test_queries(manifest):
     ("e-mail", "e-mail"),
 ])  # fmt: skip
 def test_query_text(text, expected):
-    assert _query(text) == expected
+    assert query_of(text) == expected
 
 
 def test_family_of_variants():
-    assert _family("man: red hair") == _family("person: blond hair") == _family("woman: bald")
-    assert _family("three o’clock") == _family("twelve-thirty")
-    assert _family("mermaid") == _family("merman") == _family("merperson")
-    assert _family("family: man, woman, boy") == _family("family: woman, woman, girl")
-    assert _family("person walking facing right") == _family("woman walking")
-    assert len({_family(name) for name in ("man", "boy", "old man", "snowman", "man’s shoe", "mage")}) == 6
+    assert family_of("man: red hair") == family_of("person: blond hair") == family_of("woman: bald")
+    assert family_of("three o’clock") == family_of("twelve-thirty")
+    assert family_of("mermaid") == family_of("merman") == family_of("merperson")
+    assert family_of("family: man, woman, boy") == family_of("family: woman, woman, girl")
+    assert family_of("person walking facing right") == family_of("woman walking")
+    assert len({family_of(name) for name in ("man", "boy", "old man", "snowman", "man’s shoe", "mage")}) == 6
 
 
 def test_label_terms(manifest):
