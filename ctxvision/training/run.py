@@ -15,20 +15,17 @@ from ctxvision._files import atomic_directory, read_json, write_json
 from ctxvision.data.source import Source, is_folder
 from ctxvision.errors import InputError
 from ctxvision.layers import (
-    ContextFusion,
-    ContextPooling,
     DualEncoderText,
     PhraseGenerator,
     PrototypeRetrieval,
     VisualEncoder,
 )
-from ctxvision.layers.dual_encoder_text import int8_rows
 from ctxvision.layers.retrieval.vocabulary import retrievable_ids
 from ctxvision.models import ContextClassifier
 from ctxvision.prototypes import PhraseTable
 from ctxvision.prototypes.generations import read_facts
 from ctxvision.training.cached_features import CachedFeatures
-from ctxvision.training.concept_store import Concept, ConceptStore, labels_with
+from ctxvision.training.concept_store import Concept, ConceptStore
 from ctxvision.training.config import Config
 from ctxvision.training.data_facts import data_facts, located, read_config
 from ctxvision.training.given_pictures import Images
@@ -43,8 +40,6 @@ from ctxvision.training.towers import (
 )
 from ctxvision.training.versions import installed_versions, source_commit
 from ctxvision.training.weights import load_weights
-
-QUANTIZATIONS = ("float16", "int8")
 
 
 class Run:
@@ -155,7 +150,7 @@ class Run:
     @functools.cached_property
     def text_encoder(self) -> DualEncoderText:
         """As trained by the stage `text`, with the table's text embeddings folded in."""
-        layer = self._load_text_encoder()
+        layer = self.load_text_encoder()
         layer.fold(np.asarray(self.phrase_table.text_embeddings))
         return layer
 
@@ -166,19 +161,13 @@ class Run:
         parts = [self.text_encoder(tf.constant(texts[i : i + 4096])) for i in range(0, len(texts), 4096)]
         return np.concatenate(parts)
 
-    def _load_text_encoder(self) -> DualEncoderText:
+    def load_text_encoder(self) -> DualEncoderText:
+        """Another copy of the text encoder, with nothing folded in."""
         folder = self.stage_folder("text")
         settings = folder / "encoder.json"
         arguments = read_json(settings) if settings.is_file() else {}  # older runs have the first defaults
         layer = DualEncoderText(self.config.text_dim, **arguments, name="dual_encoder_text")
         return load_weights(layer, folder / "weights.npz")
-
-    def _text_encoder_of(self, quantize: str | None) -> DualEncoderText:
-        if quantize is None:
-            return self.text_encoder
-        layer, text = self._load_text_encoder(), np.asarray(self.phrase_table.text_embeddings)
-        layer.fold(int8_rows(text) if quantize == "int8" else text.astype(np.float16))
-        return layer
 
     def retrieval(
         self, k: int, backend: str = "exact", table: PhraseTable | None = None, **settings: Any
@@ -217,41 +206,11 @@ class Run:
         return int(read_facts(self.stage_folder("prototypes") / "table")["generation"])
 
     def build_classifier(self, backend: str = "ivf", quantize: str | None = None) -> ContextClassifier:
-        """The end-to-end model, its retrieval by `backend`; in a strategy's scope all of it is made anew.
+        """The end-to-end model, see `training.assembly.assemble`; in a strategy's scope all of it is made anew."""
+        from ctxvision.training.assembly import assemble
 
-        With `quantize` "float16" prototypes (of the backend `ivf`) and the vocabulary's text embeddings are kept in
-        float16, with "int8" the latter in int8.
-        """
-        if quantize not in (None, *QUANTIZATIONS):
-            raise InputError(
-                f"quantize must be one of {', '.join(QUANTIZATIONS)}, got {quantize!r}: choose one, or leave it out."
-            )
         # Variables are of the scope that they are made in, and this run's towers may be of another.
-        run = Run(self.directory) if tf.distribute.has_strategy() else self
-        choice = read_json(run.stage_folder("classifier") / "choice.json")
-        chosen = choice["tuning"]["chosen"] if backend == "ivf" else {}
-        settings = {name: chosen[name] for name in ("num_lists", "probes") if name in chosen}
-        settings |= {"dtype": "float16"} if quantize else {}
-        activation = "sigmoid" if run.config.multi_label else "softmax"
-        concepts = run.concepts()
-        labels = labels_with(choice["labels"], concepts)
-        fusion = ContextFusion(len(labels), activation=activation, name="context_fusion")
-        model = ContextClassifier(
-            run.phrase_generator,
-            run.retrieval(choice["k"], backend, **settings),
-            run._text_encoder_of(quantize),
-            run.visual_encoder(max(run.config.fractions)),
-            fusion,
-            labels,
-            ContextPooling(choice["weighting"], name="context_pooling"),
-            choice.get("thresholds"),
-        )
-        trained = run.stage_folder("classifier") / "weights.npz"
-        load_weights(fusion, ConceptStore(run.directory).head(concepts) if concepts else trained)
-        # Only the head learns from few labels; unfreeze a tower by setting its `trainable`.
-        for layer in (model.phrase_generator, model.text, model.visual_encoder):
-            layer.trainable = False
-        return model
+        return assemble(Run(self.directory) if tf.distribute.has_strategy() else self, backend, quantize)
 
     @functools.cached_property
     def classifier(self) -> ContextClassifier:
