@@ -1,8 +1,8 @@
-"""Writes the table of a run to results/table1-DATA.json; without a run it trains the demo first.
+"""Writes the table of a run to results/table1-NAME.json; without a run it trains the demo first.
 
-    python tools/benchmarks/table1.py [RUN]
+    python tools/benchmarks/table1.py [RUN [NAME]]
 
-Accuracies are mean and sample deviation over heads' seeds. Beside them: date, commit, versions, machine, minutes and
+NAME is the data's by default. Beside the rows stand the settings that are not the preset's "small". Accuracies are mean and sample deviation over heads' seeds. Beside them: date, commit, versions, machine, minutes and
 peak memory (of a run trained here; None for one that was trained before).
 """
 
@@ -10,10 +10,10 @@ import datetime
 import os
 import platform
 import resource
-import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import ctxvision as cv
 from ctxvision._files import read_json, write_json
@@ -34,21 +34,28 @@ def main(arguments: list[str]) -> None:
     rows = summary(
         load_records(run.directory / "metrics.json"), by=("suite", "split", "fraction", "method", "metric")
     )
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    trained = read_json(run.directory / "config.json")
+    name = arguments[1] if len(arguments) > 1 else run.data_name
     write_json(
-        RESULTS / f"table1-{run.data_name}.json",
+        RESULTS / f"table1-{name}.json",
         {
             "date": datetime.date.today().isoformat(),
-            "commit": commit,
+            "commit": trained["commit"],
             "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",
-            "versions": read_json(run.directory / "config.json")["versions"],
+            "versions": trained["versions"],
+            "settings": own_settings(run.config),
             "minutes": minutes,
             "peak_memory_gib": memory,
             "rows": rows,
         },
     )
+
+
+def own_settings(config: cv.Config) -> dict[str, Any]:
+    """Those that differ from the preset "small"; of a tower in a file or folder its name alone."""
+    usual = cv.Config.preset("small").to_dict()
+    own = {key: value for key, value in config.to_dict().items() if value != usual[key]}
+    return {key: Path(value).name if isinstance(value, str) else value for key, value in own.items()}
 
 
 if __name__ == "__main__":
