@@ -35,6 +35,19 @@ def test_python_blocks_run(tiny_run, tiny_data, tmp_path):
     assert (tmp_path / "serving" / "finetuned" / "1" / "saved_model.pb").is_file()
 
 
+def test_the_figures_of_a_strong_visual_embedding_are_the_measured_ones():
+    said = " ".join(README.split())
+    for name in ("visual", "both"):
+        results = ROOT / "tools" / "benchmarks" / "results" / f"table1-photos-strong-{name}.json"
+        rows = json.loads(results.read_text(encoding="utf-8"))["rows"]
+        told = {
+            row["method"]: f"{100 * row['mean']:.1f} ± {100 * row['deviation']:.1f}"
+            for row in rows
+            if row["suite"] == "table1" and row["metric"] == "top1"
+        }
+        assert f"{told['visual_only']} → {told['multimodal']} ({told['shuffled_phrases']}" in said
+
+
 def test_commands_exist():
     from ctxvision.cli import _parser
 

@@ -227,9 +227,7 @@ class PrototypeRetrieval(keras.layers.Layer):
         queries = tf.where(sound, queries, dim**-0.5)
         admits = None if where is None else self._vocabulary.admits(where)
         scores, ids = self._search.search(queries, self.k, admits)
-        found = self._vocabulary.side_block.join((scores, ids), queries, self.k, admits)
-        # Said again for TensorFlow's optimizer, which does not look into branches that are kept apart, and warns.
-        scores, ids = (tf.ensure_shape(part, [queries.shape[0], self.k]) for part in found)
+        scores, ids = self._vocabulary.side_block.join((scores, ids), queries, self.k, admits)
         there = sound & (ids >= 0)
         # Rows are of length 1 but for their rounding, which float16 shows in the third decimal.
         scores = tf.clip_by_value(scores, -1.0, 1.0)

@@ -100,22 +100,22 @@ class ClassTable(keras.layers.Layer):
                         updates=values[begin - start : end - start],
                     )
 
-    def _place(self, classes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Whether each class is of this replica, and its row here."""
+    def _row(self, classes: tf.Tensor) -> tf.Tensor:
+        """Each class's row on this replica; `shard_rows`, the row that nobody reads, for those of the others."""
         if num_replicas() == 1:
-            return tf.ones_like(classes, tf.bool), classes
+            return classes
         row = classes - replica_number() * self.shard_rows
-        own = (row >= 0) & (row < self.shard_rows)
-        return own, tf.where(own, row, self.shard_rows)
+        return tf.where((row >= 0) & (row < self.shard_rows), row, self.shard_rows)
 
     def call(self, classes: tf.Tensor) -> tf.Tensor:
         """float32 rows [..., dim] of int32 classes [...], not normalised; a class below 0 (padding) gives row 0.
 
         Under a strategy the replicas must all ask for the same.
         """
-        own, row = self._place(tf.maximum(classes, 0))
+        row = self._row(tf.maximum(classes, 0))
         rows = tf.cast(tf.gather(self.table, row), tf.float32)
-        return rows if num_replicas() == 1 else summed(tf.where(own[..., tf.newaxis], rows, 0.0))
+        own = (row < self.shard_rows)[..., tf.newaxis]
+        return rows if num_replicas() == 1 else summed(tf.where(own, rows, 0.0))
 
     def all_rows(self) -> tf.Tensor:
         """float32 [V, dim], not normalised: takes as much memory as the whole table."""
@@ -127,7 +127,7 @@ class ClassTable(keras.layers.Layer):
         Under a strategy the replicas must all be given the same: those of the global batch.
         """
         distinct, summed_gradients, source = _sum_by_class(classes, gradients)
-        _, row = self._place(distinct)
+        row = self._row(distinct)
         squares = tf.gather(self.squares, row) + tf.reduce_mean(tf.square(summed_gradients), axis=-1)
         step = learning_rate * summed_gradients * tf.math.rsqrt(squares + 1e-12)[:, tf.newaxis]
         rows = tf.cast(tf.gather(self.table, row), tf.float32) - step

@@ -67,14 +67,13 @@ class CachedFeatures:
         if not path.exists():
             layer, inputs, batch = asked()
             shards = path.with_suffix(".shards")
-            parts = [
-                shards / f"{start:010}-{min(start + SHARD, len(inputs)):010}.npy"
-                for start in range(0, len(inputs), SHARD)
-            ]
-            for part, start in zip(parts, range(0, len(inputs), SHARD), strict=True):
+            parts = []
+            for start in range(0, len(inputs), SHARD):
+                part = shards / f"{start}.npy"
                 if not part.exists():
                     _write(part, embed(layer, inputs[start : start + SHARD], batch))
-            _write(path, np.concatenate([np.load(part, allow_pickle=False) for part in parts]))
+                parts.append(np.load(part, allow_pickle=False))
+            _write(path, np.concatenate(parts))
             shutil.rmtree(shards)
         return np.load(path, allow_pickle=False)
 

@@ -58,4 +58,7 @@ class SideBlock(tf.Module):
             ids = tf.where(there & ~twice, own, -1)
             return pick_best(tf.concat([found[0], scores], axis=1), tf.concat([found[1], ids], axis=1), k)
 
-        return tf.cond(tf.reduce_any(own >= 0), lambda: joined(found, queries), lambda: found)
+        scores, ids = tf.cond(tf.reduce_any(own >= 0), lambda: joined(found, queries), lambda: found)
+        # TensorFlow's optimizer does not look into branches that are kept apart, and warns of shapes it does not know.
+        shape = [queries.shape[0], k]
+        return tf.ensure_shape(scores, shape), tf.ensure_shape(ids, shape)
