@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,12 @@ from scann.scann_ops.py import scann_ops
 
 from ctxvision.layers.retrieval.arguments import check_setting
 from ctxvision.layers.retrieval.batches import Found, apart, in_chunks, pick_best
+from ctxvision.layers.retrieval.scann_index import build_index
 from ctxvision.layers.retrieval.supported_rows import Rows
 
-# ScaNN's guidance: anisotropic loss at this threshold, two dimensions a block.
-ANISOTROPIC_THRESHOLD = 0.2
-DIMENSIONS_PER_BLOCK = 2
 _MOST_SCORES = 1 << 26
 # Codes of 4 bits for 2 dimensions, 16 rows by one instruction: rows that are scored in the time of one centroid.
 _ROWS_PER_CENTROID = 16
-_SAMPLE_PER_LEAF = 64
 
 
 class ScannSearch(tf.Module):
@@ -49,28 +47,17 @@ class ScannSearch(tf.Module):
         self.depth = min(depth, len(ids))
         self.ids = tf.Variable(ids, trainable=False, dtype=tf.int32, name="ids")
         self._scann = tfrs.layers.factorized_top_k.ScaNN(k=self.depth)
-        self._scann._build_searcher = self._builder
+        # Its own way to build would take several copies of the rows.
+        self._scann._build_searcher = lambda rows: SimpleNamespace(
+            serialize_to_module=lambda: build_index(rows, ids, self.num_lists, self.probes, self.depth)
+        )
         # ScaNN would keep its index in trainable variables.
         with tf.variable_creator_scope(_untrainable):
-            self._scann.index(np.asarray(prototypes[ids], np.float32))
+            self._scann.index(prototypes)
         # The rows as ScaNN holds them, for exact search: no copy.
         self.rows = self._scann._serialized_searcher.dataset
-        # What the builder made is a second index with rows of its own; searching makes its own from the variables.
-        tf.raw_ops.DestroyResourceOp(resource=self._built.searcher_handle)
-        del self._built
         # The first search makes what saving needs.
         self.search(tf.fill([1, prototypes.shape[1]], prototypes.shape[1] ** -0.5), 1)
-
-    def _builder(self, candidates: np.ndarray) -> Any:
-        sample = min(len(candidates), max(100_000, _SAMPLE_PER_LEAF * self.num_lists))
-        self._built = (
-            scann_ops.builder(candidates, self.depth, "dot_product")
-            .tree(self.num_lists, self.probes, training_sample_size=sample, spherical=True)
-            .score_ah(DIMENSIONS_PER_BLOCK, anisotropic_quantization_threshold=ANISOTROPIC_THRESHOLD)
-            .reorder(self.depth)
-            .build()
-        )
-        return self._built
 
     def search(
         self, queries: tf.Tensor, k: int, admits: Callable[[tf.Tensor], tf.Tensor] | None = None

@@ -1,0 +1,65 @@
+"""ScaNN's index over any number of rows, built in bounded memory."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from scann.scann_ops.py import scann_ops, scann_ops_pybind
+
+from ctxvision.layers.retrieval.supported_rows import Rows
+
+# ScaNN's guidance: anisotropic loss at this threshold, two dimensions a block.
+ANISOTROPIC_THRESHOLD = 0.2
+DIMENSIONS_PER_BLOCK = 2
+_SMALLEST_SAMPLE = 100_000
+_SAMPLE_PER_LEAF = 64
+_ROWS_AT_A_TIME = 1 << 19
+_ROWS_OF_A_TASK = 256
+
+
+def build_index(
+    prototypes: Rows, ids: np.ndarray, num_lists: int, probes: int, depth: int
+) -> scann_ops.ScannState:
+    """ScaNN's tree of anisotropic codes with exact re-ranking, over the rows `ids` of `prototypes`.
+
+    ScaNN's own builder holds several copies of all rows at once. Here it learns the partitions and the codebook from as
+    many rows as it would look at, and then is given all of them block by block, as rows that come later: it codes them
+    the same way.
+
+    Args:
+        prototypes, ids, num_lists, probes, depth: as those of `ScannSearch`.
+    """
+    size = min(len(ids), max(_SMALLEST_SAMPLE, _SAMPLE_PER_LEAF * num_lists))
+    sample = np.sort(np.random.default_rng(0).choice(ids, size, replace=False))
+    leaves = np.empty(len(ids), np.int32)
+    codes = np.empty((len(ids), -(-prototypes.shape[1] // DIMENSIONS_PER_BLOCK)), np.uint8)
+    rows = tf.Variable(tf.zeros([len(ids), prototypes.shape[1]]), trainable=False, name="rows")
+    with tempfile.TemporaryDirectory() as learnt, tempfile.TemporaryDirectory() as coded:
+        (
+            scann_ops_pybind.builder(np.asarray(prototypes[sample], np.float32), depth, "dot_product")
+            .tree(num_lists, probes, training_sample_size=size, spherical=True)
+            .score_ah(DIMENSIONS_PER_BLOCK, anisotropic_quantization_threshold=ANISOTROPIC_THRESHOLD)
+            .reorder(depth)
+            .build(docids=[f"sample {i}" for i in range(size)])
+            .serialize(learnt)
+        )
+        for start in range(0, len(ids), _ROWS_AT_A_TIME):
+            part = slice(start, min(start + _ROWS_AT_A_TIME, len(ids)))
+            block = np.asarray(prototypes[ids[part]], np.float32)
+            searcher = scann_ops_pybind.load_searcher(learnt)
+            searcher.reserve(size + len(block))
+            searcher.upsert([f"{i}" for i in range(len(block))], block, _ROWS_OF_A_TASK)
+            searcher.serialize(coded)
+            leaves[part] = np.load(Path(coded, "datapoint_to_token.npy"))[size:]
+            codes[part] = np.load(Path(coded, "hashed_dataset.npy"))[size:]
+            rows.scatter_update(tf.IndexedSlices(block, tf.range(part.start, part.stop)))
+        config, partitioner, codebook = (
+            [Path(learnt, f"{name}.pb").read_bytes()]
+            for name in ("scann_config", "serialized_partitioner", "ah_codebook")
+        )
+    # No int8 copy, its multipliers and norms; and the rows as they are, which a tensor would be a copy of.
+    nothing = tf.zeros([], tf.int8), tf.zeros([]), tf.zeros([]), tf.zeros([])
+    state = scann_ops.ScannState([config, partitioner, leaves, codebook, codes, *nothing])
+    state.dataset = rows
+    return state
