@@ -34,7 +34,7 @@ def build_index(
     sample = np.sort(np.random.default_rng(0).choice(ids, size, replace=False))
     leaves = np.empty(len(ids), np.int32)
     codes = np.empty((len(ids), -(-prototypes.shape[1] // DIMENSIONS_PER_BLOCK)), np.uint8)
-    rows = tf.Variable(tf.zeros([len(ids), prototypes.shape[1]]), trainable=False, name="rows")
+    rows = np.empty((len(ids), prototypes.shape[1]), np.float32)
     with tempfile.TemporaryDirectory() as learnt, tempfile.TemporaryDirectory() as coded:
         (
             scann_ops_pybind.builder(np.asarray(prototypes[sample], np.float32), depth, "dot_product")
@@ -46,20 +46,18 @@ def build_index(
         )
         for start in range(0, len(ids), _ROWS_AT_A_TIME):
             part = slice(start, min(start + _ROWS_AT_A_TIME, len(ids)))
-            block = np.asarray(prototypes[ids[part]], np.float32)
+            rows[part] = prototypes[ids[part]]
             searcher = scann_ops_pybind.load_searcher(learnt)
-            searcher.reserve(size + len(block))
-            searcher.upsert([f"{i}" for i in range(len(block))], block, _ROWS_OF_A_TASK)
+            searcher.reserve(size + len(rows[part]))
+            searcher.upsert([f"{i}" for i in range(len(rows[part]))], rows[part], _ROWS_OF_A_TASK)
             searcher.serialize(coded)
             leaves[part] = np.load(Path(coded, "datapoint_to_token.npy"))[size:]
             codes[part] = np.load(Path(coded, "hashed_dataset.npy"))[size:]
-            rows.scatter_update(tf.IndexedSlices(block, tf.range(part.start, part.stop)))
         config, partitioner, codebook = (
             [Path(learnt, f"{name}.pb").read_bytes()]
             for name in ("scann_config", "serialized_partitioner", "ah_codebook")
         )
-    # No int8 copy, its multipliers and norms; and the rows as they are, which a tensor would be a copy of.
-    nothing = tf.zeros([], tf.int8), tf.zeros([]), tf.zeros([]), tf.zeros([])
-    state = scann_ops.ScannState([config, partitioner, leaves, codebook, codes, *nothing])
-    state.dataset = rows
-    return state
+    # Neither int8 rows, nor their multipliers and norms. A variable that is scattered to, block by block, would be copied
+    # whole at each read from then on.
+    nothing = tf.zeros([], tf.int8), tf.zeros([]), tf.zeros([])
+    return scann_ops.ScannState([config, partitioner, leaves, codebook, codes, *nothing, rows])

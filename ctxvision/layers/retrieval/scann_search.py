@@ -56,8 +56,8 @@ class ScannSearch(tf.Module):
             self._scann.index(prototypes)
         # The rows as ScaNN holds them, for exact search: no copy.
         self.rows = self._scann._serialized_searcher.dataset
-        # The first search makes what saving needs.
-        self.search(tf.fill([1, prototypes.shape[1]], prototypes.shape[1] ** -0.5), 1)
+        # Saving needs it traced. Run, it would hold a searcher, with rows of its own: each function that searches has one.
+        self._scann._serialized_searcher.recreate_handle.get_concrete_function()
 
     def search(
         self, queries: tf.Tensor, k: int, admits: Callable[[tf.Tensor], tf.Tensor] | None = None
