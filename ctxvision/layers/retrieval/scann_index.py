@@ -16,6 +16,7 @@ _SMALLEST_SAMPLE = 100_000
 _SAMPLE_PER_LEAF = 64
 _ROWS_AT_A_TIME = 1 << 19
 _ROWS_OF_A_TASK = 256
+_ALIGNMENT = 64  # bytes
 
 
 def build_index(
@@ -34,30 +35,38 @@ def build_index(
     sample = np.sort(np.random.default_rng(0).choice(ids, size, replace=False))
     leaves = np.empty(len(ids), np.int32)
     codes = np.empty((len(ids), -(-prototypes.shape[1] // DIMENSIONS_PER_BLOCK)), np.uint8)
-    rows = np.empty((len(ids), prototypes.shape[1]), np.float32)
+    rows = _aligned(len(ids), prototypes.shape[1])
     with tempfile.TemporaryDirectory() as learnt, tempfile.TemporaryDirectory() as coded:
         (
             scann_ops_pybind.builder(np.asarray(prototypes[sample], np.float32), depth, "dot_product")
             .tree(num_lists, probes, training_sample_size=size, spherical=True)
             .score_ah(DIMENSIONS_PER_BLOCK, anisotropic_quantization_threshold=ANISOTROPIC_THRESHOLD)
             .reorder(depth)
-            .build(docids=[f"sample {i}" for i in range(size)])
+            .build()
             .serialize(learnt)
         )
         for start in range(0, len(ids), _ROWS_AT_A_TIME):
             part = slice(start, min(start + _ROWS_AT_A_TIME, len(ids)))
             rows[part] = prototypes[ids[part]]
-            searcher = scann_ops_pybind.load_searcher(learnt)
+            # What is behind ScaNN's Python searcher, which would want a name for each row.
+            searcher = scann_ops_pybind.load_searcher(learnt).searcher
             searcher.reserve(size + len(rows[part]))
-            searcher.upsert([f"{i}" for i in range(len(rows[part]))], rows[part], _ROWS_OF_A_TASK)
-            searcher.serialize(coded)
+            searcher.upsert([None] * len(rows[part]), rows[part], _ROWS_OF_A_TASK)
+            searcher.serialize(coded, False)
             leaves[part] = np.load(Path(coded, "datapoint_to_token.npy"))[size:]
             codes[part] = np.load(Path(coded, "hashed_dataset.npy"))[size:]
         config, partitioner, codebook = (
             [Path(learnt, f"{name}.pb").read_bytes()]
             for name in ("scann_config", "serialized_partitioner", "ah_codebook")
         )
-    # Neither int8 rows, nor their multipliers and norms. A variable that is scattered to, block by block, would be copied
-    # whole at each read from then on.
-    nothing = tf.zeros([], tf.int8), tf.zeros([]), tf.zeros([])
-    return scann_ops.ScannState([config, partitioner, leaves, codebook, codes, *nothing, rows])
+    nothing = tf.zeros([], tf.int8), tf.zeros([]), tf.zeros([])  # int8 rows, their multipliers and norms
+    # TensorFlow would copy the array twice. A variable that is scattered to, block by block, it would copy at each read.
+    shared = tf.experimental.dlpack.from_dlpack(rows.__dlpack__())
+    return scann_ops.ScannState([config, partitioner, leaves, codebook, codes, *nothing, shared])
+
+
+def _aligned(num_rows: int, dim: int) -> np.ndarray:
+    """float32 [num_rows, dim], to be filled, where TensorFlow can use it as it is."""
+    memory = np.empty(num_rows * dim + _ALIGNMENT // 4, np.float32)
+    start = -memory.ctypes.data % _ALIGNMENT // 4
+    return memory[start : start + num_rows * dim].reshape(num_rows, dim)
