@@ -9,6 +9,9 @@ from .index import RECALL, Index, K, Settings, around
 from .rows import DEPTH, DIM
 from .serve import signature
 
+# Each signature that asks ScaNN holds a searcher, with rows of its own: beyond so many only what tuning chose is saved.
+MOST_ROWS_OF_SEARCHERS = 2_000_000
+
 
 def _tensorflow(threads: int) -> Any:
     import tensorflow as tf
@@ -72,6 +75,8 @@ def build_ours(backend: str, index: Index, _: int | None) -> None:
         fewest = search.fewest_probes(DEPTH)  # what it takes in any case
         probes = around("probes", max(search.probes, fewest), fewest, search.num_lists)
         settings = [{**shared, **probe} for probe in probes]
+        if backend == "scann" and len(index.rows) > MOST_ROWS_OF_SEARCHERS:
+            settings = settings[:1]
     searches = []
     for setting in settings:
         for name, value in setting.items():
