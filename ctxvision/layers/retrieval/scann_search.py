@@ -23,6 +23,9 @@ _ROWS_PER_CENTROID = 16
 class ScannSearch(tf.Module):
     """ScaNN's tree, anisotropic codes and exact re-ranking.
 
+    The rows are in memory once for the module, and once more for each function that has searched, such as a signature of
+    an export: ScaNN's searcher copies them.
+
     Args:
         prototypes: float [rows of the table, D], L2-normalised; may be memory-mapped.
         ids: int32 [N], the rows of the table that may be found; at least 1,000.
@@ -56,7 +59,7 @@ class ScannSearch(tf.Module):
             self._scann.index(prototypes)
         # The rows as ScaNN holds them, for exact search: no copy.
         self.rows = self._scann._serialized_searcher.dataset
-        # Saving needs it traced. Run, it would hold a searcher, with rows of its own: each function that searches has one.
+        # Saving needs it traced. Run, it would hold a searcher.
         self._scann._serialized_searcher.recreate_handle.get_concrete_function()
 
     def search(
