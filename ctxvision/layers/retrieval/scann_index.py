@@ -1,5 +1,6 @@
 """ScaNN's index over any number of rows, built in bounded memory."""
 
+import ctypes
 import tempfile
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def build_index(
             .build()
             .serialize(learnt)
         )
+        _give_back_memory()
         for start in range(0, len(ids), _ROWS_AT_A_TIME):
             part = slice(start, min(start + _ROWS_AT_A_TIME, len(ids)))
             rows[part] = prototypes[ids[part]]
@@ -53,6 +55,8 @@ def build_index(
             searcher.reserve(size + len(rows[part]))
             searcher.upsert([None] * len(rows[part]), rows[part], _ROWS_OF_A_TASK)
             searcher.serialize(coded, False)
+            del searcher
+            _give_back_memory()
             leaves[part] = np.load(Path(coded, "datapoint_to_token.npy"))[size:]
             codes[part] = np.load(Path(coded, "hashed_dataset.npy"))[size:]
         config, partitioner, codebook = (
@@ -63,6 +67,11 @@ def build_index(
     # TensorFlow would copy the array twice. A variable that is scattered to, block by block, it would copy at each read.
     shared = tf.experimental.dlpack.from_dlpack(rows.__dlpack__())
     return scann_ops.ScannState([config, partitioner, leaves, codebook, codes, *nothing, shared])
+
+
+def _give_back_memory() -> None:
+    """What ScaNN has freed in small pieces: gigabytes at 10M rows, that the C library would keep for later."""
+    ctypes.CDLL(None).malloc_trim(0)  # of glibc, which ScaNN's wheels are for
 
 
 def _aligned(num_rows: int, dim: int) -> np.ndarray:

@@ -70,8 +70,14 @@ def tune(
 def _rebuild(retrieval: "PrototypeRetrieval", rows: SupportedRows, ids: np.ndarray, **settings: int) -> None:
     # Two need not fit in memory. A module keeps what is merely set to None; functions that measured it are in cycles.
     del retrieval._parts.search
-    gc.collect()
+    _free()
     retrieval._parts.search = retrieval._build_search(rows, ids, **settings)
+
+
+def _free() -> None:
+    """Gives back the memory of what nobody holds: variables only go with what the first pass has finalised."""
+    for _ in range(2):
+        gc.collect()
 
 
 class _Truth:
@@ -191,7 +197,7 @@ def _found(search: Any, truth: _Truth) -> tuple[np.ndarray, float]:
         times.append(1000 * (time.perf_counter() - start))
     # What ScaNN's function holds, a copy of the rows, goes with it, before the next one makes another.
     del find
-    gc.collect()
+    _free()
     stretches = np.array_split(times, min(10, len(times)))
     return np.concatenate(found), min(float(np.median(stretch)) for stretch in stretches)
 
