@@ -25,7 +25,7 @@ def build_backbone(backbone: Backbone, image_size: int | None = None, pixels: st
     """Builds a model from float pixels in 0..255, [B, S, S, 3], to features [B, D], not normalised.
 
     Args:
-        backbone: `"resnet_mini"` (0.7 M parameters, for CPUs) or the name of a `tf_keras.applications` model in any
+        backbone: `"resnet_mini"` (0.3 M parameters, for CPUs) or the name of a `tf_keras.applications` model in any
             spelling (`"resnet101"`, `"inception_v3"`), both with random weights; a Keras model, or the `.keras` file
             of one, whose output is [B, D] or a feature map (averaged here); or the folder of a SavedModel whose
             `serving_default` maps float pixels [B, H, W, 3] to [B, D]. All but the last can be trained.
@@ -118,7 +118,7 @@ def _with_flat_output(model: keras.Model) -> keras.Model:
 
 
 def _resnet_mini(size: int) -> keras.Model:
-    """A stride-2 stem and three residual stages of 48, 96 and 192 channels."""
+    """A stride-2 stem and three residual stages of 32, 64 and 128 channels."""
 
     def convolution(x: Any, channels: int, kernel: int, stride: int) -> Any:
         x = keras.layers.Conv2D(
@@ -128,8 +128,8 @@ def _resnet_mini(size: int) -> keras.Model:
 
     pixels = keras.Input((size, size, 3), name="pixels")
     x = keras.layers.Rescaling(1 / 64.0, offset=-2.0)(pixels)
-    x = keras.layers.ReLU()(convolution(x, 24, 3, 2))
-    for channels, stride in ((48, 1), (96, 2), (192, 2)):
+    x = keras.layers.ReLU()(convolution(x, 16, 3, 2))
+    for channels, stride in ((32, 1), (64, 2), (128, 2)):
         shortcut = convolution(x, channels, 1, stride)
         x = keras.layers.ReLU()(convolution(x, channels, 3, stride))
         x = keras.layers.ReLU()(keras.layers.Add()([convolution(x, channels, 3, 1), shortcut]))

@@ -45,7 +45,7 @@ class ContextFusion(keras.layers.Layer):
         ValueError: an argument out of its range, or inputs that are not a list of rank-2 tensors.
 
     Example:
-        >>> ContextFusion(num_labels=5)([tf.zeros([2, 192]), tf.zeros([2, 200])]).shape
+        >>> ContextFusion(num_labels=5)([tf.zeros([2, 128]), tf.zeros([2, 200])]).shape
         TensorShape([2, 5])
     """
 

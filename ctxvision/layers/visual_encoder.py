@@ -30,7 +30,7 @@ class VisualEncoder(keras.layers.Layer):
 
     Example:
         >>> VisualEncoder(backbone="resnet_mini")(tf.zeros([2, 72, 72, 3], tf.uint8)).shape
-        TensorShape([2, 192])
+        TensorShape([2, 128])
     """
 
     def __init__(

@@ -124,7 +124,7 @@ class Config:
         """The settings called `name`, but for `overrides`.
 
         Args:
-            name: "small", the defaults: ConvNets of 0.7 M parameters at 48 pixels, for a CPU; "demo", the same with
+            name: "small", the defaults: ConvNets of 0.3 M parameters at 48 pixels, for a CPU; "demo", the same with
                 fewer steps, for the few pictures of the demo; or "paper", the method's own sizes: ResNet-101 and
                 Inception v3 at 299 pixels with 1024-d visual features, 64-d queries of scale 1, 200-d text, 3
                 phrases. The method's steps are not known: these are one pass over its 260 million pictures, and a

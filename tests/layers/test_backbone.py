@@ -9,8 +9,8 @@ from tests.layer_checks import check_layer
 
 def test_resnet_mini_is_small():
     model = build_backbone("resnet_mini")
-    assert model.input_shape == (None, 48, 48, 3) and model.output_shape == (None, 192)
-    assert 600_000 < model.count_params() < 800_000
+    assert model.input_shape == (None, 48, 48, 3) and model.output_shape == (None, 128)
+    assert 250_000 < model.count_params() < 350_000
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "MobileNetV2", "mobilenet-v2"])
@@ -186,5 +186,5 @@ def test_features_computed_before_stand_for_pixels(layer_type):
     layer = layer_type("resnet_mini", image_size=16)
     pixels = tf.random.stateless_uniform([2, 16, 16, 3], [0, 1], 0, 255)
     np.testing.assert_allclose(layer(layer.tower(pixels)), layer(pixels), atol=1e-6)
-    with pytest.raises(ValueError, match=r"features must be the backbone's own \[B, 192\], got \(2, 7\)"):
+    with pytest.raises(ValueError, match=r"features must be the backbone's own \[B, 128\], got \(2, 7\)"):
         layer(tf.zeros([2, 7]))
