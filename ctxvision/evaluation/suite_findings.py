@@ -147,6 +147,21 @@ def _means(records: Sequence[Record], metric: str) -> dict[tuple[str, str], floa
     return {(row["split"], row["method"]): row["mean"] for row in rows}
 
 
+def _table2(records: Sequence[Record]) -> str:
+    curve = select(records, method="text_only_curve", metric="top1")
+    sizes = sorted({one.vocabulary or 0 for one in curve})
+    if len(sizes) < 2:
+        return ""
+    least, most = (_means(select(curve, vocabulary=size), "top1") for size in (sizes[0], sizes[-1]))
+    listed = " and ".join(
+        f"from {percent(round(least[key], 3))} to {percent(round(most[key], 3))} on {key[0]}" for key in least
+    )
+    return (
+        f"As the vocabulary grows from the {sizes[0]:,} most searched phrases to all {sizes[-1]:,}, the phrases alone go "
+        f"{listed} in top-1."
+    )
+
+
 def _multi_label(records: Sequence[Record]) -> str:
     told = []
     found = _means(records, "gain_count_spearman")
@@ -218,6 +233,7 @@ def _calibration(records: Sequence[Record]) -> str:
 
 
 MORE: dict[str, Callable[[Sequence[Record]], str]] = {
+    "table2": _table2,
     "multi-label": _multi_label,
     "zero-shot": _zero_shot,
     "open-vocabulary": _open_vocabulary,

@@ -115,6 +115,16 @@ def test_explanations_are_judged_on_other_heads(interval, p_value, verdict, text
     "suite, records, text",
     [
         (
+            "table2",
+            [
+                *measured("table2", "text_only_curve", "top1", 0.2, 0.3, vocabulary=20),
+                *measured("table2", "text_only_curve", "top1", 0.9, vocabulary=300),
+                *measured("table2", "text_only_curve", "top1", 0.4, 0.6, vocabulary=5569),
+            ],
+            "As the vocabulary grows from the 20 most searched phrases to all 5,569, the phrases alone go from 25% to 50% on "
+            "seen in top-1.",
+        ),
+        (
             "zero-shot",
             measured("zero-shot", "zero_shot", "share_of_supervised", 0.7, 0.8),
             "Without a labelled picture, 75% on seen of the supervised top-1 are reached.",

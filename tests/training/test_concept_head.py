@@ -38,9 +38,9 @@ def grown(head, replay):
 
 def test_a_new_label_is_learnt_and_the_old_ones_are_kept(head, grown):
     new, old = examples([4], 200, seed=3), examples([0, 1, 2, 3], 200, seed=4)
-    assert (answers(grown, new) == 4).mean() > 0.85
+    assert (answers(grown, new) == 4).mean() > 0.75
     before = (answers(head, old) == old.labels).mean()
-    assert (answers(grown, old) == old.labels).mean() > before - 0.02
+    assert (answers(grown, old) == old.labels).mean() > before - 0.01
 
 
 def test_the_lower_stages_are_as_they_were(head, replay, grown):
