@@ -24,9 +24,9 @@ BASE = "linear_probe"
 def few_shot(run: Run, progress: Progress, seeds: int) -> list[Record]:
     """Learns from draws of 1, 2, 5, 10 and 20 pictures a label of `train`, and measures on every test split.
 
-    The visual features are those of the smallest fraction of the run. A number of shots that a label of `train` cannot supply is
-    left out. In the base-to-new split (CoOp, Zhou et al. 2022) half of the labels have all their pictures and the
-    others 5; each half is then measured among its own labels.
+    The visual features are those of the smallest fraction of the run. A label of fewer pictures gives all that it has; a
+    number of shots that none can supply is left out. In the base-to-new split (CoOp, Zhou et al. 2022) half of the
+    labels have all their pictures and the others 5; each half is then measured among its own labels.
 
     Args:
         run: trained to the end.
@@ -62,14 +62,14 @@ class _FewShot:
                 f"train must have a picture of each label for few-shot, got none of "
                 f"{run.data.labels[int(self.counts.argmin())]!r}: add one, or drop the label."
             )
-        self.possible = [shots for shots in SHOTS if shots <= self.counts.min()]
+        self.possible = [shots for shots in SHOTS if shots <= self.counts.max()]
         self.heads = Heads(self.features, "few-shot", total=1)
         self.kept = Kept(run, "few-shot")
         self._total = len(METHODS) * draws * (len(self.possible) + 1)
         self._done = 0
 
     def shots(self) -> list[Record]:
-        """The same number of pictures of each label."""
+        """The same number of pictures of each label, as far as it has them."""
         records = []
         for shots in self.possible:
             keys = {"fraction": self.fraction, "shots": shots}
@@ -142,7 +142,7 @@ class _FewShot:
         return np.sort(order[:half]) if len(order) >= half >= 2 else np.array([], int)
 
     def _drawn(self, shots: int, draw: int, labels: np.ndarray | None = None) -> np.ndarray:
-        """Rows of `train`: `shots` of each label; those of fewer shots are the first of those of more."""
+        """Rows of `train`: `shots` of each label, or all; those of fewer shots are the first of those of more."""
         order = np.random.default_rng([self.run.config.seed, 2, draw]).permutation(len(self.ids))
         labels = np.arange(self.num_labels) if labels is None else labels
         return np.concatenate([order[self.ids[order] == label][:shots] for label in labels])

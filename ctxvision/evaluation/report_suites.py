@@ -37,7 +37,10 @@ ABOUT = {
     "bottleneck": ("Words beside the 64-d bottleneck", "<b>64-d</b>: the query embedding itself as context."),
     "fusion": ("How picture and phrases meet", ""),
     "multi-label": ("Several labels a picture", ""),
-    "few-shot": ("Few labelled pictures", "<b>shots</b>: labelled pictures of each label."),
+    "few-shot": (
+        "Few labelled pictures",
+        "<b>shots</b>: labelled pictures of each label; one that has fewer gives all.",
+    ),
     "zero-shot": ("No labelled pictures", ""),
     "open-vocabulary": ("The phrases themselves", ""),
     "text-encoder": ("The text encoder", ""),

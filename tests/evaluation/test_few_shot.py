@@ -137,6 +137,15 @@ def test_draws_are_nested_and_balanced(run):
     assert np.bincount(few.ids[five]).tolist() == [5, 5, 5, 5]
 
 
+def test_a_label_of_fewer_pictures_gives_all(run, monkeypatch):
+    ids = run.data.label_ids("train")
+    few_of_one = np.where((ids == 2) & (np.cumsum(ids == 2) > 3), 1, ids)
+    monkeypatch.setattr(run.data, "label_ids", lambda split: few_of_one)
+    few = suite._FewShot(run, Progress(), 1)
+    assert few.possible == [1, 2, 5, 10], "label 1 has 19"
+    assert np.bincount(few_of_one[few._drawn(5, 0)]).tolist() == [5, 5, 3, 5]
+
+
 def test_a_label_without_a_picture_to_learn_from(run, monkeypatch):
     ids = run.data.label_ids("train")
     monkeypatch.setattr(run.data, "label_ids", lambda split: np.where(ids == 2, 1, ids))

@@ -343,6 +343,17 @@ def test_a_chart_places_points_and_keeps_labels_apart():
     assert len(re.findall("stroke-dasharray", chart)) == 1
 
 
+def test_whiskers_stay_inside_the_chart():
+    lines = [Series("one", [(1, 10.0), (2, 11.0)], 0, [6.0, 0.5]), Series("two", [(1, 12.0)], 1, [9.0])]
+    chart = line_chart(lines, "t", [(1, "1"), (2, "2")], height=270)
+    ends = [
+        float(y)
+        for pair in re.findall(r'class="whisker"[^>]* y1="([-\d.]+)" y2="([-\d.]+)"', chart)
+        for y in pair
+    ]
+    assert len(ends) == 6 and min(ends) >= 12 and max(ends) <= 244
+
+
 def test_ticks_that_would_touch_the_next_are_left_out():
     xs = [0.1, 0.3, 0.5, 0.7, 1.0]
     chart = line_chart(
