@@ -55,6 +55,15 @@ def test_commands_exist():
         _parser().parse_args(shlex.split(line))
 
 
+def test_the_figures_of_concepts_are_the_measured_ones():
+    results = ROOT / "tools" / "benchmarks" / "results" / "concepts-emoji.json"
+    found = json.loads(results.read_text(encoding="utf-8"))
+    recall = f"{100 * found['recall_mean']:.0f} ± {100 * found['recall_deviation']:.0f}%"
+    change = f"{100 * found['others_change_mean']:+.1f} ± {100 * found['others_change_deviation']:.1f} points"
+    assert f"the demo's {found['labels']} labels with {found['shots']} pictures" in README
+    assert recall in README and change.replace("-", "−") in README
+
+
 def test_the_demos_table_is_the_measured_one():
     results = ROOT / "tools" / "benchmarks" / "results" / "table1-emoji.json"
     rows = json.loads(results.read_text(encoding="utf-8"))["rows"]
