@@ -37,11 +37,11 @@ def test_a_plan_reckoned_by_hand():
     assert found["pictures as JPEG"] == pytest.approx(260e6 * 48 * 48 * 0.7)
     assert found["query embeddings of all pictures"] == 260e6 * 256
     assert found["text embeddings of all phrases"] == 40e6 * 800
-    # The default tower has 682,152 parameters and 56,111,616 products a picture.
-    assert found["phrase generator, on each device"] == 16 * 682_152
-    work = 3 * 2 * 56_111_616 * 128 / (64 * 197e12 * 0.3)
+    # The default tower has 304,240 parameters and 25,021,440 products a picture.
+    assert found["phrase generator, on each device"] == 16 * 304_240
+    work = 3 * 2 * 25_021_440 * 128 / (64 * 197e12 * 0.3)
     assert found["phrase generator, forward and back"] == pytest.approx(work)
-    shared = 2 * 4 * 682_152 / 200e9
+    shared = 2 * 4 * 304_240 / 200e9
     assert found["gradients between devices"] == pytest.approx(shared)
     # 128 pictures of 4 queries and 512 samples; there and back, rows and then their gradients.
     fetched = 4 * (128 * 4 + 512) * 64 * 4 / 200e9
