@@ -84,9 +84,9 @@ class _Box:
         self._scale = math.log if log_x else float
         xs = [self._scale(x) for one in series for x, _ in one.points] + [self._scale(x) for x in x_ticks]
         ys = [y for one in series for _, y in one.points]
-        for one in series:  # whiskers stay inside as well
-            ys += [y + d for (_, y), d in zip(one.points, one.deviations)]
-            ys += [y - d for (_, y), d in zip(one.points, one.deviations)]
+        for one in series:
+            for (_, y), deviation in zip(one.points, one.deviations):
+                ys += [y - deviation, y + deviation]
         self._x0, self._x1 = min(xs), max(xs)
         self.y_ticks = _nice_ticks(min(ys), max(ys))
 
