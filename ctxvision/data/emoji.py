@@ -14,6 +14,7 @@ import numpy as np
 
 from ctxvision._files import atomic_directory, write_json
 from ctxvision.data.emoji_packages import Thing, drawings_by, queries_of, things_of_unicode
+from ctxvision.data.emoji_terms import LABEL_TERMS
 from ctxvision.errors import InputError
 
 # Each part of the system sees drawings that no other part saw.
@@ -30,7 +31,7 @@ def write_demo_data(folder: str | os.PathLike[str], limit: int | None = None, se
     """Writes the demo's data folder: `images.csv`, `labels.json` and the pictures it names.
 
     A label is a subgroup of Unicode's emoji list with at least 8 drawn members, `coarse_label` its group.
-    Skin tones, country flags and keycaps are left out. The splits:
+    `synset_terms` are what people call it. Skin tones, country flags and keycaps are left out. The splits:
 
     - `web`: all things (those of small subgroups too) as four vendors draw them, without a label, with
       queries: what people type to search for the thing, its name, shortcodes and tags, and its name in
@@ -93,7 +94,10 @@ def write_demo_data(folder: str | os.PathLike[str], limit: int | None = None, se
             csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *table])
         write_json(
             temporary / "labels.json",
-            {label: {"synset_terms": _terms(label), "coarse": group} for label, group in coarse.items()},
+            {
+                label: {"synset_terms": LABEL_TERMS.get(label, ()), "coarse": group}
+                for label, group in coarse.items()
+            },
         )
 
 
@@ -152,18 +156,3 @@ def _noisy_labels(things: list[Thing], generator: np.random.Generator) -> dict[s
         others = [label for label in labels if label != candidates[i].label]
         noisy[candidates[i].code] = others[generator.integers(len(others))]
     return noisy
-
-
-def _terms(label: str) -> list[str]:
-    """The label's own words: "cat face" of "cat-face", "smiling face" of "face-smiling", "bird" of
-    "animal-bird", "sky" and "weather" of "sky & weather".
-    """
-    terms = []
-    for part in label.split("&"):
-        words = [word for word in part.strip().split("-") if word != "other"]
-        if words[0] == "face":
-            words = words[1:] + ["face"]
-        terms.append(" ".join(words))
-        if words[0] in ("animal", "food", "place", "plant") and len(words) > 1:
-            terms.append(" ".join(words[1:]))
-    return terms

@@ -1,5 +1,6 @@
 """Suite `calibration`: are the classifier's probabilities, or its thresholds, right on test pictures?"""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from ctxvision.training.thresholds import fit_thresholds
 
 def calibration(run: Run, progress: Progress, seeds: int) -> list[Record]:
     """Trains heads like the classifier's, one a seed, calibrates each on `val` and measures it on every test split.
+
+    Where there are several test splits, `all` is all of their pictures together.
 
     Returns:
         One label a picture: methods `uncalibrated` and `calibrated`, of each seed `ece` of the top label,
@@ -52,21 +55,22 @@ def calibration(run: Run, progress: Progress, seeds: int) -> list[Record]:
         progress.update(seed / seeds)
         found = kept.arrays(f"seed{seed}", lambda seed=seed: answers(seed))  # type: ignore[misc]
         val = run.data.label_targets("val")
-        for split in run.data.test_splits:
-            targets, name = run.data.label_targets(split), short_name(split)
+        for name, splits_of in _named(run.data.test_splits).items():
+            probabilities = np.concatenate([found[split] for split in splits_of])
+            targets = np.concatenate([run.data.label_targets(split) for split in splits_of])
             if run.config.multi_label:
-                reached = at_thresholds(found[split], targets, fit_thresholds(found["val"], val))
+                reached = at_thresholds(probabilities, targets, fit_thresholds(found["val"], val))
                 keys = {"method": "thresholds", "seed": seed, "split": name}
                 records += [record(**keys, metric=metric, value=value) for metric, value in reached.items()]
-                decisions.setdefault(("thresholds", name), []).append((found[split], targets))
+                decisions.setdefault(("thresholds", name), []).append((probabilities, targets))
                 continue
             temperature = fit_temperature(found["val"], val)
             keys = {"method": "calibrated", "seed": seed, "split": name}
             records.append(record(**keys, metric="temperature", value=temperature))
-            scaled = at_temperature(found[split], temperature)
-            for method, probabilities in (("uncalibrated", found[split]), ("calibrated", scaled)):
-                right = probabilities.argmax(axis=1) == targets
-                decisions.setdefault((method, name), []).append((probabilities.max(axis=1), right))
+            scaled = at_temperature(probabilities, temperature)
+            for method, answered in (("uncalibrated", probabilities), ("calibrated", scaled)):
+                right = answered.argmax(axis=1) == targets
+                decisions.setdefault((method, name), []).append((answered.max(axis=1), right))
     for (method, name), pairs in decisions.items():
         for seed, (confidence, correct) in enumerate(pairs):
             found_error = {"ece": expected_calibration_error(confidence, correct)}
@@ -83,6 +87,12 @@ def calibration(run: Run, progress: Progress, seeds: int) -> list[Record]:
                 metric, value = f"bin{number:02d}_{what}", float(values[number])
                 records.append(record(method=method, split=name, metric=metric, value=value))
     return records
+
+
+def _named(splits: Sequence[str]) -> dict[str, Sequence[str]]:
+    """What is measured: each test split, and all of them together where there are several."""
+    each: dict[str, Sequence[str]] = {short_name(split): [split] for split in splits}
+    return each | {"all": splits} if len(each) > 1 and "all" not in each else each
 
 
 def at_thresholds(probabilities: np.ndarray, targets: np.ndarray, thresholds: np.ndarray) -> dict[str, float]:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ctxvision.data import Manifest, load_pictures, write_demo_data
-from ctxvision.data.emoji import _terms
 from ctxvision.data.emoji_packages import family_of, query_of
+from ctxvision.data.emoji_terms import LABEL_TERMS
 from ctxvision.errors import InputError
 
 
@@ -135,11 +135,13 @@ def test_family_of_variants():
 
 
 def test_label_terms(manifest):
-    assert manifest.label_terms["cat-face"] == ["cat face"]
-    assert manifest.label_terms["sky & weather"] == ["sky", "weather"]
-    assert "bird" in manifest.label_terms["animal-bird"]
-    assert _terms("face-smiling") == ["smiling face"]
-    assert _terms("place-other") == ["place"]
+    """Each label has terms, no two the same, and they are written as queries are."""
+    labels = {label for labels in manifest.split("train").labels for label in labels}
+    assert labels == set(LABEL_TERMS)
+    assert manifest.label_terms == {label: list(terms) for label, terms in LABEL_TERMS.items()}
+    terms = [term for terms in LABEL_TERMS.values() for term in terms]
+    assert len(set(terms)) == len(terms)
+    assert [query_of(term) for term in terms] == terms
 
 
 def test_pictures_can_be_read_and_transparency_is_white(manifest):

@@ -35,7 +35,7 @@ def check_bins(records, method, split):
 @pytest.mark.parametrize("copy", ["tiny_run"], indirect=True)
 def test_of_one_label_a_picture(copy):
     records = calibration(copy, Progress(), seeds=2)
-    for split in ("easy", "hard"):
+    for split in ("easy", "hard", "all"):
         for method in ("uncalibrated", "calibrated"):
             check_bins(records, method, split)
             chance = [r.value for r in select(records, method=method, split=split, metric="ece_by_chance")]
