@@ -80,16 +80,11 @@ def test_undo_in_any_order(run, purple, tmp_path):
     np.testing.assert_allclose(probabilities(other, purple), probabilities(run, purple), atol=1e-3)
 
 
-def test_more_pictures_of_a_known_label(run):
-    red, yellow = (run.data.labels.index(f"{colour} label") for colour in ("red", "yellow"))
-    shades = np.full([181, 16, 16, 3], (220, 0, 40), np.uint8)
-    shades[..., 1] = np.arange(40, 221)[:, np.newaxis, np.newaxis]
-    answers = probabilities(run, shades).argmax(axis=1)
-    first = int((answers == yellow).argmax())
-    assert answers[first - 1] == red
-    taught = shades[[first] * 3]  # it is just yellow
-    run.add_concept(MASCOT, taught, label="red label")
-    found = probabilities(run, taught)
+def test_more_pictures_of_a_known_label(run, purple):
+    red = run.data.labels.index("red label")
+    assert (probabilities(run, purple).argmax(axis=1) != red).all()
+    run.add_concept(MASCOT, purple, label="red label")
+    found = probabilities(run, purple)
     assert found.shape[1] == 4 and (found.argmax(axis=1) == red).all()
 
 
