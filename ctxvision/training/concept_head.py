@@ -90,7 +90,7 @@ def _imprinted(
     for label in sorted({int(concept.labels[0]) for concept in concepts}):
         own = np.concatenate([_penultimate(head, c.features) for c in concepts if c.labels[0] == label])
         direction = own.mean(axis=0) - usual
-        size = max(np.linalg.norm(direction), 1e-6)
+        size = max(float(np.linalg.norm(direction)), 1e-6)
         if label < head.num_labels:
             logits = own @ kernel + bias
             row = direction * (logits.max(axis=1) - logits[:, label]).max() / size**2
