@@ -222,7 +222,8 @@ def _calibration(records: Sequence[Record]) -> str:
         if method == "calibrated"
     }
     told = [
-        f"from {found[split, 'uncalibrated']:.3f} to {found[split, 'calibrated']:.3f} on {split}{by_chance.get(split, '')}"
+        f"from {found[split, 'uncalibrated']:.3f} to {found[split, 'calibrated']:.3f} on "
+        f"{'all together' if split == 'all' else split}{by_chance.get(split, '')}"
         for split in splits_of(records)
         if (split, "uncalibrated") in found and (split, "calibrated") in found
     ]
