@@ -223,14 +223,20 @@ def _calibration(records: Sequence[Record]) -> str:
     }
     told = [
         f"from {found[split, 'uncalibrated']:.3f} to {found[split, 'calibrated']:.3f} on "
-        f"{'all together' if split == 'all' else split}{by_chance.get(split, '')}"
+        f"{_where(split)}{by_chance.get(split, '')}"
         for split in splits_of(records)
         if (split, "uncalibrated") in found and (split, "calibrated") in found
     ]
     if told:
         return f"A temperature takes the expected calibration error {' and '.join(told)}."
-    listed = " and ".join(f"{percent(round(value, 3))} on {split}" for (split, _), value in reached.items())
+    listed = " and ".join(
+        f"{percent(round(value, 3))} on {_where(split)}" for (split, _), value in reached.items()
+    )
     return f"Thresholds for 80% precision reach {listed}." if listed else ""
+
+
+def _where(split: str) -> str:
+    return "all together" if split == "all" else split
 
 
 MORE: dict[str, Callable[[Sequence[Record]], str]] = {
