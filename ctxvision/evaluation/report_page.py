@@ -1,6 +1,7 @@
 """The sections of the report, each a function from numbers to HTML; all text that came in is escaped."""
 
 import math
+import re
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
@@ -89,7 +90,7 @@ def _overview(
         for suite, why in left_out.items()
         if suite not in suites
     )
-    sentence = f"<p>{escape(unbroken(str(check['sentence'])))}</p>" if "sentence" in check else ""
+    sentence = f"<p>{_with_commands(str(check['sentence']))}</p>" if "sentence" in check else ""
     return (
         f'<p class="lead">{_verdict(lead) if lead else ""} {escape(unbroken(first))}</p>{sentence}'
         + (f'<ul class="findings">{items}</ul>' if items else "")
@@ -98,6 +99,11 @@ def _overview(
         "±: their standard deviation over seeds, where there is no interval; then one of at most "
         f"{findings.SMALLEST_POINTS:g} point, or of at most {findings.DEVIATIONS:g} deviations, counts as not shown.</p>"
     )
+
+
+def _with_commands(text: str) -> str:
+    """Escaped; what stands between backticks is code."""
+    return re.sub("`(.+?)`", r"<code>\1</code>", escape(unbroken(text)))
 
 
 def _verdict(finding: Finding) -> str:

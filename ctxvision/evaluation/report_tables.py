@@ -46,7 +46,8 @@ METRICS = {
     "precision_at_recall": "precision",
     "gain_count_spearman": "Spearman of gain and count",
 }
-LOWER_IS_BETTER = {"ece", "ece_by_chance"}
+LOWER_IS_BETTER = {"ece"}
+NEITHER_IS_BETTER = {"ece_by_chance"}
 PLAIN_NUMBERS = {"gain_count_spearman", "parameters", "temperature"}
 AXIS_NAMES = {"fraction": "share", "shots": "shots", "vocabulary": "vocabulary"}
 
@@ -158,7 +159,7 @@ def cells(rows: Sequence[dict[str, Any] | None], metric: str, comparable: bool =
     """`<td>`s of summary rows, in % but for plain numbers; the best of several is bold and starred."""
     means = [round(100 * row["mean"], 1) for row in rows if row]
     best = (min if metric in LOWER_IS_BETTER else max)(means) if means else None
-    starred = comparable and len(means) > 1 and metric not in PLAIN_NUMBERS
+    starred = comparable and len(means) > 1 and metric not in PLAIN_NUMBERS | NEITHER_IS_BETTER
     found = []
     for row in rows:
         if row is None:

@@ -328,8 +328,8 @@ def test_several_labels_a_picture_lead_where_there_is_no_table1(run):
 
 def test_what_training_found_on_val_is_shown(run):
     assert "On val" not in report(run)
-    write_json(run / "context" / "check.json", {"sentence": "On val, context costs accuracy: <b>."})
-    assert "On val, context costs accuracy: &lt;b&gt;." in report(run)
+    write_json(run / "context" / "check.json", {"sentence": "On val, context costs accuracy: <b>; `a & b`."})
+    assert "On val, context costs accuracy: &lt;b&gt;; <code>a &amp; b</code>." in report(run)
 
 
 def test_a_chart_places_points_and_keeps_labels_apart():

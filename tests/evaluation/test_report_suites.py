@@ -62,12 +62,14 @@ def test_a_smaller_calibration_error_is_the_better_one_and_reliability_has_its_d
     records = [
         *measured("calibration", "uncalibrated", "ece", 0.2),
         *measured("calibration", "calibrated", "ece", 0.1),
+        *measured("calibration", "uncalibrated", "ece_by_chance", 0.03),
+        *measured("calibration", "calibrated", "ece_by_chance", 0.04),
     ]
     for number, share in ((0, 0.5), (1, 0.5), (2, 0.0)):
         for name, value in (("confidence", 0.3 * number), ("accuracy", 0.4 * number), ("share", share)):
             records += measured("calibration", "calibrated", f"bin{number:02}_{name}", value)
     html = section("calibration", records)
-    assert "uncalibrated 20.0 calibrated ★ 10.0" in words(html) and "bin00" not in html
+    assert "uncalibrated 20.0 3.0 calibrated ★ 10.0 4.0" in words(html) and "bin00" not in html
     assert names_of_charts(html) == [["perfect", "calibrated"]]
     line = re.findall(r'class="s0"><polyline points="([^"]*)"', html)[0]
     assert len(line.split()) == 2  # the empty bin is no point
