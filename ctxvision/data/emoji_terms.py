@@ -1,7 +1,7 @@
 """What people call the demo's labels, Unicode's subgroups, whose own names are those of a list: "av-symbol"."""
 
-# One to three words for each group as a whole, which some members ("fish", "clock") happen to share. They were written
-# once, before any picture was scored with them.
+# One to three terms for each group as a whole, which some members ("fish", "clock") happen to share. They were written
+# once, by somebody who knows the groups, before any picture was scored with them; one ("audio") was shortened since.
 LABEL_TERMS = {
     "alphanum": ("letter", "alphabet", "number"),
     "animal-bird": ("bird",),

@@ -55,19 +55,19 @@ def calibration(run: Run, progress: Progress, seeds: int) -> list[Record]:
         progress.update(seed / seeds)
         found = kept.arrays(f"seed{seed}", lambda seed=seed: answers(seed))  # type: ignore[misc]
         val = run.data.label_targets("val")
-        for name, splits_of in _named(run.data.test_splits).items():
-            probabilities = np.concatenate([found[split] for split in splits_of])
-            targets = np.concatenate([run.data.label_targets(split) for split in splits_of])
+        fitted: Any = (fit_thresholds if run.config.multi_label else fit_temperature)(found["val"], val)
+        for name, parts in _named(run.data.test_splits).items():
+            probabilities = np.concatenate([found[split] for split in parts])
+            targets = np.concatenate([run.data.label_targets(split) for split in parts])
             if run.config.multi_label:
-                reached = at_thresholds(probabilities, targets, fit_thresholds(found["val"], val))
+                reached = at_thresholds(probabilities, targets, fitted)
                 keys = {"method": "thresholds", "seed": seed, "split": name}
                 records += [record(**keys, metric=metric, value=value) for metric, value in reached.items()]
                 decisions.setdefault(("thresholds", name), []).append((probabilities, targets))
                 continue
-            temperature = fit_temperature(found["val"], val)
             keys = {"method": "calibrated", "seed": seed, "split": name}
-            records.append(record(**keys, metric="temperature", value=temperature))
-            scaled = at_temperature(probabilities, temperature)
+            records.append(record(**keys, metric="temperature", value=fitted))
+            scaled = at_temperature(probabilities, fitted)
             for method, answered in (("uncalibrated", probabilities), ("calibrated", scaled)):
                 right = answered.argmax(axis=1) == targets
                 decisions.setdefault((method, name), []).append((answered.max(axis=1), right))

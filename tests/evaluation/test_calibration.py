@@ -32,6 +32,14 @@ def check_bins(records, method, split):
     assert gap <= np.mean(eces) + 1e-6  # of all seeds together, so errors of two may cancel
 
 
+def right_of(records, method, split):
+    """The share that is right, by the bins."""
+    here = {r.metric: r.value for r in select(records, method=method, split=split, seed=None)}
+    return sum(
+        here[name] * here[name.replace("share", "accuracy")] for name in here if name.endswith("share")
+    )
+
+
 @pytest.mark.parametrize("copy", ["tiny_run"], indirect=True)
 def test_of_one_label_a_picture(copy):
     records = calibration(copy, Progress(), seeds=2)
@@ -42,13 +50,16 @@ def test_of_one_label_a_picture(copy):
             assert len(chance) == 2 and 0 <= min(chance) < 0.5
         temperatures = [r.value for r in select(records, split=split, metric="temperature")]
         assert len(temperatures) == 2 and min(temperatures) > 0
+    easy, hard, together = (right_of(records, "calibrated", split) for split in ("easy", "hard", "all"))
+    assert together == pytest.approx((easy + hard) / 2)  # of as many pictures each
     assert calibration(copy, Progress(), seeds=2) == records
 
 
 @pytest.mark.parametrize("copy", ["multi_label_run"], indirect=True)
 def test_of_several_labels_a_picture(copy):
     records = calibration(copy, Progress(), seeds=1)
-    check_bins(records, "thresholds", "easy")
+    for split in ("easy", "hard", "all"):
+        check_bins(records, "thresholds", split)
     found = {r.metric: r.value for r in select(records, split="easy", seed=0)}
     assert found["precision_at_threshold"] > 0.7 and found["recall_at_threshold"] > 0.5
     assert "temperature" not in found
