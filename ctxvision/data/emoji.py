@@ -8,7 +8,7 @@ import csv
 import os
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -38,8 +38,9 @@ def write_demo_data(folder: str | os.PathLike[str], limit: int | None = None, se
       other languages.
     - `pretrain`: training things, drawn by a fifth vendor.
     - `train`: training things, drawn by a sixth vendor; 15% of these labels are wrong.
-    - `val`: things held out of `pretrain` and `train`, drawn by the fifth and the sixth vendor; every
-      setting is chosen here.
+    - `val`: what the test asks for, of both kinds: things held out of `pretrain` and `train`, drawn by
+      the fifth and the sixth vendor, and the fifth vendor's drawings of some things in `train`, held out
+      of `pretrain`; every setting is chosen here.
     - `test:seen`, `test:unseen`: a seventh vendor's drawings of the things in `train`, and of things
       that no labelled picture shows.
 
@@ -63,6 +64,9 @@ def write_demo_data(folder: str | os.PathLike[str], limit: int | None = None, se
     train, val, test = _sides(labelled, set(drawings[_TRAIN_VENDOR]), generator)
     seen = [thing for thing in train if thing.code in drawings[_TRAIN_VENDOR]]
     noisy = _noisy_labels(seen, generator)
+    shown = _held_out(sorted({thing.family for thing in seen}), generator)
+    val_seen = [thing for thing in seen if thing.family in shown]
+    pretrain = [thing for thing in train if thing.family not in shown]
     web = things if limit is None else labelled
     queries = queries_of(things)
 
@@ -78,9 +82,10 @@ def write_demo_data(folder: str | os.PathLike[str], limit: int | None = None, se
         return thing.label
 
     table = [row for vendor in _WEB_VENDORS for row in rows("web", vendor, web, lambda thing: "")]
-    table += rows("pretrain", _PRETRAIN_VENDOR, train, truth)
+    table += rows("pretrain", _PRETRAIN_VENDOR, pretrain, truth)
     table += rows("train", _TRAIN_VENDOR, train, lambda thing: noisy.get(thing.code, thing.label))
     table += [row for vendor in (_PRETRAIN_VENDOR, _TRAIN_VENDOR) for row in rows("val", vendor, val, truth)]
+    table += rows("val", _PRETRAIN_VENDOR, val_seen, truth)
     table += rows("test:seen", _TEST_VENDOR, seen, truth)
     table += rows("test:unseen", _TEST_VENDOR, test, truth)
 
@@ -130,19 +135,23 @@ def _sides(things: list[Thing], drawn: set[str], generator: np.random.Generator)
         if not taken[label] or taken[label] + size / 2 <= _TRAINING_SHARE * sizes[label]:
             training.append(key)
             taken[label] += size
-    held_out: set[tuple[str, str]] = set()
-    left: dict[str, int] = defaultdict(int)
-    for label, _ in training:
-        left[label] += 1
-    for key in (training[i] for i in generator.permutation(len(training))):
-        if len(held_out) < _VAL_SHARE * len(training) and left[key[0]] > 1:
-            held_out.add(key)
-            left[key[0]] -= 1
+    held_out = _held_out(training, generator)
     kept = set(training) - held_out
     train = [thing for thing in things if thing.family in kept]
     val = [thing for thing in things if thing.family in held_out]
     test = [thing for thing in things if thing.family not in kept | held_out]
     return train, val, test
+
+
+def _held_out(families: Sequence[tuple[str, str]], generator: np.random.Generator) -> set[tuple[str, str]]:
+    """15% of the families; every label keeps one."""
+    held_out: set[tuple[str, str]] = set()
+    left = Counter(label for label, _ in families)
+    for key in (families[i] for i in generator.permutation(len(families))):
+        if len(held_out) < _VAL_SHARE * len(families) and left[key[0]] > 1:
+            held_out.add(key)
+            left[key[0]] -= 1
+    return held_out
 
 
 def _noisy_labels(things: list[Thing], generator: np.random.Generator) -> dict[str, str]:

@@ -56,18 +56,44 @@ def test_things_are_on_one_side(manifest):
     )
     assert seen == train
     assert not unseen & (train | pretrain | val)
-    assert not val & (train | pretrain)
+    assert not val & pretrain
+    held_out, shown = val - train, val & train
     things = train | pretrain | val | unseen
     assert 0.5 < 1 - len(unseen) / len(things) < 0.68
-    assert 0.1 < len(val) / (len(things) - len(unseen)) < 0.2
+    assert 0.1 < len(held_out) / (len(things) - len(unseen)) < 0.2
+    assert 0.1 < len(shown) / len(train) < 0.2
+
+
+def test_val_holds_both_kinds_of_test(manifest):
+    """Things in `train` as another vendor than `train`'s draws them, and things that no training picture shows."""
+    train, val, pretrain = (
+        set(codes(manifest.split("train"))),
+        manifest.split("val"),
+        manifest.split("pretrain"),
+    )
+    drawn = defaultdict(set)
+    for path in val.paths:
+        drawn[Path(path).stem].add(Path(path).parent.name)
+    assert {code: by for code, by in drawn.items() if code in train and by != {"Sams"}} == {}
+    assert 0.25 < sum(code in train for code in codes(val)) / len(val.paths) < 0.45
+    families = [
+        {
+            (labels, family_of(queries[0].text))
+            for labels, queries in zip(split.labels, split.queries, strict=True)
+        }
+        for split in (val, pretrain)
+    ]
+    assert not families[0] & families[1]
+    assert set(pretrain.labels) == set(manifest.split("train").labels)
 
 
 def test_families_are_on_one_side(manifest):
     sides = defaultdict(set)
+    train = set(codes(manifest.split("train")))
     for name, side in (("pretrain", "train"), ("train", "train"), ("val", "val"), ("test:unseen", "test")):
         split = manifest.split(name)
-        for queries in split.queries:
-            sides[family_of(queries[0].text)].add(side)
+        for code, queries in zip(codes(split), split.queries, strict=True):
+            sides[family_of(queries[0].text)].add("train" if code in train else side)
     assert all(len(sides[family]) == 1 for family in ("surfing", "mage", "dancing", "with bunny ears"))
     clocks = {f"{code:X}" for code in range(0x1F550, 0x1F568)}
     assert (
