@@ -22,7 +22,8 @@ _WEB_VENDORS = ("Goog", "Twtr", "Joy", "Wind")
 _PRETRAIN_VENDOR, _TRAIN_VENDOR, _TEST_VENDOR = "Sams", "FB", "Appl"
 _MIN_MEMBERS = 8
 _TRAINING_SHARE = 0.6
-_VAL_SHARE = 0.15
+_VAL_SHARE = 0.15  # of the training families: held out of training
+_VAL_SEEN_SHARE = 0.2  # of those that stay
 _LABEL_NOISE = 0.15
 _COLUMNS = ("image", "split", "label", "coarse_label", "queries", "languages")
 
@@ -38,11 +39,10 @@ def write_demo_data(folder: str | os.PathLike[str], limit: int | None = None, se
       other languages.
     - `pretrain`: training things, drawn by a fifth vendor.
     - `train`: training things, drawn by a sixth vendor; 15% of these labels are wrong.
-    - `val`: what the test asks for, of both kinds: things held out of `pretrain` and `train`, drawn by
-      the fifth and the sixth vendor, and the fifth vendor's drawings of some things in `train`, held out
-      of `pretrain`; every setting is chosen here.
-    - `test:seen`, `test:unseen`: a seventh vendor's drawings of the things in `train`, and of things
-      that no labelled picture shows.
+    - `val`: a seventh vendor's drawings of some things in `train`, and of things held out of `pretrain`
+      and `train`; every setting is chosen here.
+    - `test:seen`, `test:unseen`: the seventh vendor's drawings of the other things in `train`, and of
+      things that neither `pretrain` nor `train` nor `val` shows.
 
     Variants of one thing (gender, hair, hour of a clock) are on one side of these splits.
 
@@ -64,9 +64,8 @@ def write_demo_data(folder: str | os.PathLike[str], limit: int | None = None, se
     train, val, test = _sides(labelled, set(drawings[_TRAIN_VENDOR]), generator)
     seen = [thing for thing in train if thing.code in drawings[_TRAIN_VENDOR]]
     noisy = _noisy_labels(seen, generator)
-    shown = _held_out(sorted({thing.family for thing in seen}), generator)
-    val_seen = [thing for thing in seen if thing.family in shown]
-    pretrain = [thing for thing in train if thing.family not in shown]
+    val_families = _held_out(sorted({thing.family for thing in seen}), _VAL_SEEN_SHARE, generator)
+    val += [thing for thing in seen if thing.family in val_families]
     web = things if limit is None else labelled
     queries = queries_of(things)
 
@@ -82,11 +81,10 @@ def write_demo_data(folder: str | os.PathLike[str], limit: int | None = None, se
         return thing.label
 
     table = [row for vendor in _WEB_VENDORS for row in rows("web", vendor, web, lambda thing: "")]
-    table += rows("pretrain", _PRETRAIN_VENDOR, pretrain, truth)
+    table += rows("pretrain", _PRETRAIN_VENDOR, train, truth)
     table += rows("train", _TRAIN_VENDOR, train, lambda thing: noisy.get(thing.code, thing.label))
-    table += [row for vendor in (_PRETRAIN_VENDOR, _TRAIN_VENDOR) for row in rows("val", vendor, val, truth)]
-    table += rows("val", _PRETRAIN_VENDOR, val_seen, truth)
-    table += rows("test:seen", _TEST_VENDOR, seen, truth)
+    table += rows("val", _TEST_VENDOR, val, truth)
+    table += rows("test:seen", _TEST_VENDOR, [t for t in seen if t.family not in val_families], truth)
     table += rows("test:unseen", _TEST_VENDOR, test, truth)
 
     with atomic_directory(folder) as temporary:
@@ -135,7 +133,7 @@ def _sides(things: list[Thing], drawn: set[str], generator: np.random.Generator)
         if not taken[label] or taken[label] + size / 2 <= _TRAINING_SHARE * sizes[label]:
             training.append(key)
             taken[label] += size
-    held_out = _held_out(training, generator)
+    held_out = _held_out(training, _VAL_SHARE, generator)
     kept = set(training) - held_out
     train = [thing for thing in things if thing.family in kept]
     val = [thing for thing in things if thing.family in held_out]
@@ -143,12 +141,14 @@ def _sides(things: list[Thing], drawn: set[str], generator: np.random.Generator)
     return train, val, test
 
 
-def _held_out(families: Sequence[tuple[str, str]], generator: np.random.Generator) -> set[tuple[str, str]]:
-    """15% of the families; every label keeps one."""
+def _held_out(
+    families: Sequence[tuple[str, str]], share: float, generator: np.random.Generator
+) -> set[tuple[str, str]]:
+    """A share of the families; every label keeps one."""
     held_out: set[tuple[str, str]] = set()
     left = Counter(label for label, _ in families)
     for key in (families[i] for i in generator.permutation(len(families))):
-        if len(held_out) < _VAL_SHARE * len(families) and left[key[0]] > 1:
+        if len(held_out) < share * len(families) and left[key[0]] > 1:
             held_out.add(key)
             left[key[0]] -= 1
     return held_out
