@@ -31,8 +31,7 @@ def calibration(run: Run, progress: Progress, seeds: int) -> list[Record]:
         those that are empty left out.
     """
     features = Features(run, progress)
-    kept = Kept(run, "calibration")
-    fraction, splits = max(run.config.fractions), ["val", *run.data.test_splits]
+    fraction = max(run.config.fractions)
 
     def record(**keys: Any) -> Record:
         vocabulary = int(run.phrase_table.live.sum())
@@ -40,20 +39,12 @@ def calibration(run: Run, progress: Progress, seeds: int) -> list[Record]:
             suite="calibration", data=run.data_name, fraction=fraction, vocabulary=vocabulary, **keys
         )
 
-    def answers(seed: int) -> dict[str, np.ndarray]:
-        targets, labels = run.data.label_targets("train"), len(run.data.labels)
-        inputs = {
-            split: inputs_of(features, "multimodal", split, fraction, seed) for split in ["train", *splits]
-        }
-        head = train_head(inputs["train"], targets, labels, run.config.head_steps, seed, run.balance)
-        return {split: probabilities_of(head, inputs[split]) for split in splits}
-
     records = []
     # Method and split to confidences and whether they came true, of each seed.
     decisions: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = {}
     for seed in range(seeds):
         progress.update(seed / seeds)
-        found = kept.arrays(f"seed{seed}", lambda seed=seed: answers(seed))  # type: ignore[misc]
+        found = probabilities_on_val_and_test(features, seed)
         val = run.data.label_targets("val")
         fitted: Any = (fit_thresholds if run.config.multi_label else fit_temperature)(found["val"], val)
         for name, parts in _named(run.data.test_splits).items():
@@ -87,6 +78,25 @@ def calibration(run: Run, progress: Progress, seeds: int) -> list[Record]:
                 metric, value = f"bin{number:02d}_{what}", float(values[number])
                 records.append(record(method=method, split=name, metric=metric, value=value))
     return records
+
+
+def probabilities_on_val_and_test(features: Features, seed: int) -> dict[str, np.ndarray]:
+    """`val` and each test split to what a head like the classifier's says, float32 [N, L], not calibrated.
+
+    The head is trained the first time; what it said is kept with the run.
+    """
+    run = features.run
+    fraction, splits = max(run.config.fractions), ["val", *run.data.test_splits]
+
+    def measure() -> dict[str, np.ndarray]:
+        targets, labels = run.data.label_targets("train"), len(run.data.labels)
+        inputs = {
+            split: inputs_of(features, "multimodal", split, fraction, seed) for split in ["train", *splits]
+        }
+        head = train_head(inputs["train"], targets, labels, run.config.head_steps, seed, run.balance)
+        return {split: probabilities_of(head, inputs[split]) for split in splits}
+
+    return Kept(run, "calibration").arrays(f"seed{seed}", measure)
 
 
 def _named(splits: Sequence[str]) -> dict[str, Sequence[str]]:

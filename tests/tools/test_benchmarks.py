@@ -1,8 +1,9 @@
 """What the retrieval benchmark computes from its measurements."""
 
 import numpy as np
+import pytest
 
-from tools.benchmarks import batching
+from tools.benchmarks import batching, demo_seeds
 from tools.benchmarks._retrieval.index import around, ladder
 from tools.benchmarks._retrieval.records import recall, replaced
 from tools.benchmarks._retrieval.rows import nearest, synthetic_queries, synthetic_rows
@@ -49,3 +50,20 @@ def test_batching_parameters_follow_from_the_rows_of_one_thread():
         "num_batch_threads": 3,
         "max_enqueued_batches": 60,
     }
+
+
+def test_over_seeds_is_about_what_every_seed_has():
+    key, other = ("table1", "seen", 0.1, "multimodal", "top1"), ("table1", "seen", 0.1, "multimodal", "top5")
+    (row,) = demo_seeds.over_seeds([{key: 0.5, other: 0.9}, {key: 0.7}])
+    assert row["fraction"] == 0.1 and row["metric"] == "top1" and row["values"] == [0.5, 0.7]
+    assert row["mean"] == pytest.approx(0.6) and row["deviation"] == pytest.approx(0.02**0.5)
+
+
+def test_thresholds_of_other_deals_reach_what_is_wanted(multi_label_run):
+    found = demo_seeds.dealt_anew(multi_label_run, deals=2)
+    val, test = (
+        sum(len(multi_label_run.data.label_targets(s)) for s in part)
+        for part in (["val"], multi_label_run.data.test_splits)
+    )
+    assert (found["val"], found["test"], found["wanted"]) == (val, test, 0.8)
+    assert 0.5 < found["least"] <= found["mean"] <= found["most"] <= 1

@@ -1,0 +1,146 @@
+"""Trains the demo anew for each of three seeds, splits and label noise too; writes results/demo_seeds.json.
+
+    python tools/benchmarks/demo_seeds.py [FOLDER [SEED ...]]
+
+The demo's own table has one deal of the splits and one training of each tower. Here every seed deals the things out anew
+and trains all parts, in FOLDER/SEED (runs/bench-seeds; seeds 0, 1, 2; a folder that holds a part of it goes on). The same
+pictures are then learnt with several labels each, the subgroup and the group, with the same phrases. Accuracies are
+means over the heads of a seed; the deviation is of these means.
+
+Beside the precision that the thresholds of several labels reach on the test stands what they reach when `val` is another:
+`val` and test are thrown together, and as many pictures as `val` had are drawn for thresholds, 60 times.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+
+import ctxvision as cv
+from ctxvision._files import atomic_directory, read_json, write_json
+from ctxvision.data import write_demo_data
+from ctxvision.evaluation import load_records, summary
+from ctxvision.evaluation.calibration import at_thresholds, probabilities_on_val_and_test
+from ctxvision.evaluation.features import Features
+from ctxvision.training import Progress
+from ctxvision.training.thresholds import PRECISION, fit_thresholds
+
+RESULTS = Path(__file__).parent / "results"
+# Beside what training measures itself.
+SUITES = ("bottleneck", "zero-shot", "calibration")
+KEYS = ("suite", "split", "fraction", "method", "metric")
+METRICS = ("top1", "ece", "ece_by_chance", "map", "recall_at_precision_80", "precision_at_threshold")
+DEALS = 60
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("runs/bench-seeds"))
+    parser.add_argument("seeds", nargs="*", type=int)
+    chosen = parser.parse_args(arguments)
+    seeds = chosen.seeds or [0, 1, 2]
+    measured, deals = [], []
+    for seed in seeds:
+        one_label = trained(chosen.folder / str(seed), seed)
+        several = with_several_labels(one_label, chosen.folder / f"{seed}-several")
+        for suite in SUITES:
+            cv.evaluate(one_label, suite)
+        cv.evaluate(several, "calibration")
+        measured.append(figures(one_label) | figures(several))
+        deals.append({"seed": seed, **dealt_anew(several, DEALS)})
+        print(deals[-1], flush=True)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    write_json(
+        RESULTS / "demo_seeds.json",
+        {
+            "date": datetime.date.today().isoformat(),
+            "commit": commit.stdout.strip(),
+            "versions": read_json(one_label.directory / "config.json")["versions"],
+            "seeds": seeds,
+            "rows": over_seeds(measured),
+            "thresholds": deals,
+        },
+    )
+
+
+def trained(out: Path, seed: int) -> cv.Run:
+    """The demo with this seed, its data's too."""
+    data = out / "emoji"
+    if not (data / "images.csv").is_file():
+        write_demo_data(data, seed=seed)
+    return cv.demo(out, seed=seed)
+
+
+def with_several_labels(run: cv.Run, out: Path) -> cv.Run:
+    """A run that learns subgroup and group of the same pictures; what never sees a label is the first run's."""
+    config = dataclasses.replace(
+        run.config,
+        multi_label=True,
+        label_column="label|coarse_label",
+        fractions=(max(run.config.fractions),),
+    )
+    cv.Run.create(out, config, run.data_folder)
+    for stage in ("phrases", "prototypes", "text"):
+        if not (out / stage).exists():
+            with atomic_directory(out / stage) as temporary:
+                shutil.copytree(run.stage_folder(stage), temporary, dirs_exist_ok=True)
+    return cv.train(run.data_folder, out, config)
+
+
+def figures(run: cv.Run) -> dict[tuple[Any, ...], float]:
+    """`KEYS` to the mean over the heads, of `METRICS`."""
+    records = [one for one in load_records(run.directory / "metrics.json") if one.metric in METRICS]
+    return {tuple(row[key] for key in KEYS): row["mean"] for row in summary(records, KEYS)}
+
+
+def over_seeds(measured: list[dict[tuple[Any, ...], float]]) -> list[dict[str, Any]]:
+    """Mean and sample deviation over the seeds of what all of them have, and each seed's own value."""
+    rows = []
+    for key in measured[0]:
+        values = [one[key] for one in measured if key in one]
+        if len(values) == len(measured):
+            spread = stdev(values) if len(values) > 1 else 0.0
+            rows.append(dict(zip(KEYS, key)) | {"mean": mean(values), "deviation": spread, "values": values})
+    return rows
+
+
+def dealt_anew(run: cv.Run, deals: int) -> dict[str, Any]:
+    """The precision that thresholds reach where `val` is another part of the pictures that no training saw."""
+    splits = ["val", *run.data.test_splits]
+    targets = np.concatenate([run.data.label_targets(split) for split in splits])
+    features = Features(run, Progress())
+    heads = [probabilities_on_val_and_test(features, seed) for seed in range(run.config.seeds)]
+    answers = [np.concatenate([head[split] for split in splits]) for head in heads]
+    size = len(run.data.label_targets("val"))
+    reached = []
+    for deal in range(deals):
+        order = np.random.default_rng(deal).permutation(len(targets))
+        val, test = order[:size], order[size:]
+        found = [
+            at_thresholds(head[test], targets[test], fit_thresholds(head[val], targets[val]))
+            for head in answers
+        ]
+        reached.append(
+            mean(one["precision_at_threshold"] for one in found if "precision_at_threshold" in one)
+        )
+    return {
+        "wanted": PRECISION,
+        "val": size,
+        "test": len(targets) - size,
+        "deals": deals,
+        "mean": mean(reached),
+        "deviation": stdev(reached),
+        "least": min(reached),
+        "most": max(reached),
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
