@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         "demo", help="the whole pipeline on the demo's pictures, then a served prediction"
     )
     verb.add_argument("--out", default="runs/demo", help="folder of the run (default: %(default)s)")
-    verb.add_argument("--seed", type=int, default=0)
+    verb.add_argument("--seed", type=int, default=0, help="of training; the splits stay as they are")
     verb.add_argument("--quick", action="store_true", help="a tenth of the training; accuracies mean little")
     verb.set_defaults(verb=_demo)
 

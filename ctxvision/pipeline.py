@@ -248,7 +248,7 @@ def demo(
 
     Args:
         out: the run's folder; the data set is written to `out/emoji`.
-        seed: of the whole run.
+        seed: of all training; which thing is in which split does not depend on it (see `write_demo_data` for that).
         quick: a tenth of the training, to see that everything works; its accuracies mean little.
         progress: where progress is printed; standard error by default.
 
