@@ -10,10 +10,10 @@ from ctxvision.evaluation.kept import Kept
 from ctxvision.evaluation.records import Record
 from ctxvision.evaluation.table1 import inputs_of
 from ctxvision.metrics import calibration_error_by_chance, expected_calibration_error, reliability_bins
+from ctxvision.training.calibration import calibrated, fit_calibration
 from ctxvision.training.head import probabilities_of, train_head
 from ctxvision.training.progress import Progress
 from ctxvision.training.run import Run
-from ctxvision.training.temperature import at_temperature, fit_temperature
 from ctxvision.training.thresholds import fit_thresholds
 
 
@@ -24,8 +24,8 @@ def calibration(run: Run, progress: Progress, seeds: int) -> list[Record]:
 
     Returns:
         One label a picture: methods `uncalibrated` and `calibrated`, of each seed `ece` of the top label,
-        `ece_by_chance`, what so many pictures would show were all probabilities right, and the `temperature` (of
-        `val`). Several labels: method `thresholds`, of each seed `ece` over all decisions, and
+        `ece_by_chance`, what so many pictures would show were all probabilities right, and the `temperature` and
+        `uniform_share` (of `val`). Several labels: method `thresholds`, of each seed `ece` over all decisions, and
         `precision_at_threshold` and `recall_at_threshold` over all decisions; the wanted precision is 0.8. Of either
         the reliability bins, means over the seeds: `bin00_confidence`, `bin00_accuracy`, `bin00_share`, ... up to 14,
         those that are empty left out.
@@ -46,7 +46,7 @@ def calibration(run: Run, progress: Progress, seeds: int) -> list[Record]:
         progress.update(seed / seeds)
         found = probabilities_on_val_and_test(features, seed)
         val = run.data.label_targets("val")
-        fitted: Any = (fit_thresholds if run.config.multi_label else fit_temperature)(found["val"], val)
+        fitted: Any = (fit_thresholds if run.config.multi_label else fit_calibration)(found["val"], val)
         for name, parts in _named(run.data.test_splits).items():
             probabilities = np.concatenate([found[split] for split in parts])
             targets = np.concatenate([run.data.label_targets(split) for split in parts])
@@ -57,9 +57,9 @@ def calibration(run: Run, progress: Progress, seeds: int) -> list[Record]:
                 decisions.setdefault(("thresholds", name), []).append((probabilities, targets))
                 continue
             keys = {"method": "calibrated", "seed": seed, "split": name}
-            records.append(record(**keys, metric="temperature", value=fitted))
-            scaled = at_temperature(probabilities, fitted)
-            for method, answered in (("uncalibrated", probabilities), ("calibrated", scaled)):
+            records += [record(**keys, metric=part, value=value) for part, value in fitted._asdict().items()]
+            answers = {"uncalibrated": probabilities, "calibrated": calibrated(probabilities, fitted)}
+            for method, answered in answers.items():
                 right = answered.argmax(axis=1) == targets
                 decisions.setdefault((method, name), []).append((answered.max(axis=1), right))
     for (method, name), pairs in decisions.items():

@@ -48,7 +48,7 @@ METRICS = {
 }
 LOWER_IS_BETTER = {"ece"}
 NEITHER_IS_BETTER = {"ece_by_chance"}
-PLAIN_NUMBERS = {"gain_count_spearman", "parameters", "temperature"}
+PLAIN_NUMBERS = {"gain_count_spearman", "parameters", "temperature", "uniform_share"}
 AXIS_NAMES = {"fraction": "share", "shots": "shots", "vocabulary": "vocabulary"}
 
 

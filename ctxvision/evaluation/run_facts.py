@@ -17,9 +17,10 @@ def facts_of(run: Run, context: bool = True) -> dict[str, Any]:
         context: whether it is about the head with context, or the visual-only one.
 
     Returns:
-        `temperature`, that its logits have been divided by (None under several labels a picture); `training`: data,
-        settings, versions and the commit of the library's source tree, None where that is none; `metrics`: rows of
-        split, metric, mean, deviation and n over heads with other seeds, of the model's method on the run's test data.
+        `temperature` and `uniform_share`, by which its probabilities have been calibrated (None under several labels a
+        picture, see `fit_calibration`); `training`: data, settings, versions and the commit of the library's source
+        tree, None where that is none; `metrics`: rows of split, metric, mean, deviation and n over heads with other
+        seeds, of the model's method on the run's test data.
     """
     stored = read_json(run.directory / "config.json")
     stage, name = ("classifier", "choice.json") if context else ("context", "check.json")
@@ -28,6 +29,7 @@ def facts_of(run: Run, context: bool = True) -> dict[str, Any]:
     training["data"] = {key: stored["data"][key] for key in ("name", "sha256")}
     return {
         "temperature": settled.get("temperature"),
+        "uniform_share": settled.get("uniform_share"),
         "training": training,
         "metrics": _metrics(run, "multimodal" if context else "visual_only"),
     }

@@ -228,7 +228,7 @@ def _calibration(records: Sequence[Record]) -> str:
         if (split, "uncalibrated") in found and (split, "calibrated") in found
     ]
     if told:
-        return f"A temperature takes the expected calibration error {' and '.join(told)}."
+        return f"Calibration takes the expected calibration error {' and '.join(told)}."
     listed = " and ".join(
         f"{percent(round(value, 3))} on {_where(split)}" for (split, _), value in reached.items()
     )

@@ -39,7 +39,8 @@ class ContextFusion(keras.layers.Layer):
         inputs: a list of float tensors [B, D_i]: [visual, context], or one of them alone.
 
     Returns:
-        float32 [B, L] probabilities; under softmax each row sums to 1.
+        float32 [B, L] probabilities; under softmax each row sums to 1. Outside of training they are
+        (1 - u) · softmax + u / L; u, the weight `uniform_share`, is 0 until calibration sets it.
 
     Raises:
         ValueError: an argument out of its range, or inputs that are not a list of rank-2 tensors.
@@ -112,10 +113,17 @@ class ContextFusion(keras.layers.Layer):
         self.stage_2 = self._bilinear() if bilinear else dense(self.hidden, 10, activation="relu")
         self.dropout_2 = drop(10)
         self.output_stage = dense(self.num_labels, 20, activation=self.activation)
+        if self.activation == "softmax":
+            self.uniform_share = self.add_weight(
+                name="uniform_share", shape=[], dtype="float32", initializer="zeros", trainable=False
+            )
         super().build(input_shape)
 
     def call(self, inputs: list[tf.Tensor], training: bool | None = None) -> tf.Tensor:
-        return self.output_stage(self.penultimate(inputs, training=training))
+        probabilities = self.output_stage(self.penultimate(inputs, training=training))
+        if training or self.activation == "sigmoid":
+            return probabilities
+        return (1 - self.uniform_share) * probabilities + self.uniform_share / self.num_labels
 
     def penultimate(self, inputs: list[tf.Tensor], training: bool | None = None) -> tf.Tensor:
         """Float32 [B, hidden], of which the last layer makes the labels' logits."""

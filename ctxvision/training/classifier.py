@@ -9,11 +9,11 @@ from ctxvision._files import write_json
 from ctxvision.errors import InputError
 from ctxvision.layers import PrototypeRetrieval
 from ctxvision.metrics import expected_calibration_error, mean_average_precision, top_k_accuracy
+from ctxvision.training.calibration import calibrated, fit_calibration, fold_calibration
 from ctxvision.training.context import contexts
 from ctxvision.training.head import BALANCES, probabilities_of, train_head
 from ctxvision.training.progress import Progress
 from ctxvision.training.run import Run
-from ctxvision.training.temperature import at_temperature, fit_temperature, fold_temperature
 from ctxvision.training.thresholds import PRECISION, fit_thresholds
 from ctxvision.training.weights import save_weights
 
@@ -31,7 +31,7 @@ def train_classifier(run: Run, progress: Progress) -> None:
     """Trains the head of the end-to-end model; among `CHOICES` the one whose text alone is best on `val` wins.
 
     Best is top-1, under `multi_label` mAP; by that the loss's balance is chosen there too, see `train_head`. Then
-    `val` calibrates the head: by a temperature, or by thresholds.
+    `val` calibrates the head: by a temperature and a uniform share, or by thresholds.
     """
     data, config = run.data, run.config
     found = run.num_retrievable()
@@ -83,11 +83,11 @@ def calibrate(head: keras.Model, features: list[np.ndarray], targets: np.ndarray
     """Makes what a head says of pictures that it was not trained on come true.
 
     Args:
-        head: of `train_head`; a head of one label a picture is changed: its temperature becomes 1.
+        head: of `train_head`; a head of one label a picture is changed: what it says is calibrated from then on.
         features, targets: of `val`, as of `train_head`.
 
     Returns:
-        `temperature`, `val_ece_uncalibrated` and `val_ece`; or, of several labels a picture, the list `thresholds`,
+        `temperature`, `uniform_share`, `val_ece_uncalibrated` and `val_ece`; or, of several labels a picture, the list `thresholds`,
         their `precision` and `val_ece`.
     """
     probabilities = probabilities_of(head, features)
@@ -95,13 +95,13 @@ def calibrate(head: keras.Model, features: list[np.ndarray], targets: np.ndarray
         thresholds = fit_thresholds(probabilities, targets).tolist()
         ece = expected_calibration_error(probabilities, targets)
         return {"thresholds": thresholds, "precision": PRECISION, "val_ece": ece}
-    temperature = fit_temperature(probabilities, targets)
-    fold_temperature(head.get_layer("context_fusion"), temperature)
+    calibration = fit_calibration(probabilities, targets)
+    fold_calibration(head.get_layer("context_fusion"), calibration)
     before, after = (
         expected_calibration_error(found.max(axis=1), found.argmax(axis=1) == targets)
-        for found in (probabilities, at_temperature(probabilities, temperature))
+        for found in (probabilities, calibrated(probabilities, calibration))
     )
-    return {"temperature": temperature, "val_ece_uncalibrated": before, "val_ece": after}
+    return {**calibration._asdict(), "val_ece_uncalibrated": before, "val_ece": after}
 
 
 def _tuned(run: Run, k: int) -> dict[str, Any]:

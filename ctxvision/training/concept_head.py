@@ -65,6 +65,7 @@ def grow_head(
     inputs = [keras.Input(part.shape[1:]) for part in replay]
     model = keras.Model(inputs, grown(inputs))
     _copy_lower_stages(head, grown)
+    grown.uniform_share.assign(head.uniform_share)
     grown.output_stage.set_weights(_imprinted(head, replay, concepts))
     _train_last_layer(model, head, grown, replay, concepts, seed)
     _settle_biases(head, grown, held_out, concepts)
@@ -128,7 +129,7 @@ def _with_replay(
     """Features and targets float32 [N, L], each concept's pictures repeated so that they are `SHARE` of them."""
     old = len(replay[0])
     targets = np.zeros((old, num_labels), np.float32)
-    targets[:, : head.num_labels] = probabilities_of(head, replay)
+    targets[:, : head.num_labels] = head.output_stage(_penultimate(head, replay))
     everything, known = [list(replay)], [targets]
     share = min(SHARE, LARGEST_SHARE / len(concepts))
     wanted = round(share / (1 - share * len(concepts)) * old)

@@ -137,6 +137,8 @@ def with_idle_context(visual: ContextFusion, context_dim: int) -> ContextFusion:
     head.stage_1[1].set_weights([np.zeros((context_dim, visual.hidden)), np.zeros(visual.hidden)])
     head.stage_2.set_weights([np.concatenate([kernel, idle]), bias])
     head.output_stage.set_weights(visual.output_stage.get_weights())
+    if head.activation == "softmax":
+        head.uniform_share.assign(visual.uniform_share)
     return head
 
 

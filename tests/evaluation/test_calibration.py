@@ -50,6 +50,8 @@ def test_of_one_label_a_picture(copy):
             assert len(chance) == 2 and 0 <= min(chance) < 0.5
         temperatures = [r.value for r in select(records, split=split, metric="temperature")]
         assert len(temperatures) == 2 and min(temperatures) > 0
+        shares = [r.value for r in select(records, split=split, metric="uniform_share")]
+        assert len(shares) == 2 and all(0 <= share <= 0.5 for share in shares)
     easy, hard, together = (right_of(records, "calibrated", split) for split in ("easy", "hard", "all"))
     assert together == pytest.approx((easy + hard) / 2)  # of as many pictures each
     assert calibration(copy, Progress(), seeds=2) == records
@@ -76,5 +78,6 @@ def test_what_thresholds_reach_by_hand():
 
 def test_the_classifier_keeps_its_temperature(tiny_run):
     choice = read_json(tiny_run.directory / "classifier" / "choice.json")
-    assert 0.01 <= choice["temperature"] <= 100
+    assert 0.01 <= choice["temperature"] <= 100 and 0 <= choice["uniform_share"] <= 0.5
+    assert tiny_run.classifier.fusion.uniform_share.numpy() == pytest.approx(choice["uniform_share"])
     assert 0 <= choice["val_ece"] <= 1 and 0 <= choice["val_ece_uncalibrated"] <= 1

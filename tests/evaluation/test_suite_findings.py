@@ -137,7 +137,7 @@ def test_explanations_are_judged_on_other_heads(interval, p_value, verdict, text
                 *measured("calibration", "uncalibrated", "ece_by_chance", 0.03),
                 *measured("calibration", "calibrated", "ece_by_chance", 0.04),
             ],
-            "A temperature takes the expected calibration error from 0.150 to 0.020 on seen (by chance 0.040).",
+            "Calibration takes the expected calibration error from 0.150 to 0.020 on seen (by chance 0.040).",
         ),
         (
             "calibration",

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 
 from ctxvision.layers import ContextFusion
 from tests.layer_checks import check_layer
@@ -105,7 +106,23 @@ def test_weights_of_concat_keep_their_order():
     layer = ContextFusion(4, hidden=5)
     layer([tf.ones([2, 3]), tf.ones([2, 6])])
     trained = [(3, 5), (5,), (6, 5), (5,), (10, 5), (5,), (5, 4), (4,)]
-    assert [tuple(w.shape) for w in layer.weights] == [*trained, (3,), (3,), (6,), (6,)]
+    assert [tuple(w.shape) for w in layer.weights] == [*trained, (), (3,), (3,), (6,), (6,)]
+
+
+def test_the_uniform_share_is_of_answers_and_not_of_training():
+    layer, inputs = ContextFusion(4, hidden=5, dropout=0.0), [tf.ones([2, 3]), tf.ones([2, 6])]
+    plain = layer(inputs)
+    layer.uniform_share.assign(0.2)
+    np.testing.assert_allclose(layer(inputs), 0.8 * plain + 0.05, rtol=1e-6)
+    np.testing.assert_allclose(tf.reduce_sum(layer(inputs), axis=1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(layer.output_stage(layer.penultimate(inputs)), plain)
+    seen = keras.Input([3]), keras.Input([6])
+    model = keras.Model(seen, layer(list(seen)))
+    np.testing.assert_allclose(model(inputs, training=False), layer(inputs), rtol=1e-6)
+    in_training = model(inputs, training=True)
+    np.testing.assert_allclose(tf.reduce_sum(in_training, axis=1), 1, rtol=1e-6)
+    assert not np.allclose(in_training, layer(inputs), atol=1e-3)
+    assert all(weight is not layer.uniform_share for weight in layer.trainable_weights)
 
 
 @pytest.mark.parametrize("fusion", ["concat", "mlb", "mutan"])

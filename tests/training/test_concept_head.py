@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ctxvision.layers import ContextFusion
 from ctxvision.training.concept_head import COST, Examples, _imprinted, _raise, grow_head
 from ctxvision.training.head import train_head
 
@@ -41,6 +42,19 @@ def test_a_new_label_is_learnt_and_the_old_ones_are_kept(head, grown):
     assert (answers(grown, new) == 4).mean() > 0.8
     before = (answers(head, old) == old.labels).mean()
     assert (answers(grown, old) == old.labels).mean() > before - 0.01
+
+
+def test_a_calibrated_head_is_taught_what_it_says_before_calibration(head, replay, grown):
+    """The uniform share is kept beside the weights, and not learnt into them."""
+    calibrated = ContextFusion.from_config(head.get_config())
+    calibrated([tf.constant(part) for part in replay.features])
+    calibrated.set_weights(head.get_weights())
+    calibrated.uniform_share.assign(0.3)
+    held_out, concepts = examples([0, 1, 2, 3], 200, seed=1), [examples([4], 5, seed=2)]
+    found = grow_head(calibrated, replay.features, held_out, concepts)
+    assert float(found.uniform_share) == pytest.approx(0.3)
+    for one, other in zip(found.output_stage.get_weights(), grown.output_stage.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_lower_stages_are_as_they_were(head, replay, grown):

@@ -50,6 +50,7 @@ def test_an_idle_context_changes_nothing():
     alone = ContextFusion(3, hidden=16)
     for _ in range(3):
         alone([visual * 3 + 1], training=True)  # moves the running mean and deviation
+    alone.uniform_share.assign(0.1)
     both = with_idle_context(alone, context_dim=5)
     np.testing.assert_allclose(both([visual, context]), alone([visual]), atol=1e-6)
     np.testing.assert_allclose(both([visual, 100 * context]), alone([visual]), atol=1e-6)
