@@ -64,6 +64,38 @@ def test_the_figures_of_concepts_are_the_measured_ones():
     assert recall in README and change.replace("-", "−") in README
 
 
+def test_the_figures_of_the_demo_dealt_anew_are_the_measured_ones():
+    results = ROOT / "tools" / "benchmarks" / "results" / "demo_seeds.json"
+    rows = json.loads(results.read_text(encoding="utf-8"))["rows"]
+    said = " ".join(README.split())
+    found = {
+        tuple(row[key] for key in ("suite", "split", "fraction", "method", "metric")): row for row in rows
+    }
+
+    def told(*key):
+        return f"{100 * found[key]['mean']:.1f} ± {100 * found[key]['deviation']:.1f}"
+
+    for split in ("seen", "unseen"):
+        for fraction in (0.1, 0.3, 1.0):
+            before, after = (
+                told("table1", split, fraction, method, "top1") for method in ("visual_only", "multimodal")
+            )
+            assert f"{before} → {after}" in said
+    before, after, seen, unseen = (
+        told("calibration", split, 1.0, method, "ece")
+        for split, method in (
+            ("all", "uncalibrated"),
+            ("all", "calibrated"),
+            ("seen", "calibrated"),
+            ("unseen", "calibrated"),
+        )
+    )
+    assert f"from {before} to {after}%" in said and f"it is {seen} and {unseen}%" in said
+    reached = ("calibration", "all", 1.0, "thresholds", "precision_at_threshold")
+    one, two, three = (f"{100 * value:.1f}" for value in found[reached]["values"])
+    assert f"{told(*reached)}%: {one}, {two} and {three}." in said
+
+
 def test_the_demos_table_is_the_measured_one():
     results = ROOT / "tools" / "benchmarks" / "results" / "table1-emoji.json"
     rows = json.loads(results.read_text(encoding="utf-8"))["rows"]
