@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from ctxvision.models.context_classifier import ContextClassifier
 from ctxvision.serving.signatures.labels import Labels
-from ctxvision.serving.signatures.picture_batch import blank_invalid, decode_pictures
+from ctxvision.serving.signatures.picture_batch import blank_invalid, decode_pictures, embed_pictures
 
 TOP_LABELS = 5
 # Of the context that the caller's own text makes; chosen on `val` of the demo.
@@ -22,7 +22,7 @@ def answer_signatures(
     )
 
     def answer(pixels: tf.Tensor, valid: tf.Tensor, texts: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        queries, visual = model.embed(pixels)
+        queries, visual = embed_pictures(model.embed, pixels)
         found = model.retrieval(queries)
         context = model.pooling([model.text(found.ids), found.scores])
         if texts is not None:

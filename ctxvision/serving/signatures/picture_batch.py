@@ -1,5 +1,8 @@
 """Encoded pictures to one batch of pixels, in which some may be broken."""
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
 from ctxvision.data.pictures import picture_decoder
@@ -37,6 +40,18 @@ def decode_pictures(image_bytes: tf.Tensor, image_size: int) -> tuple[tf.Tensor,
     pixels = tf.scatter_nd(rows, pictures, tf.cast([batch, *shape], tf.int64))
     counts = tf.scatter_nd(rows, tf.ones_like(rows[:, 0]), tf.cast([batch], tf.int64))
     return tf.ensure_shape(pixels, [None, *shape]), counts > 0
+
+
+def embed_pictures(embed: Callable[[tf.Tensor], Any], pixels: tf.Tensor) -> Any:
+    """`embed(pixels)` of any number of pictures [B, H, W, 3], none included.
+
+    Of no pictures ConvNets see a black one, whose row is dropped: the convolutions of oneDNN refuse an empty batch on
+    some processors.
+    """
+    batch, shape = tf.shape(pixels)[0], tf.shape(pixels)[1:]
+    black = tf.zeros(tf.concat([[1], shape], axis=0), pixels.dtype)
+    some = tf.cond(batch > 0, lambda: pixels, lambda: black)
+    return tf.nest.map_structure(lambda rows: rows[:batch], embed(tf.ensure_shape(some, pixels.shape)))
 
 
 def blank_invalid(outputs: dict[str, tf.Tensor], valid: tf.Tensor) -> dict[str, tf.Tensor]:

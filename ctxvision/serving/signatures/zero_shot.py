@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from ctxvision.models.context_classifier import ContextClassifier
-from ctxvision.serving.signatures.picture_batch import blank_invalid, decode_pictures
+from ctxvision.serving.signatures.picture_batch import blank_invalid, decode_pictures, embed_pictures
 
 
 def zero_shot_signature(model: ContextClassifier, with_text: bool) -> tf.types.experimental.GenericFunction:
@@ -19,7 +19,7 @@ def zero_shot_signature(model: ContextClassifier, with_text: bool) -> tf.types.e
 
     def scored(image_bytes: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
         pixels, valid = decode_pictures(image_bytes, model.image_size)
-        found = model.retrieval(model.phrase_generator(pixels, training=False))
+        found = model.retrieval(embed_pictures(model.phrase_generator, pixels))
         context = model.pooling([model.text(found.ids), found.scores]) - model.fusion.average_input(1)
         scores = tf.matmul(
             tf.math.l2_normalize(context, axis=1), tf.math.l2_normalize(candidates, axis=1), transpose_b=True
