@@ -90,6 +90,8 @@ def test_the_figures_of_the_demo_dealt_anew_are_the_measured_ones():
             ("unseen", "calibrated"),
         )
     )
+    chance = told("calibration", "all", 1.0, "calibrated", "ece_by_chance")
+    assert f"(by chance, from so few pictures, {chance})" in said
     assert f"from {before} to {after}%" in said and f"it is {seen} and {unseen}%" in said
     reached = ("calibration", "all", 1.0, "thresholds", "precision_at_threshold")
     one, two, three = (f"{100 * value:.1f}" for value in found[reached]["values"])

@@ -46,8 +46,8 @@ ABOUT = {
     "text-encoder": ("The text encoder", ""),
     "calibration": (
         "Calibration",
-        "Calibrated probabilities are softmax at the <b>temperature</b>, but for the <b>uniform share</b>, which all "
-        "labels get alike. On the diagonal, what is said with 70% confidence is right in 70% of the pictures.",
+        "Of one label a picture, calibrated probabilities are softmax at the <b>temperature</b>, but for the "
+        "<b>uniform share</b>, which all labels get alike. On the diagonal, what is said with 70% confidence is right in 70% of the pictures.",
     ),
     "deletion": (
         "Do explanations hold?",

@@ -87,8 +87,8 @@ def calibrate(head: keras.Model, features: list[np.ndarray], targets: np.ndarray
         features, targets: of `val`, as of `train_head`.
 
     Returns:
-        `temperature`, `uniform_share`, `val_ece_uncalibrated` and `val_ece`; or, of several labels a picture, the list `thresholds`,
-        their `precision` and `val_ece`.
+        `temperature`, `uniform_share`, `val_ece_uncalibrated` and `val_ece`; or, of several labels a picture, the list
+        `thresholds`, their `precision` and `val_ece`.
     """
     probabilities = probabilities_of(head, features)
     if targets.ndim == 2:

@@ -1,4 +1,4 @@
-"""What the retrieval benchmark computes from its measurements."""
+"""What benchmarks compute from their measurements."""
 
 import numpy as np
 import pytest

@@ -19,7 +19,8 @@ def zero_shot_signature(model: ContextClassifier, with_text: bool) -> tf.types.e
 
     def scored(image_bytes: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
         pixels, valid = decode_pictures(image_bytes, model.image_size)
-        found = model.retrieval(embed_pictures(model.phrase_generator, pixels))
+        queries = embed_pictures(lambda some: model.phrase_generator(some, training=False), pixels)
+        found = model.retrieval(queries)
         context = model.pooling([model.text(found.ids), found.scores]) - model.fusion.average_input(1)
         scores = tf.matmul(
             tf.math.l2_normalize(context, axis=1), tf.math.l2_normalize(candidates, axis=1), transpose_b=True

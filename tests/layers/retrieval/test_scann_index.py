@@ -36,10 +36,10 @@ def test_leaves_and_codes_are_those_that_scann_gives_the_rows_it_learns_from(mon
     state = build_index(ROWS, np.arange(N), num_lists=20, probes=5, depth=30)
     assert (state.datapoint_to_token.numpy() == learnt["datapoint_to_token"]).mean() > 0.999
     assert (state.hashed_dataset.numpy() == learnt["hashed_dataset"]).mean() > 0.999
-    # ScaNN's own k-means, which leaves a list empty now and then: they are many, so that agreeing says something.
-    assert (
-        len(np.unique(learnt["datapoint_to_token"])) > 15 and len(np.unique(learnt["hashed_dataset"])) == 16
-    )
+    lists = np.unique(learnt["datapoint_to_token"])
+    np.testing.assert_array_equal(np.unique(state.datapoint_to_token), lists)
+    # Agreeing says something: there are many. ScaNN's own k-means was seen to leave one of the 20 empty.
+    assert len(lists) >= 19 and len(np.unique(learnt["hashed_dataset"])) == 16
 
 
 def test_rows_are_those_asked_for_and_as_they_are(monkeypatch):
