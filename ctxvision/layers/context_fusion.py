@@ -102,7 +102,8 @@ class ContextFusion(keras.layers.Layer):
             return keras.layers.Dense(units, kernel_initializer=initializer, dtype="float32", **kwargs)
 
         def drop(part: int) -> keras.layers.Layer:
-            return keras.layers.Dropout(self.dropout, seed=self.seed * 1000 + part, dtype="float32")
+            seed = self.seed * 1000 + part
+            return keras.layers.Dropout(self.dropout, seed=seed, rng_type="stateful", dtype="float32")
 
         self.standardize = [
             batch_norm(scale=False, center=False, momentum=0.95, dtype="float32") for _ in input_shape
@@ -141,6 +142,14 @@ class ContextFusion(keras.layers.Layer):
         if self.fusion == "mlb":
             return LowRankBilinear(self.hidden, self.rank or max(1, 2 * self.hidden // 3), seed)
         return TuckerFusion(self.hidden, self.rank or 5, seed)
+
+    def restart_dropout(self, seed: int) -> None:
+        """Dropout continues as in a new layer of this seed, also in functions that are traced already."""
+        parts = [*enumerate(self.dropout_1), (10, self.dropout_2)]
+        for part, drop in parts:
+            # Keras has no public way to reset the generator of a layer.
+            drop._random_generator._maybe_init()
+            drop._random_generator._generator.reset_from_seed(seed * 1000 + part)
 
     def average_input(self, modality: int) -> tf.Tensor:
         """Float32 [D], the mean that input number `modality` had in training: what says nothing."""

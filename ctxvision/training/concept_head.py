@@ -59,11 +59,11 @@ def grow_head(
     """
     rows = np.random.default_rng(seed).permutation(len(replay[0]))[:MOST_REPLAYED]
     replay = [part[rows] for part in replay]
-    keras.utils.set_random_seed(seed)
     num_labels = max(head.num_labels, 1 + max(int(concept.labels[0]) for concept in concepts))
     grown = ContextFusion.from_config({**head.get_config(), "num_labels": num_labels})
     inputs = [keras.Input(part.shape[1:]) for part in replay]
     model = keras.Model(inputs, grown(inputs))
+    grown.restart_dropout(seed)
     _copy_lower_stages(head, grown)
     grown.uniform_share.assign(head.uniform_share)
     grown.output_stage.set_weights(_imprinted(head, replay, concepts))

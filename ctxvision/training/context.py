@@ -62,6 +62,6 @@ def _nearest(
 
 def folded_text(run: Run, table: PhraseTable | None = None) -> DualEncoderText:
     """A frozen layer from row numbers of the table, by default the run's own, to their text embeddings."""
-    layer = DualEncoderText(run.config.text_dim, trainable=False)
+    layer = DualEncoderText(run.config.text_dim, hash_buckets=1, trainable=False)  # it reads no words
     layer.fold(np.asarray((table or run.phrase_table).text_embeddings))
     return layer

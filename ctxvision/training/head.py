@@ -1,7 +1,10 @@
 """Heads over frozen features: what the tables compare and the classifier keeps."""
 
+import functools
+import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -10,12 +13,14 @@ import tf_keras as keras
 from ctxvision.layers import ContextFusion
 from ctxvision.losses import KnownLabels, WeightedCrossEntropy
 from ctxvision.training.fit import cosine_adamw, fit
-from ctxvision.training.strategies import building, steps_per_execution
+from ctxvision.training.strategies import building
 
 BATCH_SIZE = 128
 # What helps labels with few positives, under several labels a picture.
 BALANCES = ("none", "positive_weight", "focal")
 LARGEST_POSITIVE_WEIGHT = 20.0
+# A run's stages and its evaluation ask for about 60.
+MOST_REMEMBERED = 64
 
 
 def train_head(
@@ -27,20 +32,21 @@ def train_head(
     balance: str = "none",
     **fusion: Any,
 ) -> keras.Model:
-    """Trains `ContextFusion` on features [N, D_i], one float32 array a modality, and what `label_targets` gives.
+    """Trains `ContextFusion` on frozen features.
 
-    It trains on the strategy in whose scope this is called, on the host by default: a head takes seconds there, less
-    than an accelerator's compiler does.
+    Training runs on the strategy in whose scope this is called, on the host by default: a head takes less than a second
+    there. Heads of the same shape share one compiled model, so that only the first of them is traced. A process
+    remembers the last `MOST_REMEMBERED` heads by their inputs, and trains none of them twice.
 
     Args:
-        features: as above.
+        features: float32 [N, D_i], one array for each modality.
         targets: int label numbers [N]; or float32 [N, L] of zeros and ones, then each label is learnt on its own
             (sigmoid); -1 is unknown and teaches nothing.
         num_labels: L.
         steps: of 128 rows each.
         seed: of initial weights, dropout and the order of rows.
         balance: of the second kind of targets: `"none"`; `"positive_weight"` weighs a label's positives by its
-            negatives over its positives, at most 20, and takes what that adds to the logits off afterwards;
+            negatives over its positives, at most 20, and subtracts what that adds to the logits afterwards;
             `"focal"` is the focal loss with gamma 2 (Lin et al. 2017).
         **fusion: arguments of `ContextFusion`.
 
@@ -56,17 +62,24 @@ def train_head(
                 f"features must be finite, got {np.count_nonzero(~np.isfinite(part).all(axis=1))} rows of modality "
                 f"{number} with NaN or infinity: look at the tower that made them."
             )
-    several = targets.ndim == 2
-    loss = _balanced_loss(targets, balance) if several else "sparse_categorical_crossentropy"
     strategy = tf.distribute.get_strategy()
-    with building(strategy):
-        head = head_model([part.shape[1] for part in features], num_labels, several, seed, **fusion)
-        optimizer = cosine_adamw(1e-3, steps, weight_decay=0.05)
-        head.compile(optimizer, loss, steps_per_execution=steps_per_execution(strategy))
-    fit(head, batches(features, targets, steps, seed))
-    if isinstance(loss, WeightedCrossEntropy):
-        bias = head.get_layer("context_fusion").output_stage.bias
-        bias.assign_sub(np.log(loss.positive_weights))
+    shape = _Shape(
+        tuple(part.shape[1] for part in features),
+        num_labels,
+        steps,
+        _loss_of(targets, balance),
+        tuple(sorted(fusion.items())),
+    )
+    inputs = (shape, seed, *map(_digest, [*features, targets]))
+    head = head_model(shape.widths, num_labels, targets.ndim == 2, seed, **fusion)
+    if inputs not in _remembered:
+        model = _compiled(shape, strategy)
+        model.set_weights(head.get_weights())
+        _remembered[inputs] = _fitted(model, shape, features, targets, seed)
+        while len(_remembered) > MOST_REMEMBERED:
+            _remembered.popitem(last=False)
+    _remembered.move_to_end(inputs)
+    head.set_weights(_remembered[inputs])
     return head
 
 
@@ -74,23 +87,85 @@ def head_model(
     widths: Sequence[int], num_labels: int, several: bool, seed: int, **fusion: Any
 ) -> keras.Model:
     """The model that `train_head` trains: features of these widths to probabilities [N, num_labels]."""
-    keras.utils.set_random_seed(seed)
     inputs = [keras.Input([width]) for width in widths]
     activation = "sigmoid" if several else "softmax"
     fused = ContextFusion(num_labels, activation=activation, seed=seed, name="context_fusion", **fusion)
     return keras.Model(inputs, fused(inputs))
 
 
-def _balanced_loss(targets: np.ndarray, balance: str) -> keras.losses.Loss:
+class _Loss(NamedTuple):
+    """What the loss is made of. `positive_weights` has a number for each label, or is empty."""
+
+    several: bool
+    focal: bool
+    positive_weights: tuple[float, ...]
+    unknown: bool
+
+    def make(self) -> "str | keras.losses.Loss":
+        if not self.several:
+            return "sparse_categorical_crossentropy"
+        if self.positive_weights:
+            return WeightedCrossEntropy(list(self.positive_weights))
+        loss = (
+            keras.losses.BinaryFocalCrossentropy(gamma=2.0)
+            if self.focal
+            else keras.losses.BinaryCrossentropy()
+        )
+        return KnownLabels(loss) if self.unknown else loss
+
+
+def _loss_of(targets: np.ndarray, balance: str) -> _Loss:
     if balance not in BALANCES:
         raise ValueError(f"balance must be one of {', '.join(BALANCES)}, got {balance!r}: choose one.")
+    if targets.ndim == 1:
+        return _Loss(False, False, (), False)
+    weights: tuple[float, ...] = ()
     if balance == "positive_weight":
         positives, negatives = (targets == 1).sum(axis=0), (targets == 0).sum(axis=0)
-        weights = negatives / np.maximum(positives, 1)
-        return WeightedCrossEntropy(weights.clip(1.0, LARGEST_POSITIVE_WEIGHT).tolist())
-    focal = balance == "focal"
-    loss = keras.losses.BinaryFocalCrossentropy(gamma=2.0) if focal else keras.losses.BinaryCrossentropy()
-    return KnownLabels(loss) if (targets < 0).any() else loss
+        weights = tuple((negatives / np.maximum(positives, 1)).clip(1.0, LARGEST_POSITIVE_WEIGHT).tolist())
+    return _Loss(True, balance == "focal", weights, bool((targets < 0).any()))
+
+
+class _Shape(NamedTuple):
+    """What the graph of a head's training depends on."""
+
+    widths: tuple[int, ...]
+    num_labels: int
+    steps: int
+    loss: _Loss
+    fusion: tuple[tuple[str, Any], ...]
+
+
+# Weights of the heads that this process has trained, by their inputs, the last one that was asked for at the end.
+_remembered: OrderedDict[tuple[Any, ...], list[np.ndarray]] = OrderedDict()
+
+
+def _digest(values: np.ndarray) -> tuple[Any, ...]:
+    return values.shape, values.dtype.str, hashlib.blake2b(np.ascontiguousarray(values).data).digest()
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(shape: _Shape, strategy: tf.distribute.Strategy) -> keras.Model:
+    with building(strategy):
+        model = head_model(shape.widths, shape.num_labels, shape.loss.several, 0, **dict(shape.fusion))
+        optimizer = cosine_adamw(1e-3, shape.steps, weight_decay=0.05)
+        # All steps in one execution: a step takes less time than Python takes between two.
+        model.compile(optimizer, shape.loss.make(), steps_per_execution=shape.steps)
+    return model
+
+
+def _fitted(
+    model: keras.Model, shape: _Shape, features: Sequence[np.ndarray], targets: np.ndarray, seed: int
+) -> list[np.ndarray]:
+    """The weights after training `model` from those that it has."""
+    head = model.get_layer("context_fusion")
+    head.restart_dropout(seed)
+    for variable in model.optimizer.variables:
+        variable.assign(tf.zeros_like(variable))
+    fit(model, batches(features, targets, shape.steps, seed))
+    if shape.loss.positive_weights:
+        head.output_stage.bias.assign_sub(np.log(shape.loss.positive_weights))
+    return model.get_weights()
 
 
 def probabilities_of(head: keras.Model, features: Sequence[np.ndarray]) -> np.ndarray:
