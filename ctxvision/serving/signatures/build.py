@@ -1,5 +1,6 @@
 """A classifier traced into what `tf.saved_model.save` takes."""
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from ctxvision.serving.signatures.answer import answer_signatures
 from ctxvision.serving.signatures.embed import embed_signature
 from ctxvision.serving.signatures.explain import explain_signature
 from ctxvision.serving.signatures.labels import Labels
+from ctxvision.serving.signatures.picture_batch import embed_pictures
 from ctxvision.serving.signatures.zero_shot import zero_shot_signature
 
 # Op namespaces to the modules whose import makes their ops known.
@@ -64,10 +66,12 @@ def build_signatures(
         - `about` (`fields` string [M], names of facts) to `values` string [M], JSON, "" for another name.
     """
     labels = Labels(model)
+    # One function for all signatures: its graph, most of which is ConvNets, is traced and saved once.
+    embed = tf.function(functools.partial(embed_pictures, model.embed), autograph=False)
     signatures = {
-        **answer_signatures(model, labels, with_text),
-        "explain": explain_signature(model, labels),
-        "embed": embed_signature(model),
+        **answer_signatures(model, embed, labels, with_text),
+        "explain": explain_signature(model, embed, labels),
+        "embed": embed_signature(model, embed),
         "zero_shot": zero_shot_signature(model, with_text),
     }
     namespaces = sorted({op.partition(">")[0] for op in _ops(signatures.values()) if ">" in op})

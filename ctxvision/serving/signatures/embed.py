@@ -3,10 +3,10 @@
 import tensorflow as tf
 
 from ctxvision.models.context_classifier import ContextClassifier
-from ctxvision.serving.signatures.picture_batch import blank_invalid, decode_pictures, embed_pictures
+from ctxvision.serving.signatures.picture_batch import Embed, blank_invalid, decode_pictures
 
 
-def embed_signature(model: ContextClassifier) -> tf.types.experimental.GenericFunction:
+def embed_signature(model: ContextClassifier, embed_both: Embed) -> tf.types.experimental.GenericFunction:
     """`embed`: see `build_signatures`."""
     size = model.image_size
     names = tf.TensorSpec([None], tf.string)
@@ -36,7 +36,7 @@ def embed_signature(model: ContextClassifier) -> tf.types.experimental.GenericFu
         deny_ids: tf.Tensor = no_ids,
     ) -> dict[str, tf.Tensor]:
         pixels, valid = decode_pictures(image_bytes, size)
-        queries, visual = embed_pictures(model.embed, pixels)
+        queries, visual = embed_both(pixels)
         where = model.retrieval.filter(allow_languages, deny_languages, allow_flags, deny_flags, deny_ids)
         found = model.retrieval(queries, k=k, min_score=min_score, where=where)
         outputs = {

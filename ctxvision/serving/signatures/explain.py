@@ -5,18 +5,20 @@ import tensorflow as tf
 from ctxvision.models.context_classifier import ContextClassifier
 from ctxvision.models.explanation import explain_features
 from ctxvision.serving.signatures.labels import Labels
-from ctxvision.serving.signatures.picture_batch import blank_invalid, decode_pictures, embed_pictures
+from ctxvision.serving.signatures.picture_batch import Embed, blank_invalid, decode_pictures
 
 TOP_EXPLAINED = 3
 
 
-def explain_signature(model: ContextClassifier, labels: Labels) -> tf.types.experimental.GenericFunction:
+def explain_signature(
+    model: ContextClassifier, embed: Embed, labels: Labels
+) -> tf.types.experimental.GenericFunction:
     """`explain`: see `build_signatures`."""
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")], autograph=False)
     def explained(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         pixels, valid = decode_pictures(image_bytes, model.image_size)
-        queries, visual = embed_pictures(model.embed, pixels)
+        queries, visual = embed(pixels)
         found = explain_features(model, queries, visual, TOP_EXPLAINED)
         outputs = {
             **labels.named(found["scores"], found["label_ids"]),

@@ -1,12 +1,14 @@
 """Encoded pictures to one batch of pixels, in which some may be broken."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
 from ctxvision.data.pictures import picture_decoder
 
+# Pixels [B, H, W, 3] of any number of pictures to query embeddings and visual features.
+Embed: TypeAlias = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 # At once, each of which may take some 400 MB for a picture of the most pixels.
 _DECODERS = 4
 
