@@ -1,5 +1,6 @@
 # make demo    the whole pipeline on the demo's pictures, into runs/demo
-# make test    all tests, with coverage
+# make test    the everyday tests, with coverage
+# make test-all  the everyday tests and the slow ones
 # make check   formatting, lint and types
 # make bench   every benchmark of tools/benchmarks
 # make help    these lines
@@ -12,7 +13,10 @@ IN_RANGE := import sys, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] 
 PYTHON ?= $(shell for name in python3.12 python3.11 python3.10 python3; do \
 	if $$name -c '$(IN_RANGE)' >/dev/null 2>&1; then echo $$name; break; fi; done)
 
-.PHONY: help demo test check bench
+# Modules are handed out in the order of their names' list, whole: their fixtures are made once.
+PYTEST = --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+
+.PHONY: help demo test test-slow test-all check bench
 .DELETE_ON_ERROR:
 
 help:
@@ -23,8 +27,13 @@ demo: .venv/.installed
 
 test: .venv/.installed
 	.venv/bin/python -m slipcover --source ctxvision --json --out .coverage.json \
-		-m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+		-m pytest -m "not slow" $(PYTEST)
 	.venv/bin/python -m slipcover --merge .coverage.json --out .coverage.json --skip-covered --fail-under 90
+
+test-slow: .venv/.installed
+	.venv/bin/python -m pytest -m slow $(PYTEST)
+
+test-all: test test-slow
 
 check: .venv/.installed
 	.venv/bin/ruff format --check .

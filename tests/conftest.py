@@ -1,6 +1,7 @@
 """One tiny run, trained once for all tests that need one."""
 
 import fcntl
+import gc
 import json
 import os
 import shutil
@@ -11,6 +12,19 @@ import pytest  # noqa: E402
 
 import ctxvision  # noqa: E402  (binds Keras 2 before any test touches tf.keras)
 from tests.tiny_data import SETTINGS, write_tiny_data  # noqa: E402
+
+
+def pytest_collection_modifyitems(items):
+    """One module that needs the tiny run comes first and has it trained; those that do without fill the time."""
+    needing = {item.module: True for item in items if "tiny_run" in item.fixturenames}
+    first = next(iter(needing), None)
+    items.sort(key=lambda item: 0 if item.module is first else 2 if item.module in needing else 1)
+
+
+def pytest_collection_finish():
+    """The modules that are imported by now stay: garbage collection need not look through TensorFlow each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,6 @@
 """What every layer of ctxvision promises, checked in one place."""
 
 import inspect
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +10,14 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from tests.fresh_process import run_fresh
+
 TOLERANCE = 1e-6
 
 RELOAD = """
 import sys
 import numpy as np
-{imports}
+import tensorflow as tf
 
 folder = sys.argv[1]
 given = np.load(folder + "/given.npz")
@@ -77,16 +76,7 @@ def _reloaded(layer: Any, call: Any, tensors: list[tf.Tensor], imports: Sequence
         options = tf.saved_model.SaveOptions(namespace_whitelist=["Scann", "TFText"])
         tf.saved_model.save(module, f"{folder}/model", options=options)
         np.savez(f"{folder}/given.npz", *_arrays(tensors))
-        names = [f"import {name} as tf" if name == "tensorflow" else f"import {name}" for name in imports]
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-        done = subprocess.run(
-            [sys.executable, "-c", RELOAD.format(imports="\n".join(names)), folder],
-            capture_output=True,
-            text=True,
-            cwd=folder,
-            env=environment,
-            timeout=120,
-        )
+        done = run_fresh(RELOAD, [folder], imports)
         assert done.returncode == 0, done.stderr[-3000:]
         found = np.load(Path(folder) / "found.npz")
         return [found[f"arr_{i}"] for i in range(len(found.files))]

@@ -56,6 +56,7 @@ def test_committed_without_outputs(name):
     assert all("%pip" not in cell.source for cell in code[1:])
 
 
+@pytest.mark.slow
 def test_quickstart(run_notebook, folder):
     printed = run_notebook("quickstart.ipynb")
     context = printed[2]
@@ -71,6 +72,7 @@ def test_quickstart(run_notebook, folder):
     assert (folder / "runs/own/report.html").is_file()
 
 
+@pytest.mark.slow
 def test_few_shot(run_notebook):
     printed = run_notebook("few_shot.ipynb")
     before, after, undone = printed[3:6]
@@ -90,6 +92,7 @@ def test_few_shot(run_notebook):
     assert right > asked / 2, printed[-1]  # of 3 labels
 
 
+@pytest.mark.slow
 def test_serving(run_notebook, folder):
     printed = run_notebook("serving.ipynb")
     assert "serving/demo/1/saved_model.pb" in printed[2]
@@ -104,6 +107,7 @@ def test_serving(run_notebook, folder):
     assert printed[-1].splitlines()[-1].removeprefix("label: ") in labels
 
 
+@pytest.mark.slow
 def test_train_on_tpu(run_notebook, folder):
     """Without a TPU: what it does on one is not known."""
     printed = run_notebook("train_on_tpu.ipynb")

@@ -15,14 +15,16 @@ from ctxvision.training import Progress
 SPLIT = "test:easy"
 
 
-@pytest.fixture
-def shallow(monkeypatch):
+@pytest.fixture(scope="module")
+def shallow():
     """The tiny run has eight English phrases."""
-    monkeypatch.setattr(module, "DEPTHS", (1, 3, 5))
-    monkeypatch.setattr(module, "BUCKETS", (1, 5))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "DEPTHS", (1, 3, 5))
+        patch.setattr(module, "BUCKETS", (1, 5))
+        yield
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def records(tiny_run, shallow):
     return open_vocabulary(tiny_run, Progress(), seeds=2)
 
@@ -74,8 +76,9 @@ def test_shuffled_phrases_say_less(records):
     assert {r.seed for r in select(records, method="shuffled_phrases")} == {0, 1}
 
 
-def test_too_few_phrases(tiny_run):
-    with pytest.raises(InputError, match="at least 10 phrases for this suite, got 8: give more queries"):
+def test_too_few_phrases(tiny_run, monkeypatch):
+    monkeypatch.setattr(module, "DEPTHS", (1, 3, 9))
+    with pytest.raises(InputError, match="at least 9 phrases for this suite, got 8: give more queries"):
         open_vocabulary(tiny_run, Progress(), seeds=1)
 
 

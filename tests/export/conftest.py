@@ -1,11 +1,13 @@
 """A tiny export, and the place of what verifies and asks it."""
 
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
 import ctxvision as cv
+from ctxvision.serving.replay import WARMUP_FILE
 from tests.tiny_model import tiny_classifier
 
 EXPORT = Path(__file__).parents[2] / "export"
@@ -20,6 +22,15 @@ def version(tmp_path_factory):
     return cv.export_saved_model(
         tiny_classifier(k=4, labels=LABELS), tmp_path_factory.mktemp("serving") / "2"
     )
+
+
+@pytest.fixture(scope="package")
+def served(version, tmp_path_factory):
+    """DIR with a copy of it that servers start with quickly: it has no warm-up requests. Read only."""
+    directory = tmp_path_factory.mktemp("served")
+    shutil.copytree(version, directory / "2")
+    (directory / "2" / WARMUP_FILE).unlink()
+    return directory
 
 
 @pytest.fixture(scope="package")

@@ -29,8 +29,14 @@ class Client(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def server(version):
-    with Server(version.parent, port=0, rest_port=0) as running:
+def server(served):
+    with Server(served, port=0, rest_port=0) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def other_model(served):
+    with Server(served, port=0, name="other", rest_port=0) as running:
         yield running
 
 
@@ -46,7 +52,7 @@ def node_folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(params=["python", "node", "curl"])
+@pytest.fixture(params=["python", pytest.param("node", marks=pytest.mark.slow), "curl"])
 def client(request, server):
     if request.param == "python":
         return Client([sys.executable, str(CLIENTS / "python_client.py")], f"localhost:{server.port}")
@@ -115,10 +121,9 @@ def test_a_server_that_is_not_there(client, pictures):
     assert re.search(rf"{address} (answers UNAVAILABLE: |does not answer$)", done.stderr.strip())
 
 
-def test_a_server_without_that_model(client, version, pictures):
-    with Server(version.parent, port=0, name="other", rest_port=0) as other:
-        port = other.rest_port if client.command[0] == "sh" else other.port
-        done = ask(client, pictures[0], address=f"localhost:{port}")
+def test_a_server_without_that_model(client, other_model, pictures):
+    port = other_model.rest_port if client.command[0] == "sh" else other_model.port
+    done = ask(client, pictures[0], address=f"localhost:{port}")
     assert (done.returncode, done.stdout) == (1, "")
     assert re.search(r"localhost:\d+ answers( NOT_FOUND)?: .*default", done.stderr)
 
@@ -185,6 +190,7 @@ def own(node_folder):
     return descriptor_pb2.FileDescriptorProto.FromString(base64.b64decode(done.stdout))
 
 
+@pytest.mark.slow
 def test_the_proto_file_is_a_part_of_the_servers(own):
     assert {message.name for message in own.message_type} == set(REAL)
     for message in own.message_type:

@@ -199,12 +199,12 @@ def probe(container, port):
     return subprocess.run([*shell, script], capture_output=True, text=True, timeout=30).returncode
 
 
-def test_the_probe_against_the_embedded_server(container, version):
-    with Server(version.parent, port=0, rest_port=0) as server:
+def test_the_probe_against_the_embedded_server(container, served):
+    with Server(served, port=0, rest_port=0) as server:
         assert probe(container, server.rest_port) == 0
         port = server.rest_port
     assert probe(container, port) != 0
-    with Server(version.parent, port=0, rest_port=0, name="other") as server:
+    with Server(served, port=0, rest_port=0, name="other") as server:
         assert probe(container, server.rest_port) != 0
 
 

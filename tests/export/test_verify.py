@@ -1,11 +1,9 @@
 """verify.py: what it says of a right export, and that each check misses what is wrong."""
 
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from _verify.artefact import Artefact, Miss, drawn_pictures
 
 import ctxvision as cv
 from tests.export.conftest import EXPORT, LABELS
+from tests.fresh_process import run_fresh
 from tests.serving.conftest import encode
 from tests.tiny_model import tiny_classifier
 
@@ -25,10 +24,8 @@ CHECKS = ["ops", "signatures", "loads", "batch sizes", "broken picture", "alone 
 CHECKS += ["probabilities", "labels", "about", "warm-up"]
 
 
-def verify(*arguments, program=(str(EXPORT / "verify.py"),)):
-    command = [sys.executable, *program, *map(str, arguments)]
-    bare = {key: value for key, value in os.environ.items() if key != "TF_USE_LEGACY_KERAS"}
-    return subprocess.run(command, capture_output=True, text=True, env=bare)
+def verify(*arguments, program=EXPORT / "verify.py"):
+    return run_fresh(program, arguments)
 
 
 def said(done):
@@ -61,7 +58,7 @@ except SystemExit as end:
 names = ("ctxvision", "tensorflow_text", "tensorflow_recommenders", "scann", "tf_keras")
 print("imported", [name for name in names if name in sys.modules])
 """
-    done = verify(program=["-c", watched])
+    done = verify(program=watched)
     assert "exit 0" in done.stdout.splitlines(), done.stdout + done.stderr
     assert "imported []" in done.stdout.splitlines()
     lines = {name: line for name, line in said(done).items() if name in CHECKS}
@@ -70,7 +67,7 @@ print("imported", [name for name in names if name in sys.modules])
     assert sum("median of 50" in line for line in done.stdout.splitlines()) == 2
 
 
-def test_parity_with_the_run_and_no_parity_with_another(tiny_run, tmp_path):
+def test_parity_with_the_run(tiny_run, tmp_path):
     rng = np.random.default_rng(0)
     picture = tmp_path / "picture.gif"
     picture.write_bytes(encode(rng.integers(0, 256, (20, 30, 3), np.uint8), "GIF"))
@@ -80,6 +77,9 @@ def test_parity_with_the_run_and_no_parity_with_another(tiny_run, tmp_path):
     # Its towers are ResNets: of no pictures, oneDNN's convolutions fail on some processors.
     assert said(done)["batch sizes"] == ("ok", "1, 3 and 0 pictures, every signature")
 
+
+@pytest.mark.slow
+def test_parity_of_smaller_tables_and_no_parity_with_another_run(tiny_run, tmp_path):
     smaller = Artefact(cv.export(tiny_run, tmp_path / "small", with_text=True, quantize="float16"))
     smaller.load()
     assert "every signature" in checks.parity(smaller, str(tiny_run.directory), drawn_pictures())
@@ -224,10 +224,7 @@ def test_saved_model_cli_reads_it_as_the_readme_says(version):
     lines = re.findall(r"^saved_model_cli .*$", (EXPORT / "README.md").read_text(encoding="utf-8"), re.M)
     tool = Path(sys.executable).with_name("saved_model_cli")
     shown, told = (
-        subprocess.run(
-            [str(tool), *shlex.split(line.replace("DIR/1", str(version)))[1:]], capture_output=True, text=True
-        ).stdout
-        for line in lines
+        run_fresh(tool, shlex.split(line.replace("DIR/1", str(version)))[1:]).stdout for line in lines
     )
     assert "inputs['image_bytes'] tensor_info" in shown and "outputs['probabilities'] tensor_info" in shown
     assert '["cat", "dog", "bird", "fish", "horse"' in told and '"tensorflow": "2.' in told

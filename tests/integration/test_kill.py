@@ -8,8 +8,11 @@ import sys
 import time
 
 import numpy as np
+import pytest
 
 from tests.tiny_data import SETTINGS
+
+pytestmark = pytest.mark.slow
 
 TRAIN = [sys.executable, "-m", "ctxvision.cli", "train"]
 

@@ -10,7 +10,11 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from ctxvision import PhraseTable
+
+pytestmark = pytest.mark.slow
 
 KILLS = int(os.environ.get("CTXVISION_KILLS", "12"))
 PAIRS = 10_000

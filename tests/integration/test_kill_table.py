@@ -16,6 +16,8 @@ import pytest
 
 from ctxvision import PhraseTable
 
+pytestmark = pytest.mark.slow
+
 MOMENTS = int(os.environ.get("KILL_MOMENTS", "10"))
 ROWS, DIM = 40_000, 32
 

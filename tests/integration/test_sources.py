@@ -11,6 +11,8 @@ from ctxvision.training import Run
 from tests.data import layouts
 from tools.write_tfrecords import write_tfrecords
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {
     "image_size": 8,
     "phrase_steps": 30,

@@ -11,6 +11,8 @@ from tests.tiny_model import tiny_classifier
 from tools.benchmarks._serving.process import ServerProcess
 from tools.benchmarks._serving.swaps import AVAILABLE, END, await_state, load_during, place, states, swap
 
+pytestmark = pytest.mark.slow
+
 SWAPS = 4
 LABELS = [["even cat", "even dog", "even bird"], ["odd cat", "odd dog", "odd bird"]]
 

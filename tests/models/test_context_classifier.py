@@ -99,3 +99,20 @@ def test_labels_must_fit_the_head():
         cv.ContextClassifier(
             model.phrase_generator, model.retrieval, model.text, model.visual_encoder, model.fusion, ["one"]
         )
+
+
+def test_a_tower_that_both_stand_on_is_run_once():
+    apart = tiny_classifier()
+    tower = apart.phrase_generator.tower
+    parts = (apart.phrase_generator, apart.retrieval, apart.text, cv.VisualEncoder(tower))
+    shared = cv.ContextClassifier(*parts, cv.ContextFusion(len(apart.labels)), apart.labels)
+
+    def convolutions(model):
+        traced = tf.function(model.embed).get_concrete_function(tf.TensorSpec([None, 16, 16, 3]))
+        return [node.op for node in traced.graph.as_graph_def().node].count("Conv2D")
+
+    assert (convolutions(apart), convolutions(shared)) == (2, 1)
+    pixels = tf.random.stateless_uniform([2, 16, 16, 3], [0, 1], 0, 255)
+    queries, visual = shared.embed(pixels)
+    np.testing.assert_allclose(queries, apart.phrase_generator(pixels), atol=1e-6)
+    np.testing.assert_allclose(visual, tower(pixels), atol=1e-5)

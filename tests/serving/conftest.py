@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import ctxvision as cv
+from ctxvision.serving.replay import WARMUP_FILE
 from tests.tiny_model import tiny_classifier
 
 LABELS = ["cat", "dog", "bird", "fish", "horse", "größe"]  # more than `serving_default` sorts
@@ -41,7 +42,7 @@ def image_files(images, tmp_path_factory):
 
 @pytest.fixture(scope="package")
 def export_directory(model, tmp_path_factory):
-    """DIR, with the export as version 2."""
+    """DIR, with the export as version 2; without warm-up requests, which would make each server's start slow."""
     directory = tmp_path_factory.mktemp("serving")
-    cv.export_saved_model(model, directory / "2")
+    (cv.export_saved_model(model, directory / "2") / WARMUP_FILE).unlink()
     return directory

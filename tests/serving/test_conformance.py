@@ -136,7 +136,10 @@ RPCS = {
     "no model": Rpc("Predict", predict_pb2.PredictRequest(), Code.INVALID_ARGUMENT, "Missing ModelSpec"),
     "no name": Rpc("Predict", predict(name=""), Code.INVALID_ARGUMENT, "ModelSpec has no name specified"),
     "unknown model": Rpc(
-        "Predict", predict(name="other"), Code.NOT_FOUND, "Servable not found for request: Latest(other)"
+        "Predict",
+        predict(name="other"),
+        Code.NOT_FOUND,
+        "Servable not found for request: Latest(other); this server has model 'default'.",
     ),
     "unknown model and version": Rpc(
         "Predict",
@@ -153,9 +156,18 @@ RPCS = {
         Code.INVALID_ARGUMENT,
         "Unrecognized servable version label: 'canary'",
     ),
-    "unknown signature": Rpc("Predict", predict(signature="none"), Code.FAILED_PRECONDITION, "not found"),
+    "unknown signature": Rpc(
+        "Predict",
+        predict(signature="none"),
+        Code.FAILED_PRECONDITION,
+        "Serving signature name: 'none' not found in signature def, "
+        "which has about, embed, explain, pixels, pixels_float32, serving_default, zero_shot.",
+    ),
     "missing input": Rpc(
-        "Predict", predict({}), Code.INVALID_ARGUMENT, "Missing but required: {image_bytes}"
+        "Predict",
+        predict({}),
+        Code.INVALID_ARGUMENT,
+        "it takes {image_bytes}. Sent extra: {}. Missing but required: {image_bytes}.",
     ),
     "extra input": Rpc(
         "Predict",
@@ -163,19 +175,48 @@ RPCS = {
         Code.INVALID_ARGUMENT,
         "input size does not match signature",
     ),
+    "extra input by its name": Rpc(
+        "Predict",
+        predict({"image_bytes": [PICTURE], "k": 3}),
+        Code.INVALID_ARGUMENT,
+        "it takes {image_bytes}. Sent extra: {k}. Missing but required: {}.",
+    ),
     "input by another name": Rpc(
         "Predict", predict({"images": [PICTURE]}), Code.INVALID_ARGUMENT, "Sent extra: {images}"
     ),
-    "wrong dtype": Rpc("Predict", predict({"image_bytes": [1.5]}), Code.INVALID_ARGUMENT, "DT_STRING"),
+    "wrong dtype": Rpc(
+        "Predict",
+        predict({"image_bytes": [1.5]}),
+        Code.INVALID_ARGUMENT,
+        "image_bytes must be DT_STRING [any], got DT_FLOAT [1]: send that type and shape.",
+    ),
     "unknown dtype": Rpc(
-        "Predict", predict({"image_bytes": typed([b""], dtype=77)}), Code.INVALID_ARGUMENT, "dtype 77"
+        "Predict", predict({"image_bytes": typed([b""], dtype=77)}), Code.INVALID_ARGUMENT, "got dtype 77 [1]"
     ),
     "wrong rank": Rpc("Predict", predict({"image_bytes": [[PICTURE]]}), Code.INVALID_ARGUMENT, "[any]"),
+    "a scalar": Rpc(
+        "Predict",
+        predict({"image_bytes": PICTURE}),
+        Code.INVALID_ARGUMENT,
+        "image_bytes must be DT_STRING [any], got DT_STRING []",
+    ),
+    "wrong channels": Rpc(
+        "Predict",
+        predict({"pixels": np.zeros((1, 8, 8, 4), np.uint8)}, signature="pixels"),
+        Code.INVALID_ARGUMENT,
+        "pixels must be DT_UINT8 [any, any, any, 3], got DT_UINT8 [1, 8, 8, 4]",
+    ),
+    "no pixels": Rpc(
+        "Predict",
+        predict({"pixels": np.zeros((1, 0, 0, 3), np.uint8)}, signature="pixels"),
+        Code.INVALID_ARGUMENT,
+        "input image must be of non-zero size",
+    ),
     "unknown output": Rpc(
         "Predict",
         predict(outputs=["logits"]),
         Code.INVALID_ARGUMENT,
-        "output tensor alias not found in signature: logits",
+        "output tensor alias not found in signature: logits; output_filter takes each of labels, ",
     ),
     "output twice": Rpc(
         "Predict",
@@ -187,11 +228,19 @@ RPCS = {
         "Predict", predict({"image_bytes": [bytes(65 * 2**20)]}), Code.RESOURCE_EXHAUSTED, "larger than max"
     ),
     "classify": Rpc(
-        "Classify", classification_pb2.ClassificationRequest(), Code.UNIMPLEMENTED, "call Predict"
+        "Classify",
+        classification_pb2.ClassificationRequest(),
+        Code.UNIMPLEMENTED,
+        "Classify takes tf.Example and this model takes pictures: call Predict with image_bytes.",
     ),
-    "regress": Rpc("Regress", regression_pb2.RegressionRequest(), Code.UNIMPLEMENTED, "call Predict"),
+    "regress": Rpc(
+        "Regress", regression_pb2.RegressionRequest(), Code.UNIMPLEMENTED, "Regress takes tf.Example"
+    ),
     "multi-inference": Rpc(
-        "MultiInference", inference_pb2.MultiInferenceRequest(), Code.UNIMPLEMENTED, "call Predict"
+        "MultiInference",
+        inference_pb2.MultiInferenceRequest(),
+        Code.UNIMPLEMENTED,
+        "MultiInference takes tf.Example",
     ),
     "metadata": Rpc("GetModelMetadata", metadata(), holds=lambda r: list(r.metadata) == ["signature_def"]),
     "metadata says which version answered": Rpc(
@@ -204,7 +253,7 @@ RPCS = {
         "GetModelMetadata",
         metadata(["assets"]),
         Code.INVALID_ARGUMENT,
-        "Metadata field assets is not supported",
+        "Metadata field assets is not supported: ask for 'signature_def'.",
     ),
     "metadata of an unknown model": Rpc(
         "GetModelMetadata", metadata(name="other"), Code.NOT_FOUND, "Latest(other)"
@@ -223,7 +272,10 @@ RPCS = {
         "GetModelStatus", status(name="other"), Code.NOT_FOUND, "Could not find any versions of model other"
     ),
     "status of an unknown version": Rpc(
-        "GetModelStatus", status(version=7), Code.NOT_FOUND, "Could not find version 7 of model default"
+        "GetModelStatus",
+        status(version=7),
+        Code.NOT_FOUND,
+        "Could not find version 7 of model default; this server has seen [2].",
     ),
     "status of no model": Rpc(
         "GetModelStatus",
@@ -232,7 +284,10 @@ RPCS = {
         "Missing ModelSpec",
     ),
     "reload of the configuration": Rpc(
-        "HandleReloadConfigRequest", model_management_pb2.ReloadConfigRequest(), Code.UNIMPLEMENTED, "restart"
+        "HandleReloadConfigRequest",
+        model_management_pb2.ReloadConfigRequest(),
+        Code.UNIMPLEMENTED,
+        "restart this server",
     ),
 }
 
@@ -249,6 +304,8 @@ def test_grpc(channel, case):
         call(request, timeout=60)
     assert error.value.code() == code, error.value.details()
     assert words in error.value.details()
+    predictions = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    assert predictions.Predict(predict(), timeout=60).outputs, "the server lives on"
 
 
 # --- REST ---

@@ -1,9 +1,7 @@
 """The export: what its signatures answer, what is on disk, and that tensorflow alone reads it."""
 
+import functools
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,6 +13,7 @@ from ctxvision.data import decode_picture
 from ctxvision.layers.retrieval.inverted_lists import InvertedLists
 from ctxvision.serving.loading import find_version, load_export
 from ctxvision.serving.signatures import build_signatures, decode_pictures
+from tests.fresh_process import run_fresh
 from tests.serving.conftest import LABELS, encode
 from tests.tiny_model import IMAGE_SIZE, tiny_classifier
 
@@ -73,8 +72,14 @@ print("imported:", [name for name in extra if name in sys.modules])
 """
 
 
+@functools.cache
+def loaded(directory):
+    """An export that no test changes, loaded once."""
+    return load_export(directory)
+
+
 def answer_of(directory, images, signature="serving_default"):
-    function = load_export(directory).signatures[signature]
+    function = loaded(directory).signatures[signature]
     return {k: v.numpy() for k, v in function(image_bytes=tf.constant(images, tf.string)).items()}
 
 
@@ -88,9 +93,7 @@ def in_fresh_process(directory, images, pixels, tmp_path, library=""):
         candidates=candidates,
     )
     given, out = str(tmp_path / "given.npz"), str(tmp_path / "out.npz")
-    command = [sys.executable, "-c", FRESH_PROCESS, str(directory), given, out, library]
-    bare = {key: value for key, value in os.environ.items() if key != "TF_USE_LEGACY_KERAS"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=bare)
+    done = run_fresh(FRESH_PROCESS, [directory, given, out, library], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     return dict(np.load(out, allow_pickle=True)), done.stdout
 
@@ -135,7 +138,9 @@ def expect_parity(arrays, model, pixels):
     assert about == [LABELS, None, IMAGE_SIZE]
 
 
-@pytest.mark.parametrize(("backend", "rows"), [("exact", 12), ("ivf", 5000)])
+@pytest.mark.parametrize(
+    ("backend", "rows"), [pytest.param("exact", 12, marks=pytest.mark.slow), ("ivf", 5000)]
+)
 def test_tensorflow_alone_agrees_with_the_model_and_knows_every_op(backend, rows, images, tmp_path):
     model = tiny_classifier(backend, rows=rows, labels=LABELS)
     assert isinstance(model.retrieval._search, InvertedLists) == (backend == "ivf")
@@ -150,6 +155,7 @@ def test_tensorflow_alone_agrees_with_the_model_and_knows_every_op(backend, rows
     assert "imported: []" in printed
 
 
+@pytest.mark.slow
 def test_scann_agrees_with_the_model_once_its_ops_are_imported(images, tmp_path):
     model = tiny_classifier("scann", rows=5000, labels=LABELS)
     cv.export_saved_model(model, tmp_path / "1")
@@ -247,7 +253,7 @@ def test_what_lies_beside_the_saved_model(export_directory):
     described = json.loads((assets / "ctxvision.json").read_text(encoding="utf-8"))
     assert described["labels"] == LABELS and described["needs"] == []
     assert (assets / "labels.txt").read_text(encoding="utf-8").splitlines() == LABELS
-    assert set(described["signatures"]) == set(load_export(export_directory).signatures)
+    assert set(described["signatures"]) == set(loaded(export_directory).signatures)
     assert described["versions"]["tensorflow"] == tf.__version__
     leftovers = [path.name for path in export_directory.iterdir() if path.name != "2"]
     assert leftovers == []

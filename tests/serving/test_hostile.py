@@ -5,6 +5,8 @@ import pytest
 from tools.benchmarks._serving import hostile
 from tools.benchmarks._serving.process import ServerProcess
 
+pytestmark = pytest.mark.slow
+
 INPUTS = 400
 MEMORY_BYTES = 2 * 2**30
 

@@ -145,6 +145,7 @@ def url(server):
 ANSWERED = "document.querySelectorAll('.found:not([hidden]), .problem:not([hidden])').length"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
 def test_pictures_are_dropped_and_answered(browser, server, files, width):
     browser.complaints.clear()
@@ -175,6 +176,7 @@ def test_pictures_are_dropped_and_answered(browser, server, files, width):
     assert all(asked.startswith((url(server), "blob:" + url(server))) for asked in browser.requested)
 
 
+@pytest.mark.slow
 def test_a_phrase_of_ones_own_changes_the_answer_by_keyboard_alone(browser, context_directory, files):
     with Server(context_directory, port=0, rest_port=0) as server:
         browser.open(url(server), 1280)
@@ -201,6 +203,7 @@ def test_a_phrase_of_ones_own_changes_the_answer_by_keyboard_alone(browser, cont
         assert browser.run("document.querySelectorAll('article').length") == 0
 
 
+@pytest.mark.slow
 def test_what_can_be_operated_has_a_name(browser, context_directory, files):
     with Server(context_directory, port=0, rest_port=0) as server:
         browser.open(url(server), 390)
@@ -217,6 +220,7 @@ def test_what_can_be_operated_has_a_name(browser, context_directory, files):
         assert all(name for role, name in named if role in ("button", "textbox", "image", "article"))
 
 
+@pytest.mark.slow
 def test_the_page_says_when_the_server_is_gone(browser, export_directory, files, tmp_path):
     shutil.copytree(export_directory, tmp_path / "model")
     with Server(tmp_path / "model", port=0, rest_port=0) as server:

@@ -1,4 +1,4 @@
-"""The embedded server over a real loopback connection: answers, and every code of TF Serving's."""
+"""The embedded server over a real loopback connection: answers, starts and stops; `test_conformance` has its refusals."""
 
 import shutil
 import signal
@@ -19,17 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
-from tensorflow_serving.apis import (
-    classification_pb2,
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    inference_pb2,
-    model_management_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-    regression_pb2,
-)
+from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
 
 import ctxvision as cv
 from ctxvision.data import decode_picture
@@ -58,11 +48,6 @@ def channel(server):
 @pytest.fixture(scope="module")
 def stub(channel):
     return prediction_service_pb2_grpc.PredictionServiceStub(channel)
-
-
-@pytest.fixture(scope="module")
-def models(channel):
-    return model_service_pb2_grpc.ModelServiceStub(channel)
 
 
 def request(inputs, name="default", signature="", output_filter=(), version=None):
@@ -122,80 +107,6 @@ def test_the_highest_version_serves(export_directory, tmp_path, images):
         )
 
 
-PREDICT_ERRORS = {
-    "unknown model": (
-        {"inputs": {"image_bytes": [b""]}, "name": "other"},
-        Code.NOT_FOUND,
-        "Servable not found for request: Latest(other); this server has model 'default'.",
-    ),
-    "unknown version": (
-        {"inputs": {"image_bytes": [b""]}, "version": 7},
-        Code.NOT_FOUND,
-        "Servable not found for request: Specific(default, 7)",
-    ),
-    "unknown signature": (
-        {"inputs": {"image_bytes": [b""]}, "signature": "phrases"},
-        Code.FAILED_PRECONDITION,
-        "Serving signature name: 'phrases' not found in signature def, "
-        "which has about, embed, explain, pixels, pixels_float32, serving_default, zero_shot.",
-    ),
-    "missing input": (
-        {"inputs": {}},
-        Code.INVALID_ARGUMENT,
-        "it takes {image_bytes}. Sent extra: {}. Missing but required: {image_bytes}.",
-    ),
-    "extra input": (
-        {"inputs": {"image_bytes": [b""], "k": 3}},
-        Code.INVALID_ARGUMENT,
-        "it takes {image_bytes}. Sent extra: {k}. Missing but required: {}.",
-    ),
-    "wrong dtype": (
-        {"inputs": {"image_bytes": [1.0]}},
-        Code.INVALID_ARGUMENT,
-        "image_bytes must be DT_STRING [any], got DT_FLOAT [1]: send that type and shape.",
-    ),
-    "wrong rank": (
-        {"inputs": {"image_bytes": b"scalar"}},
-        Code.INVALID_ARGUMENT,
-        "image_bytes must be DT_STRING [any], got DT_STRING []",
-    ),
-    "wrong channels": (
-        {"inputs": {"pixels": np.zeros((1, 8, 8, 4), np.uint8)}, "signature": "pixels"},
-        Code.INVALID_ARGUMENT,
-        "pixels must be DT_UINT8 [any, any, any, 3], got DT_UINT8 [1, 8, 8, 4]",
-    ),
-    "no pixels": (
-        {"inputs": {"pixels": np.zeros((1, 0, 0, 3), np.uint8)}, "signature": "pixels"},
-        Code.INVALID_ARGUMENT,
-        "input image must be of non-zero size",
-    ),
-    "unknown output": (
-        {"inputs": {"image_bytes": [b""]}, "output_filter": ["logits"]},
-        Code.INVALID_ARGUMENT,
-        "output tensor alias not found in signature: logits; output_filter takes each of labels, ",
-    ),
-    "output twice": (
-        {"inputs": {"image_bytes": [b""]}, "output_filter": ["valid", "valid"]},
-        Code.INVALID_ARGUMENT,
-        "duplicate output tensor alias: valid",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", PREDICT_ERRORS)
-def test_predict_refuses(stub, images, case):
-    arguments, code, match = PREDICT_ERRORS[case]
-    refused(stub.Predict, request(**arguments), code, match)
-    assert stub.Predict(request({"image_bytes": images[:1]})).outputs, "the server lives on"
-
-
-def test_predict_refuses_what_is_no_request_for_a_model(stub):
-    refused(stub.Predict, predict_pb2.PredictRequest(), Code.INVALID_ARGUMENT, "Missing ModelSpec")
-    labelled = request({"image_bytes": [b""]})
-    labelled.model_spec.version_label = "stable"
-    refused(stub.Predict, labelled, Code.INVALID_ARGUMENT, "Unrecognized servable version label: 'stable'")
-
-
 def test_predict_refuses_tensors_that_lie_about_their_size(stub):
     bomb = _proto([b"x"])
     bomb.tensor_shape.dim[0].size = 2**40
@@ -215,22 +126,6 @@ def test_messages_may_have_64_megabytes(stub, images):
     large = images[0] + bytes(8 * 2**20)  # trailing bytes do not hurt a PNG
     response = stub.Predict(request({"image_bytes": [large]}))
     assert tf.make_ndarray(response.outputs["valid"]).tolist() == [True]
-    too_large = request({"image_bytes": [bytes(65 * 2**20)]})
-    refused(stub.Predict, too_large, Code.RESOURCE_EXHAUSTED, "larger than max")
-
-
-def test_the_rpcs_for_examples_are_not_implemented(stub, models):
-    match = " takes tf.Example and this model takes pictures: call Predict with image_bytes."
-    refused(stub.Classify, classification_pb2.ClassificationRequest(), Code.UNIMPLEMENTED, "Classify" + match)
-    refused(stub.Regress, regression_pb2.RegressionRequest(), Code.UNIMPLEMENTED, "Regress" + match)
-    refused(
-        stub.MultiInference,
-        inference_pb2.MultiInferenceRequest(),
-        Code.UNIMPLEMENTED,
-        "MultiInference" + match,
-    )
-    reload = model_management_pb2.ReloadConfigRequest()
-    refused(models.HandleReloadConfigRequest, reload, Code.UNIMPLEMENTED, "restart this server")
 
 
 def test_metadata_tells_the_signatures(stub):
@@ -246,22 +141,8 @@ def test_metadata_tells_the_signatures(stub):
     embed = found.signature_def["embed"]
     assert set(embed.inputs) - set(embed.defaults) == {"image_bytes"}
 
-    asked.metadata_field[:] = ["assets"]
-    match = "Metadata field assets is not supported: ask for 'signature_def'."
-    refused(stub.GetModelMetadata, asked, Code.INVALID_ARGUMENT, match)
-    asked.model_spec.name = "other"
-    refused(stub.GetModelMetadata, asked, Code.NOT_FOUND, "Latest(other)")
 
-
-def test_status_and_health(models, channel):
-    asked = get_model_status_pb2.GetModelStatusRequest()
-    asked.model_spec.name = "default"
-    (status,) = models.GetModelStatus(asked).model_version_status
-    assert (status.version, status.state, status.status.error_code) == (2, status.AVAILABLE, 0)
-    asked.model_spec.version.value = 1
-    match = "Could not find version 1 of model default; this server has seen [2]."
-    refused(models.GetModelStatus, asked, Code.NOT_FOUND, match)
-
+def test_health(channel):
     health = health_pb2_grpc.HealthStub(channel)
     for service in ("", "default"):
         checked = health.Check(health_pb2.HealthCheckRequest(service=service))

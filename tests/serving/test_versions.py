@@ -5,7 +5,6 @@ import os
 import shutil
 import time
 import weakref
-from pathlib import Path
 
 import pytest
 import tensorflow as tf
@@ -25,11 +24,10 @@ NEVER = 3600.0  # these tests poll themselves
 
 @pytest.fixture
 def place(export_directory, tmp_path):
-    """Copies the export to a version's folder, by one rename as an export appears; without warm-up, which takes long."""
+    """Copies the export to a version's folder, by one rename as an export appears."""
 
     def copy(number):
-        ignored = shutil.ignore_patterns(Path(WARMUP_FILE).name)
-        shutil.copytree(export_directory / "2", tmp_path / ".copying", ignore=ignored)
+        shutil.copytree(export_directory / "2", tmp_path / ".copying")
         return (tmp_path / ".copying").rename(tmp_path / str(number))
 
     return copy

@@ -43,6 +43,7 @@ def test_the_facts_are_those_of_the_files(tiny_data, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+@pytest.mark.slow
 def test_killed_and_resumed(tiny_data, tmp_path):
     arguments = ["--shard-megabytes", "0.003", "--workers", "1"]
     main([str(tiny_data), str(tmp_path / "whole"), *arguments])

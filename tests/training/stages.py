@@ -83,17 +83,20 @@ def stages() -> Iterator[tuple[str, Stage]]:
             ),
         )
 
-    ngrams = ngrams_of(
-        DualEncoderText(character_ngrams=32), [f"query {i} of {i % 3} kinds" for i in range(12)]
-    )
     pairs = np.arange(40) // 4, rng.integers(0, 12, 40)
+
+    def associations() -> tf.data.Dataset:
+        encoder = DualEncoderText(character_ngrams=32)
+        ngrams = ngrams_of(encoder, [f"query {i} of {i % 3} kinds" for i in range(12)])
+        return association_batches(*pairs, ngrams, BATCH, STEPS)
+
     yield (
         "text",
         Stage(
             lambda: text_model(CONFIG),
             lambda: keras.optimizers.Adagrad(TEXT_RATE),
             None,
-            lambda: association_batches(*pairs, ngrams, BATCH, STEPS),
+            associations,
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Labels learnt from a handful of pictures: at once, after a restart, in an export, and undone."""
+"""Labels learnt from a handful of pictures: at once, after a restart, and undone; `test_cli` exports one."""
 
 import shutil
 
@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 
 import ctxvision as cv
-from ctxvision.serving.loading import load_export
 from ctxvision.training import concepts as module
 from ctxvision.training.concept_store import ConceptStore
 from tests.training.conftest import MASCOT
@@ -31,7 +30,7 @@ def right(run, easy):
     return (probabilities(run, easy[0]).argmax(axis=1) == easy[1]).mean()
 
 
-def test_a_new_label(run, purple, folder, easy, tmp_path):
+def test_a_new_label(run, purple, folder, easy):
     before = right(run, easy)
     model = run.classifier
     concept = run.add_concept(MASCOT, folder, label="mascot")
@@ -40,11 +39,9 @@ def test_a_new_label(run, purple, folder, easy, tmp_path):
     assert run.classifier is not model and model.labels == run.data.labels
     assert run.classifier.labels == [*run.data.labels, "mascot"]
 
-    served = load_export(cv.export(run, tmp_path / "serving")).signatures["pixels"]
     for found in (
         run.classifier.predict(purple, verbose=0),
         cv.Run(run.directory).classifier(tf.constant(purple)),
-        served(pixels=tf.constant(purple)),
     ):
         assert (np.asarray(found["probabilities"]).argmax(axis=1) == 4).all()
         assert (np.asarray(found["phrases"]) == MASCOT.encode()).any(axis=1).all()
@@ -109,7 +106,14 @@ def test_a_phrase_that_somebody_has_removed_is_not_missed(run, purple):
     assert run.concepts() == []
 
 
-@pytest.mark.parametrize("moment", ["phrase added", "head written", "committed"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("phrase added", marks=pytest.mark.slow),
+        "head written",
+        pytest.param("committed", marks=pytest.mark.slow),
+    ],
+)
 def test_killed_at_any_moment(run, purple, tmp_path, monkeypatch, moment):
     """A copy of the folder at that moment is what a process that is killed leaves."""
     before, phrases = probabilities(run, purple), phrases_of(run)
@@ -144,6 +148,7 @@ def test_killed_at_any_moment(run, purple, tmp_path, monkeypatch, moment):
     np.testing.assert_allclose(probabilities(killed, purple), probabilities(run, purple), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_killed_while_removing(run, purple, tmp_path, monkeypatch):
     before = phrases_of(run)
     run.add_concept(MASCOT, purple)

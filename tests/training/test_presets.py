@@ -25,6 +25,7 @@ def count(weights):
     return sum(int(np.prod(weight.shape)) for weight in weights)
 
 
+@pytest.mark.slow
 def test_the_papers_sizes_learn_a_step_and_predict():
     config = cv.Config.preset("paper", image_size=75)  # Inception v3's least
     generator, encoder = new_phrase_generator(config), new_visual_encoder(config)

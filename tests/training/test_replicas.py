@@ -9,6 +9,8 @@ import pytest
 
 from tests.training.stages import stages
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def told():

@@ -8,6 +8,8 @@ import ctxvision as cv
 from ctxvision.serving.loading import load_export
 from tests.tiny_data import SETTINGS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def shared_run(tiny_data, tmp_path_factory):

@@ -10,17 +10,20 @@ from ctxvision.training import PhraseStats
 from tests.training.conftest import MASCOT, files_of
 
 
-def answers(run, pixels, tmp_path):
-    """Of the classifier that the run has built, of the run opened again, and of an export."""
+def answers(run, pixels):
+    """Of the classifier that the run has built, and of the run opened again."""
     reopened = cv.Run(run.directory).classifier(tf.constant(pixels))
-    served = load_export(cv.export(run, tmp_path / "serving")).signatures["pixels"](
-        pixels=tf.constant(pixels)
-    )
     return [
         run.classifier.predict(pixels, verbose=0),
         {key: value.numpy() for key, value in reopened.items()},
-        {key: value.numpy() for key, value in served.items()},
     ]
+
+
+def exported_answer(run, pixels, tmp_path):
+    served = load_export(cv.export(run, tmp_path / "serving")).signatures["pixels"](
+        pixels=tf.constant(pixels)
+    )
+    return {key: value.numpy() for key, value in served.items()}
 
 
 def test_an_added_phrase_is_found_for_its_own_pictures(run, purple, folder, tmp_path):
@@ -35,7 +38,7 @@ def test_an_added_phrase_is_found_for_its_own_pictures(run, purple, folder, tmp_
     assert (table.phrases[12], table.counts[12], table.languages[12]) == (MASCOT, 3, "en")
     assert np.flatnonzero(table.flags["pinned"]).tolist() == [12]
 
-    found = answers(run, purple, tmp_path)
+    found = [*answers(run, purple), exported_answer(run, purple, tmp_path)]
     scores = embeddings @ table.prototypes[12]
     for answer in found:
         there = answer["phrases"] == MASCOT.encode()
@@ -78,19 +81,19 @@ def test_a_known_phrase_is_replaced(run, purple):
     np.testing.assert_allclose(answer["phrase_scores"][there], expected, atol=1e-5)
 
 
-def test_another_language_than_the_runs_is_no_context(run, purple, tmp_path):
+def test_another_language_than_the_runs_is_no_context(run, purple):
     cv.add_phrase(run, "la mascota", purple, language="es")
     assert "la mascota" in [found.phrase for found in cv.list_phrases(run, "es")]
-    for answer in answers(run, purple, tmp_path):
+    for answer in answers(run, purple):
         assert b"la mascota" not in answer["phrases"]
 
 
-def test_a_removed_phrase_never_comes_back(run, tmp_path):
+def test_a_removed_phrase_never_comes_back(run):
     pixels = run.data.pictures("test:easy")
     before = run.classifier.predict(pixels, verbose=0)
     assert b"red square" in before["phrases"]
     cv.remove_phrases(run, ["red square", "rojo"])
-    found = answers(run, pixels, tmp_path)
+    found = answers(run, pixels)
     for answer in found:
         assert b"red square" not in answer["phrases"] and (answer["phrases"] != b"").all()
     # Where it had not been found, all is as before.

@@ -3,6 +3,7 @@
 from unittest import mock
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,11 @@ from ctxvision import PhraseTable
 from ctxvision.layers import PrototypeRetrieval, prototype_retrieval
 from tests.layers.retrieval.oracle import check_exact, check_sound, nearest
 
-QUICK = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+
+def examples(number):
+    return settings(deadline=None, max_examples=number, suppress_health_check=[HealthCheck.too_slow])
+
+
 LANGUAGES, FLAGS = ["de", "en", "fr"], ["adult", "brand"]
 seeds = st.integers(0, 10_000)
 
@@ -130,9 +135,8 @@ small_worlds = {
 }
 
 
-@QUICK
 @given(**small_worlds, lists=st.floats(0, 1), probes=st.sampled_from([0.0, 0.3, 1.0, 1.0]))
-def test_lists(seed, kind, rows, dim, k, min_count, lists, probes, changes, dtype):
+def lists(seed, kind, rows, dim, k, min_count, lists, probes, changes, dtype):
     world = World(seed, kind, rows, dim, dtype)
     retrievable = int((world.table.counts >= min_count).sum())
     num_lists = max(1, round(lists * retrievable))
@@ -143,9 +147,8 @@ def test_lists(seed, kind, rows, dim, k, min_count, lists, probes, changes, dtyp
             live_through(world, layer, changes, min_count, exact=chosen["probes"] == num_lists)
 
 
-@QUICK
 @given(**small_worlds)
-def test_exact(seed, kind, rows, dim, k, min_count, changes, dtype):
+def exact(seed, kind, rows, dim, k, min_count, changes, dtype):
     world = World(seed, kind, rows, dim, dtype)
     retrievable = int((world.table.counts >= min_count).sum())
     if retrievable:
@@ -153,7 +156,6 @@ def test_exact(seed, kind, rows, dim, k, min_count, changes, dtype):
         live_through(world, layer, changes, min_count, exact=True)
 
 
-@settings(QUICK, max_examples=15)
 @given(
     seed=seeds,
     kind=st.sampled_from(["random", "grid", "three"]),
@@ -163,12 +165,23 @@ def test_exact(seed, kind, rows, dim, k, min_count, changes, dtype):
     depth=st.sampled_from([10, 1500]),
     changes=changes,
 )
-def test_scann(seed, kind, dim, k, probes, depth, changes):
+def scann(seed, kind, dim, k, probes, depth, changes):
     world = World(seed, kind, 1500, dim)  # it takes no fewer than a thousand
     with mock.patch.object(prototype_retrieval, "FEWEST_ROWS", 0):
         layer = PrototypeRetrieval(k, "scann")
         layer.index(world.table, None, 1, num_lists=30, probes=probes, depth=depth)
         live_through(world, layer, changes, 1, exact=(probes, depth) == (30, 1500))
+
+
+@pytest.mark.parametrize(("holds", "number"), [(lists, 8), (exact, 8), (scann, 3)])
+def test_some_worlds(holds, number):
+    examples(number)(holds)()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("holds", "number"), [(lists, 30), (exact, 30), (scann, 15)])
+def test_many_worlds(holds, number):
+    examples(number)(holds)()
 
 
 def test_oracle():

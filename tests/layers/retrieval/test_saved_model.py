@@ -1,10 +1,7 @@
 """What an unmodified server gets: core ops alone, no strings in the search, shapes that XLA compiles."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,6 +9,7 @@ import tensorflow as tf
 
 from ctxvision import PhraseTable
 from ctxvision.layers import PrototypeRetrieval
+from tests.fresh_process import run_fresh
 from tests.layers.retrieval.oracle import clustered
 
 ROWS, DIM = 5000, 16
@@ -104,9 +102,7 @@ def exported(tmp_path_factory):
         "deny_ids": layer(tf.constant(QUERIES)).ids.numpy()[:, 0],
     }
     np.savez(folder / "given.npz", **given)
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    command = [sys.executable, "-c", BARE_PROCESS, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=120)
+    done = run_fresh(BARE_PROCESS, [folder])
     assert done.returncode == 0, done.stderr[-3000:]
     report = json.loads((folder / "report.json").read_text())
     where = layer.filter(

@@ -8,14 +8,14 @@ import pytest
 import tensorflow as tf
 
 from ctxvision import PhraseTable
-from ctxvision.layers import PrototypeRetrieval
+from ctxvision.layers import PrototypeRetrieval, prototype_retrieval
 from ctxvision.layers.retrieval import tuning
 from tests.layers.retrieval.oracle import clustered, nearest
 
-N = 5000
+N = 1500
 # Wide clusters: few probes do not find all.
 ROWS = clustered(0, N, dim=8, clusters=50, spread=0.2)
-QUERIES = clustered(1, 100, dim=8, clusters=50, spread=0.2)
+QUERIES = clustered(1, 30, dim=8, clusters=50, spread=0.2)
 TABLE = PhraseTable.from_arrays([f"p{i}" for i in range(N)], ROWS, counts=np.arange(N) % 5 + 1)
 
 FOUND, RECALL = tuning._found, tuning._Truth.recall
@@ -25,7 +25,8 @@ FOUND, RECALL = tuning._found, tuning._Truth.recall
 def cost(monkeypatch):
     """Time by a formula: what is quickest is then known."""
     cost_is(monkeypatch, lambda search: search.probes / search.num_lists + getattr(search, "depth", 0))
-    monkeypatch.setattr(tuning, "NUM_QUERIES", 100)
+    monkeypatch.setattr(tuning, "NUM_QUERIES", 30)
+    monkeypatch.setattr(prototype_retrieval, "FEWEST_ROWS", 1300)
 
 
 def cost_is(monkeypatch, milliseconds):
@@ -34,13 +35,13 @@ def cost_is(monkeypatch, milliseconds):
     )
 
 
-def measured_by_hand(layer, queries, k, own=None, kept=None):
+def measured_by_hand(layer, queries, k, own=None, kept=None, rows=ROWS):
     """Share of the k truly nearest rows that the layer finds for single queries, each one's own row left out."""
     found = np.concatenate([layer(tf.constant(query[None])).ids for query in queries])
     hits = []
     for row, query in enumerate(queries):
         skip = -2 if own is None else own[row]
-        truth = [i for i in nearest(query[None], ROWS, k + 1, kept)[0][0] if i != skip][:k]
+        truth = [i for i in nearest(query[None], rows, k + 1, kept)[0][0] if i != skip][:k]
         hits.append(len(set(truth) & set([i for i in found[row] if i != skip][:k])))
     return sum(hits) / (k * len(queries))
 
@@ -54,23 +55,23 @@ def test_recall_is_reached_for_queries_that_are_given(recall):
     assert {name: layer.tuning[name] for name in ("recall", "k", "queries", "exact")} == {
         "recall": recall,
         "k": 3,
-        "queries": 100,
+        "queries": 30,
         "exact": False,
     }
 
 
 def test_recall_is_reached_for_rows_of_the_table_each_without_itself():
     layer = PrototypeRetrieval(k=4).tune(TABLE, 0.9)
-    own = np.sort(np.random.default_rng(0).choice(np.arange(N), 100, replace=False))
+    own = np.sort(np.random.default_rng(0).choice(np.arange(N), 30, replace=False))
     assert measured_by_hand(layer, ROWS[own], 3, own) == pytest.approx(layer.tuning["chosen"]["recall"])
     assert layer.tuning["chosen"]["recall"] >= 0.9
 
 
 @pytest.mark.parametrize(
-    ("cheapest", "numbers"), [(566, [566, 377]), (377, [566, 377, 251]), (251, [566, 377, 251, 167])]
+    ("cheapest", "numbers"), [(310, [310, 207]), (207, [310, 207, 138]), (138, [310, 207, 138, 92])]
 )
 def test_fewer_lists_are_tried_while_they_are_quicker(monkeypatch, cheapest, numbers):
-    # 8 √5000 = 566 lists, of which one probed list holds few rows: each next number is a third less.
+    # 8 √1500 = 310 lists, of which one probed list holds few rows: each next number is a third less.
     cost_is(monkeypatch, lambda search: search.probes / 1000 + abs(search.num_lists - cheapest))
     layer = PrototypeRetrieval(k=4).tune(TABLE, 0.5, queries=QUERIES)
     chosen, tried = layer.tuning["chosen"], layer.tuning["measured"]
@@ -89,23 +90,27 @@ def test_fewer_lists_are_tried_while_they_are_quicker(monkeypatch, cheapest, num
 
 def test_more_lists_are_tried_where_rows_outweigh_them(monkeypatch):
     # Each row far from every other: nearly all lists have to be read.
-    rows = np.random.default_rng(2).standard_normal((20_000, 64)).astype(np.float32)
+    monkeypatch.setattr(tuning, "_FEWEST_IN_LIST", 4)
+    monkeypatch.setattr(tuning, "_IMBALANCE", 2)
+    rows = np.random.default_rng(2).standard_normal((N, 64)).astype(np.float32)
     table = PhraseTable.from_arrays([f"p{i}" for i in range(len(rows))], rows)
     cost_is(monkeypatch, lambda search: -search.num_lists)
     layer = PrototypeRetrieval(k=4).tune(table, 0.9)
     first, *others = dict.fromkeys(m["num_lists"] for m in layer.tuning["measured"])
-    assert first == 1131 and others == [len(rows) // 16]
+    assert first == 310 and others == [N // 4]
     assert layer.tuning["chosen"]["num_lists"] == layer._search.num_lists == others[0]
 
 
 def test_scann_reaches_it_with_less_to_score_again(monkeypatch):
     # What is tried last is cheapest, and need not be built again, which ScaNN does a bit otherwise.
     cost_is(monkeypatch, lambda search: (search.probes + search.depth) / 1000 + search.num_lists)
-    layer = PrototypeRetrieval(k=4, backend="scann").tune(TABLE, 0.9, queries=QUERIES)
+    rows = clustered(0, 5000, dim=8, clusters=50, spread=0.2)
+    table = PhraseTable.from_arrays([f"p{i}" for i in range(len(rows))], rows)
+    layer = PrototypeRetrieval(k=4, backend="scann").tune(table, 0.9, queries=QUERIES)
     chosen = layer.tuning["chosen"]
     assert layer.tuning["measured"][0]["num_lists"] == 71
     assert chosen["num_lists"] == layer.tuning["measured"][-1]["num_lists"] < 71
-    assert chosen["recall"] >= 0.9 and measured_by_hand(layer, QUERIES, 3) == pytest.approx(
+    assert chosen["recall"] >= 0.9 and measured_by_hand(layer, QUERIES, 3, rows=rows) == pytest.approx(
         chosen["recall"], abs=0.02
     )
     assert {m["depth"] for m in layer.tuning["measured"]} == {30, 100, 300}
@@ -118,7 +123,7 @@ def test_scann_reaches_it_with_less_to_score_again(monkeypatch):
 def test_rows_that_may_not_be_found_do_not_count():
     layer = PrototypeRetrieval(k=4).tune(TABLE, 0.9, queries=QUERIES, min_count=2)
     kept = np.arange(N) % 5 >= 1
-    assert kept.sum() == 4000  # too few for lists
+    assert kept.sum() == 1200  # too few for lists
     assert layer.tuning["exact"] and measured_by_hand(layer, QUERIES, 3, kept=kept) == 1
 
 
@@ -173,7 +178,7 @@ def test_queries_are_timed_and_answered_one_by_one():
     layer = PrototypeRetrieval(k=4).index(TABLE)
     truth = tuning._Truth.of(layer._ranked_rows(TABLE), np.arange(N, dtype=np.int32), QUERIES, 3)
     found, milliseconds = FOUND(layer._search, truth)
-    assert found.shape == (100, 4) and 0 < milliseconds < 1000
+    assert found.shape == (30, 4) and 0 < milliseconds < 1000
     alone = [layer._search.search(tf.constant(query[None]), 4)[1].numpy()[0] for query in QUERIES[:20]]
     np.testing.assert_array_equal(found[:20], alone)
 
