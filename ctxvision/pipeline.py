@@ -1,34 +1,47 @@
 """The whole way: from a data folder to a trained, measured, exported run."""
 
+import dataclasses
 import functools
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow as tf
 
 from ctxvision._files import read_json, write_json
-from ctxvision.data import write_demo_data
+from ctxvision.classifier.config import Config
+from ctxvision.classifier.context_check import check_context, without_context
+from ctxvision.classifier.fork import fork_table
+from ctxvision.classifier.fusion import train_classifier
+from ctxvision.classifier.run import Run
+from ctxvision.classifier.run_folder import OWN_CONTEXT, create_run
+from ctxvision.classifier.visual import train_visual
+from ctxvision.context.context import TWO_TOWERS, Context
+from ctxvision.context.finish import index_settings
+from ctxvision.context.towers import with_found_tower
+from ctxvision.context.train import train_context
+from ctxvision.data import load_data, write_demo_data
 from ctxvision.data.source import Source
 from ctxvision.errors import InputError
-from ctxvision.evaluation import SUITES, measure_phrases, save_records, table1, write_examples, write_report
+from ctxvision.evaluation.examples import write_examples
 from ctxvision.evaluation.multi_label import multi_label
+from ctxvision.evaluation.phrase_hits import measure_phrases
 from ctxvision.evaluation.quantization import quantization_cost
 from ctxvision.evaluation.run_facts import facts_of
-from ctxvision.evaluation.suites import Suite
-from ctxvision.serving import export_saved_model
-from ctxvision.training import Config, Progress, Run
-from ctxvision.training.classifier import train_classifier
-from ctxvision.training.context_check import check_context, without_context
-from ctxvision.training.phrases import train_phrases
-from ctxvision.training.prototypes import make_prototypes
-from ctxvision.training.strategies import check_batch, is_chief, make_strategy
-from ctxvision.training.text import train_text
-from ctxvision.training.towers import SHARED
-from ctxvision.training.visual import train_visual
+from ctxvision.evaluation.suites import SUITES, Suite
+from ctxvision.evaluation.table1 import table1
+from ctxvision.metrics.records import save_records
+from ctxvision.models.context_tagger import ContextTagger
+from ctxvision.report.write import write_report as write_page
+from ctxvision.serving import Prediction, Server, export_saved_model, predict
+from ctxvision.serving.export import export_tagger
+from ctxvision.training.progress import Progress
+from ctxvision.training.strategies import check_batch, is_chief, make_strategy, wait_for
 
-LONGEST_WAIT = 600  # seconds
+# Phrases a picture of a tagger.
+TAGS = 10
+# Pictures that the demo asks its export for.
+_PICTURES = 3
 # A tenth of the demo's training.
 QUICK = {"phrase_steps": 600, "visual_steps": 200, "text_steps": 300, "head_steps": 200, "seeds": 1}
 
@@ -37,6 +50,7 @@ def train(
     data: Source,
     out: str | os.PathLike[str],
     config: Config | None = None,
+    context: Context | str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     strategy: str | tf.distribute.Strategy | None = None,
 ) -> Run:
@@ -46,17 +60,19 @@ def train(
         data: folder with an `images.csv`, or another source, or several; see `load_data`.
         out: the run's folder, new or left by the same call.
         config: settings; the defaults train on a CPU.
+        context: a context or its folder, whose phrases and towers the run uses. Without one, `data` must have queries,
+            and the run first makes a context of them by `config.context`, in `out/context`.
         progress: where progress is printed; standard error by default.
         strategy: where the towers and the text encoder train: a name of `make_strategy`, or any strategy; by default
             that in whose scope this is called. Under several workers each calls this with the same arguments, `out`
-            being a folder that all see; the first does alone what is not training, and the others return a run that
-            the first has still to finish.
+            being a folder that all see. Worker 0 runs every stage that is not training; the others return a run that
+            worker 0 has still to finish.
 
     Returns:
         The run; `run.classifier` is the end-to-end model.
 
     Raises:
-        InputError: data or settings that cannot be used, before anything is written.
+        InputError: data, settings or a context that cannot be used, before anything is written.
 
     Example:
         >>> run = cv.train(data="photos", out="runs/photos", config=cv.Config(seed=1))
@@ -65,36 +81,34 @@ def train(
     progress, config = progress or Progress(), config or Config()
     strategy = make_strategy(strategy)
     check_batch("batch_size", config.batch_size, strategy)
-    check_batch("text_batch_size", config.text_batch_size, strategy)
+    given = Context(context) if isinstance(context, (str, os.PathLike)) else context
+    of_context = given.config if given else with_found_tower(config.context)
+    _check_data(data, config, queries=given is None)
     if not is_chief(strategy):
-        _wait_for(Path(out) / "config.json")
-    run = Run.create(out, config, data)
-
-    def stage(name: str, work: Callable[[], str | None]) -> None:
-        if run.is_done(name):
-            progress.skip(name)
-            return
-        progress.start(name)
-        progress.finish(work() or "")
-
-    shared = run.config.visual_backbone == SHARED
-    if shared:  # the visual encoder stands on what this stage trains
-        stage("phrases", lambda: train_phrases(run, progress, strategy))
-        _wait_for(run.directory / "phrases" / "done.json")
-    for fraction in run.config.fractions:
-        stage(f"visual/{fraction:g}", functools.partial(train_visual, run, fraction, progress, strategy))
-    if not shared:
-        stage("phrases", lambda: train_phrases(run, progress, strategy))
+        wait_for(Path(out) / "config.json")
+    own = Path(out) / OWN_CONTEXT
+    create_run(out, config, data, given.directory if given else own, of_context.image_size)
+    run = Run(out)
+    if given is None:
+        # The same pictures, decoded once, where both see them at the same size.
+        loaded = run.data if run.data.image_size == of_context.image_size else None
+        parts = _Named(progress, OWN_CONTEXT)
+        given = train_context(data, own, of_context, progress=parts, strategy=strategy, loaded=loaded)
     if is_chief(strategy):
-        stage("prototypes", lambda: make_prototypes(run, progress))
-    stage("text", lambda: train_text(run, progress, strategy))
+        if run.stages.is_done("table"):
+            _ = run.context  # refuses another context
+        run.stages.run("table", progress, lambda: fork_table(run, given))
+    wait_for(run.directory / "table" / "done.json")
+    for fraction in run.config.fractions:
+        work = functools.partial(train_visual, run, fraction, progress, strategy)
+        run.stages.run(f"visual/{fraction:g}", progress, work)
     if not is_chief(strategy):
         return run
-    stage("classifier", lambda: train_classifier(run, progress))
-    stage("context", lambda: check_context(run, progress))
-    stage("evaluation", lambda: _first_evaluation(run, progress))
+    run.stages.run("head", progress, lambda: train_classifier(run, progress))
+    run.stages.run("visual_only", progress, lambda: check_context(run, progress))
+    run.stages.run("evaluation", progress, lambda: _first_evaluation(run, progress))
     if not (run.directory / "report.html").is_file():
-        report(run)
+        write_report(run)
     if not (run.directory / "export" / "1").is_dir():
         progress.start("export")
         export(run, run.directory / "export")
@@ -102,21 +116,28 @@ def train(
     return run
 
 
-def _wait_for(path: Path) -> None:
-    """Waits until the first worker has written a file of the run."""
-    end = time.monotonic() + LONGEST_WAIT
-    while not path.is_file():
-        if time.monotonic() > end:
-            raise InputError(
-                f"out must be a folder that all workers see, got {str(path.parent)!r} where the first one has written "
-                f"no {path.name} within {LONGEST_WAIT} s: give a shared folder, and look at what the first worker says."
-            )
-        time.sleep(0.2)
+def _check_data(data: Source, config: Config, queries: bool) -> None:
+    """Refuses data that cannot be trained on, before anything is written."""
+    load_data(data, config.label_column).check_for_training(config.multi_label, queries)
+
+
+class _Named(Progress):
+    """Prints stages as `PREFIX/STAGE`, where they belong to a part of what is printed."""
+
+    def __init__(self, progress: Progress, prefix: str):
+        self._prefix = prefix
+        super().__init__(progress.stream, progress.every)
+
+    def start(self, name: str) -> None:
+        super().start(f"{self._prefix}/{name}" if name else "")
+
+    def skip(self, name: str) -> None:
+        super().skip(f"{self._prefix}/{name}")
 
 
 def _first_evaluation(run: Run, progress: Progress) -> None:
     """Table 1, or the suite `multi-label`, on the encoders that the run has trained, and pictures for the report."""
-    with run.finishing("evaluation") as folder:
+    with run.stages.finishing("evaluation") as folder:
         measure_phrases(run)
         config = run.config
         if config.multi_label:
@@ -125,7 +146,7 @@ def _first_evaluation(run: Run, progress: Progress) -> None:
             records = table1(run, progress, config.seeds, config.fractions)
         save_records(run.directory / "metrics.json", records)
         write_examples(run, folder / "examples.json")
-    report(run)
+    write_report(run)
 
 
 def evaluate(
@@ -166,7 +187,7 @@ def evaluate(
     if trainable_min is not None and trainable_min < 1:
         raise InputError(f"trainable_min must be at least 1, got {trainable_min}: 100 is the method's.")
     path, left_out_path = run.directory / "metrics.json", run.directory / "measured" / "left_out.json"
-    run.stage_folder("evaluation")
+    run.stages.folder("evaluation")
     suites: dict[str, Suite] = {
         **SUITES,
         "multi-label": functools.partial(multi_label, trainable_min=trainable_min),
@@ -185,15 +206,22 @@ def evaluate(
         else:
             progress.finish()
         write_json(left_out_path, left_out)
-    report(run)
+    write_report(run)
     return path
 
 
-def report(run: Run | str | os.PathLike[str]) -> Path:
+def _curves(run: Run) -> dict[str, dict[str, list[float]]]:
+    own = run.stages.curves()
+    if (run.directory / OWN_CONTEXT).is_dir():
+        return own  # its stages lie inside
+    return own | {f"{OWN_CONTEXT}/{stage}": curves for stage, curves in run.context.stages.curves().items()}
+
+
+def write_report(run: Run | str | os.PathLike[str]) -> Path:
     """Writes `report.html` from what a run has measured, and returns its path."""
     run = run if isinstance(run, Run) else Run(run)
-    write_json(run.directory / "logs" / "history.json", run.curves())
-    return write_report(run.directory)
+    write_json(run.directory / "logs" / "history.json", _curves(run))
+    return write_page(run.directory)
 
 
 def export(
@@ -224,18 +252,41 @@ def export(
         InputError: the run is not trained to the end.
     """
     run = run if isinstance(run, Run) else Run(run)
-    if with_text and run.config.phrase_table:
+    if with_text and run.context.kind == TWO_TOWERS:
         raise InputError(
-            "with_text must be left out for a run whose phrases are a text tower's, got True: callers embed their words "
+            "with_text must be left out for a context from two towers, got True: callers embed their words "
             "with that tower."
         )
-    versions = [int(path.name) for path in Path(directory).glob("*") if path.name.isdigit()]
-    version = Path(directory) / str(max(versions, default=0) + 1)
+    version = _next_version(directory)
     build = run.build_classifier if context else functools.partial(without_context, run)
     model, facts = build(retrieval, quantize), facts_of(run, context)
     if quantize:
         facts["quantized"] = {"tables": quantize, **quantization_cost(run, build(retrieval), model)}
     return export_saved_model(model, version, with_text=with_text, facts=facts)
+
+
+def export_context(
+    context: Context | str | os.PathLike[str], directory: str | os.PathLike[str], k: int = TAGS
+) -> Path:
+    """Exports a context as a tagger for TF Serving: pictures in, phrases out, no taxonomy.
+
+    Args:
+        context: a context or its folder.
+        directory: of the model; the export becomes the next version in it, `directory/<version>`.
+        k: phrases a picture, at most those that may be found.
+
+    Returns:
+        The version's folder.
+    """
+    context = context if isinstance(context, Context) else Context(context)
+    retrieval = context.retrieval(min(k, context.num_retrievable()), "ivf", **index_settings(context))
+    facts = {"context": {"name": context.directory.resolve().name, "fingerprint": context.fingerprint}}
+    return export_tagger(ContextTagger(context.phrase_generator, retrieval), _next_version(directory), facts)
+
+
+def _next_version(directory: str | os.PathLike[str]) -> Path:
+    versions = [int(path.name) for path in Path(directory).glob("*") if path.name.isdigit()]
+    return Path(directory) / str(max(versions, default=0) + 1)
 
 
 def demo(
@@ -246,6 +297,9 @@ def demo(
 ) -> Run:
     """Trains the whole pipeline on the demo's pictures, which installed packages carry.
 
+    The run learns the pictures' subgroups, and makes a context for that. A second run, in `out/groups`, learns their
+    groups over the same context.
+
     Args:
         out: the run's folder; the data set is written to `out/emoji`.
         seed: of all training; which thing is in which split does not depend on it (see `write_demo_data` for that).
@@ -253,12 +307,46 @@ def demo(
         progress: where progress is printed; standard error by default.
 
     Returns:
-        The run.
+        The first run.
 
     Raises:
         InputError: the packages of the extra `demo` are not installed, or `out` holds another run.
     """
+    progress = progress or Progress()
     data = Path(out) / "emoji"
     if not (data / "images.csv").is_file():
         write_demo_data(data)
-    return train(data, out, Config.preset("demo", **(QUICK if quick else {}), seed=seed), progress)
+    config = Config.preset("demo", **(QUICK if quick else {}), seed=seed)
+    start = time.monotonic()
+    run = train(data, out, config, progress=progress)
+    first = time.monotonic() - start
+    groups = dataclasses.replace(config, label_column="coarse_label", fractions=(max(config.fractions),))
+    start = time.monotonic()
+    second = train(data, Path(out) / "groups", groups, run.context.directory, progress)
+    took = time.monotonic() - start
+    if (made := Path(out) / "taxonomies.json").is_file():
+        return run
+    rows = [(run, first), (second, took)]
+    write_json(
+        made,
+        [{"labels": len(one.data.labels), "seconds": round(seconds, 1)} for one, seconds in rows],
+    )
+    return run
+
+
+def demo_prediction(run: Run) -> list[Prediction]:
+    """Serves a run's export on a free port and asks for three pictures of its first test split, explained.
+
+    Args:
+        run: trained to the end.
+
+    Returns:
+        Three predictions, the same pictures each time.
+
+    Raises:
+        InputError: the run holds no export.
+    """
+    paths = run.data.split(run.data.test_splits[0]).paths
+    chosen = [paths[(2 * i + 1) * len(paths) // (2 * _PICTURES)] for i in range(_PICTURES)]
+    with Server(run.directory / "export", port=0) as server:
+        return predict(f"{server.host}:{server.port}", chosen, explain=True)

@@ -2,13 +2,17 @@
 
 import fcntl
 import gc
-import json
 import os
 import shutil
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Tests run in as many processes as there are cores.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from PIL import Image  # noqa: E402
 
 import ctxvision  # noqa: E402  (binds Keras 2 before any test touches tf.keras)
 from tests.tiny_data import SETTINGS, write_tiny_data  # noqa: E402
@@ -61,15 +65,12 @@ def tiny_run(tiny_data, made_once, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def multi_label_run(tiny_run, made_once, tmp_path_factory):
-    """The colours and whether they are warm, as several labels a picture; what does not depend on labels is taken
-    from `tiny_run`. Read only."""
+def multi_label_run(tiny_data, tiny_run, made_once, tmp_path_factory):
+    """The colours and whether they are warm, as several labels a picture, over the context of `tiny_run`. Read only."""
 
     def train(out):
-        for stage in ("phrases", "prototypes", "text", "features/phrases"):
-            shutil.copytree(tiny_run.directory / stage, out / stage)
-        config = json.loads((tiny_run.directory / "config.json").read_text())
-        config["settings"] |= {
+        settings = {
+            **SETTINGS,
             "multi_label": True,
             "label_column": "label|coarse_label",
             "fractions": [1.0],
@@ -77,9 +78,35 @@ def multi_label_run(tiny_run, made_once, tmp_path_factory):
             "head_steps": 120,
             "seeds": 2,
         }
-        (out / "config.json").write_text(json.dumps(config))
-        run = ctxvision.Run(out)
-        ctxvision.train(run.data_folder, out, run.config)
+        ctxvision.train(tiny_data, out, ctxvision.Config.from_dict(settings), tiny_run.directory / "context")
 
     copy = tmp_path_factory.mktemp("runs") / "multi-label"
     return ctxvision.Run(shutil.copytree(made_once("multi-label-run", train), copy))
+
+
+@pytest.fixture(scope="module")
+def kept_run(tiny_run):
+    """For tests that change nothing: what it has built is kept from test to test."""
+    return ctxvision.Run(tiny_run.directory)
+
+
+@pytest.fixture
+def run(tiny_run, tmp_path):
+    return ctxvision.Run(shutil.copytree(tiny_run.directory, tmp_path / "run"))
+
+
+@pytest.fixture(scope="module")
+def purple():
+    """Pictures uint8 [3, 16, 16, 3] of a colour that no query is about."""
+    noise = np.random.default_rng(0).normal(0, 10, (3, 16, 16, 3))
+    return np.clip(np.array([130, 20, 160]) + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(purple, tmp_path):
+    """The purple pictures as files, beside one that is no picture by its name."""
+    (tmp_path / "pictures" / "more").mkdir(parents=True)
+    for name, pixels in zip(("a.png", "b.BMP", "more/c.png"), purple, strict=True):
+        Image.fromarray(pixels).save(tmp_path / "pictures" / name)
+    (tmp_path / "pictures" / "notes.txt").write_text("no picture")
+    return tmp_path / "pictures"

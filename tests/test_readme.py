@@ -49,7 +49,7 @@ def test_the_figures_of_a_strong_visual_embedding_are_the_measured_ones():
 
 
 def test_commands_exist():
-    from ctxvision.cli import _parser
+    from ctxvision.cli.main import _parser
 
     for line in re.findall(r"^\$ ctxvision (.*?)(?:  +#.*| &.*)?$", README, flags=re.MULTILINE):
         _parser().parse_args(shlex.split(line))

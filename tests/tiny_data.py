@@ -49,3 +49,12 @@ def write_tiny_data(folder: Path, web: int = 96, labelled: int = 48, test: int =
     terms = {f"{colour} label": {"synset_terms": [colour]} for colour in COLOURS}
     (folder / "labels.json").write_text(json.dumps(terms), encoding="utf-8")
     return folder
+
+
+MASCOT = "our mascot"
+
+
+def files_of(run):
+    """Everything in the folder of a run's vocabulary."""
+    folder = run.directory / "table"
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

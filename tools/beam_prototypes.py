@@ -23,12 +23,12 @@ from apache_beam.io import WriteToTFRecord
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from ctxvision.errors import InputError
-from ctxvision.prototypes import PhraseTable
-from ctxvision.prototypes._fixed_point import rows_of
-from ctxvision.prototypes._memory import byte_size
-from ctxvision.prototypes._pair_records import files, read_pairs, record_batches
-from ctxvision.prototypes._partial_sums import QuerySums, normalised
-from ctxvision.prototypes.builder import table_of_sums
+from ctxvision.vocabulary import PhraseTable
+from ctxvision.vocabulary._fixed_point import rows_of
+from ctxvision.vocabulary._memory import byte_size
+from ctxvision.vocabulary._pair_records import files, read_pairs, record_batches
+from ctxvision.vocabulary._partial_sums import QuerySums, normalised
+from ctxvision.vocabulary.builder import table_of_sums
 
 RECORDS = 2048
 SUFFIX = ".tfrecord"

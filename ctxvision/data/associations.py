@@ -1,5 +1,6 @@
 """Query-query associations: pairs of queries that share a picture."""
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,11 +16,12 @@ def association_batches(
     batch_size: int,
     steps: int,
     seed: int | Sequence[int] = 0,
+    weights: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Draws pairs of different queries of one picture (section 3.3).
 
-    Each pair comes from a picture drawn uniformly of those with at least two different queries, and is two of its
-    queries, drawn uniformly without replacement. Step i of a seed is the same pairs, whatever happened before.
+    Each pair comes from a picture drawn of those with at least two different queries, and is two of its queries, drawn
+    uniformly without replacement. Step i of a seed is the same pairs, whatever happened before.
 
     Args:
         pair_picture: int [P], the picture of each (picture, query) of the log, in any order; repeats count once.
@@ -28,6 +30,7 @@ def association_batches(
         batch_size: B, pairs a step.
         steps: how many batches.
         seed: one or several numbers of 0 or more.
+        weights: float [pictures], how often each picture is drawn, by its number; all alike by default.
 
     Returns:
         A dataset of `steps` dicts: `left_ngrams` and `right_ngrams` int32 [B, M], `left_ids` and `right_ids`
@@ -40,6 +43,7 @@ def association_batches(
     starts, queries = _queries_of_pictures(np.asarray(pair_picture), np.asarray(pair_query), len(ngram_ids))
     starts, counts = starts[:-1], np.diff(starts)
     several = counts >= 2
+    pictures = np.unique(pair_picture)[several]
     if not several.any():
         raise InputError(
             f"queries must give at least one picture two different queries, got {len(counts)} pictures and none "
@@ -47,6 +51,7 @@ def association_batches(
         )
     starts, counts = tf.constant(starts[several]), tf.constant(counts[several])
     queries, ngrams = tf.constant(queries), tf.constant(ngram_ids, tf.int32)
+    ends = None if weights is None else tf.constant(np.cumsum(weights[pictures] / weights[pictures].sum()))
     base = tf.constant(np.random.SeedSequence(seed).generate_state(2).astype(np.int64))
 
     @tf.autograph.experimental.do_not_convert  # no Python control flow inside
@@ -54,7 +59,7 @@ def association_batches(
         drawn = tf.random.stateless_uniform(
             [3, batch_size], tf.random.experimental.stateless_fold_in(base, step), 0, 2**62, tf.int64
         )
-        picture = drawn[0] % tf.size(starts, tf.int64)
+        picture = drawn[0] % tf.size(starts, tf.int64) if ends is None else _weighted(drawn[0], ends)
         start, count = tf.gather(starts, picture), tf.gather(counts, picture)
         left, other = drawn[1] % count, drawn[2] % (count - 1)
         right = other + tf.cast(other >= left, tf.int64)
@@ -67,6 +72,56 @@ def association_batches(
         }
 
     return tf.data.Dataset.range(steps).map(batch).prefetch(tf.data.AUTOTUNE)
+
+
+def _weighted(drawn: tf.Tensor, ends: tf.Tensor) -> tf.Tensor:
+    """int64 [B] numbers of pictures, of int64 [B] in 0..2^62 and float64 [N], the sums of their shares."""
+    place = tf.cast(drawn, tf.float64) / 2.0**62
+    found = tf.searchsorted(ends, place, side="right", out_type=tf.int64)
+    return tf.minimum(found, tf.size(ends, tf.int64) - 1)
+
+
+def read_associations(path: str | os.PathLike[str], known: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Query-query pairs of a log.
+
+    Args:
+        path: TSV without a header: query, query and an optional weight above 0 a line.
+        known: query to its number; lines with another query are left out.
+
+    Returns:
+        int32 [N, 2] numbers of the queries, and float64 [N] weights.
+
+    Raises:
+        InputError: no such file, a line of another form, or no line whose queries are both known.
+    """
+    if not os.path.isfile(path):
+        raise InputError(f"associations must be a text file, got {str(path)!r}: check the path.")
+    pairs, weights, lines = [], [], 0
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            lines += 1
+            columns = [column.strip() for column in line.rstrip("\n").split("\t")]
+            try:
+                weight = float(columns[2]) if len(columns) == 3 else 1.0
+            except ValueError:
+                weight = 0.0
+            if len(columns) not in (2, 3) or not weight > 0 or weight == float("inf"):
+                raise InputError(
+                    f"associations must have query, query and an optional weight above 0 a line, separated by tabs, got "
+                    f"{line.rstrip()!r} in line {number} of {str(path)!r}: mend the line."
+                )
+            left, right = (known.get(column, -1) for column in columns[:2])
+            if left >= 0 and right >= 0 and left != right:
+                pairs.append((left, right))
+                weights.append(weight)
+    if not pairs:
+        raise InputError(
+            f"associations must pair queries of the data, got {lines} lines in {str(path)!r} and none with two known "
+            f"queries: write queries as the data has them."
+        )
+    return np.array(pairs, np.int32), np.array(weights)
 
 
 def _queries_of_pictures(

@@ -101,11 +101,8 @@ class Manifest:
             InputError: no `web` or `train` split, no queries, fewer than 2 labels, a picture with no
                 label or several (unless `multi_label`), or a label that `train` does not show.
         """
-        if queries and not any(self.require_split("web").queries):
-            raise InputError(
-                f"the web rows of {self.source} must have queries, all of them are empty: "
-                "fill the column queries, several separated by |."
-            )
+        if queries:
+            self.check_queries()
         trained = {label for labels in self.require_split("train").labels for label in labels}
         if not trained:
             raise InputError(
@@ -120,6 +117,14 @@ class Manifest:
         for name, split in self.by_split.items():
             if name != "web":
                 self._check_labels(split, trained, multi_label)
+
+    def check_queries(self) -> None:
+        """Raises an InputError where there is no `web` split, or one without queries."""
+        if not any(self.require_split("web").queries):
+            raise InputError(
+                f"the web rows of {self.source} must have queries, all of them are empty: "
+                "fill the column queries, several separated by |."
+            )
 
     def _check_labels(self, split: Split, trained: set[str], multi_label: bool) -> None:
         for path, labels in zip(split.paths, split.labels, strict=True):

@@ -4,11 +4,11 @@ import functools
 
 import numpy as np
 
+from ctxvision.classifier.run import Run
 from ctxvision.evaluation.features import Features
 from ctxvision.evaluation.heads import Heads
-from ctxvision.evaluation.records import Record
+from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress
-from ctxvision.training.run import Run
 
 FRACTION = 0.2
 METHODS = ("visual_only", "visual_text", "visual_bottleneck", "visual_text_bottleneck")

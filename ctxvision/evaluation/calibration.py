@@ -5,16 +5,16 @@ from typing import Any
 
 import numpy as np
 
+from ctxvision.classifier.calibration import calibrated, fit_calibration
+from ctxvision.classifier.head import probabilities_of, train_head
+from ctxvision.classifier.run import Run
+from ctxvision.classifier.thresholds import fit_thresholds
 from ctxvision.evaluation.features import Features, short_name
 from ctxvision.evaluation.kept import Kept
-from ctxvision.evaluation.records import Record
 from ctxvision.evaluation.table1 import inputs_of
 from ctxvision.metrics import calibration_error_by_chance, expected_calibration_error, reliability_bins
-from ctxvision.training.calibration import calibrated, fit_calibration
-from ctxvision.training.head import probabilities_of, train_head
+from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress
-from ctxvision.training.run import Run
-from ctxvision.training.thresholds import fit_thresholds
 
 
 def calibration(run: Run, progress: Progress, seeds: int) -> list[Record]:
@@ -34,9 +34,9 @@ def calibration(run: Run, progress: Progress, seeds: int) -> list[Record]:
     fraction = max(run.config.fractions)
 
     def record(**keys: Any) -> Record:
-        vocabulary = int(run.phrase_table.live.sum())
+        vocabulary = int(run.context.phrase_table.live.sum())
         return Record(
-            suite="calibration", data=run.data_name, fraction=fraction, vocabulary=vocabulary, **keys
+            suite="calibration", data=run.data.name, fraction=fraction, vocabulary=vocabulary, **keys
         )
 
     records = []
@@ -93,7 +93,7 @@ def probabilities_on_val_and_test(features: Features, seed: int) -> dict[str, np
         inputs = {
             split: inputs_of(features, "multimodal", split, fraction, seed) for split in ["train", *splits]
         }
-        head = train_head(inputs["train"], targets, labels, run.config.head_steps, seed, run.balance)
+        head = train_head(inputs["train"], targets, labels, run.config.head_steps, seed, run.choice.balance)
         return {split: probabilities_of(head, inputs[split]) for split in splits}
 
     return Kept(run, "calibration").arrays(f"seed{seed}", measure)

@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from ctxvision.classifier.fusion import calibrate
+from ctxvision.classifier.head import train_head
+from ctxvision.classifier.run import Run
 from ctxvision.errors import InputError
 from ctxvision.evaluation.features import Features, short_name
 from ctxvision.evaluation.kept import Kept
-from ctxvision.evaluation.records import Record
 from ctxvision.metrics import paired_interval, sign_flip_p_value
+from ctxvision.metrics.records import Record
 from ctxvision.models.explanation import explain_features, without_phrases
-from ctxvision.training.classifier import calibrate
-from ctxvision.training.head import train_head
 from ctxvision.training.progress import Progress
-from ctxvision.training.run import Run
 
 COUNTS = (1, 2, 3, 5)
 MOST_PICTURES = 2000
@@ -56,7 +56,7 @@ def deletion(run: Run, progress: Progress, seeds: int) -> list[Record]:
     features, kept = Features(run, progress), Kept(run, "deletion")
     own, splits = run.config.seed, run.data.test_splits
     others = range(own + 1, own + 1 + seeds)
-    counts = [n for n in COUNTS if n < run.phrases_needed]
+    counts = [n for n in COUNTS if n < run.choice.k]
 
     @functools.cache
     def head(seed: int) -> Callable[[list[tf.Tensor]], tf.Tensor]:
@@ -67,7 +67,7 @@ def deletion(run: Run, progress: Progress, seeds: int) -> list[Record]:
             for split in ("train", "val")
         )
         targets, steps = run.data.label_targets("train"), run.config.head_steps
-        trained = train_head(train, targets, len(run.data.labels), steps, seed, run.balance)
+        trained = train_head(train, targets, len(run.data.labels), steps, seed, run.choice.balance)
         calibrate(trained, val, run.data.label_targets("val"))
         return trained
 
@@ -85,8 +85,8 @@ def deletion(run: Run, progress: Progress, seeds: int) -> list[Record]:
                     return _falls(run, explained(), head(seed), counts, seed)
 
                 falls.append(kept.arrays(f"{split.replace(':', '-')}-seed{seed}", measure))
-            keys = {"data": run.data_name, "fraction": max(run.config.fractions), "split": short_name(split)}
-            keys["vocabulary"] = int(run.phrase_table.live.sum())
+            keys = {"data": run.data.name, "fraction": max(run.config.fractions), "split": short_name(split)}
+            keys["vocabulary"] = int(run.context.phrase_table.live.sum())
             records += _records(falls, seeds_of, counts, suffix, **keys)
     return records
 

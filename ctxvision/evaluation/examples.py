@@ -8,12 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from ctxvision._files import write_json
+from ctxvision.classifier.fusion import calibrate
+from ctxvision.classifier.head import probabilities_of, train_head
+from ctxvision.classifier.run import Run
 from ctxvision.evaluation.features import short_name
-from ctxvision.evaluation.records import Record, save_records
+from ctxvision.metrics.records import Record, save_records
 from ctxvision.models import explain
-from ctxvision.training.classifier import calibrate
-from ctxvision.training.head import probabilities_of, train_head
-from ctxvision.training.run import Run
 
 SHOWN = {"win": 9, "loss": 9, "both_right": 3, "both_wrong": 6}
 
@@ -36,7 +36,7 @@ def write_examples(run: Run, path: Path) -> list[Record]:
         len(data.labels),
         config.head_steps,
         config.seed,
-        run.balance,
+        run.choice.balance,
     )
     calibrate(visual_head, [run.visual_features("val", fraction)], data.label_targets("val"))
     examples, records = [], []
@@ -56,7 +56,7 @@ def write_examples(run: Run, path: Path) -> list[Record]:
             records.append(
                 Record(
                     suite="answers",
-                    data=run.data_name,
+                    data=run.data.name,
                     method="multimodal",
                     fraction=fraction,
                     seed=config.seed,

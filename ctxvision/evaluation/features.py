@@ -5,20 +5,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ctxvision._files import read_json
+from ctxvision.classifier.features import context_vectors
+from ctxvision.classifier.run import Run
+from ctxvision.classifier.visual import train_visual
 from ctxvision.errors import InputError
-from ctxvision.prototypes import PhraseTable
-from ctxvision.training.context import contexts
-from ctxvision.training.phrases import class_numbers
 from ctxvision.training.progress import Progress
-from ctxvision.training.run import Run
-from ctxvision.training.visual import train_visual
+from ctxvision.vocabulary import PhraseTable
 
 # Vocabularies beside the number of the most searched phrases.
 ALL, CLASSES, NO_LABEL_WORDS, LABEL_WORDS = "all", "classes", "no_label_words", "label_words"
 
 
-class Context(NamedTuple):
+class ContextRecipe(NamedTuple):
     """How phrases become a context: out of which vocabulary, how many, and how they are weighted."""
 
     vocabulary: str | int
@@ -35,11 +33,10 @@ class Features:
     """
 
     def __init__(self, run: Run, progress: Progress):
-        choice = read_json(run.stage_folder("classifier") / "choice.json")
         self.run, self.progress = run, progress
-        self.chosen = Context(ALL, choice["k"], choice["weighting"])
-        self._contexts: dict[tuple[str, Context], np.ndarray] = {}
-        self._tables: dict[str | int, PhraseTable | None] = {ALL: run.phrase_table}
+        self.chosen = ContextRecipe(ALL, run.choice.k, run.choice.weighting)
+        self._contexts: dict[tuple[str, ContextRecipe], np.ndarray] = {}
+        self._tables: dict[str | int, PhraseTable | None] = {ALL: run.context.phrase_table}
 
     def labels(self, split: str) -> np.ndarray:
         """int32 [N]."""
@@ -47,7 +44,7 @@ class Features:
 
     def visual(self, split: str, fraction: float) -> np.ndarray:
         """float32 [N, D] by the encoder of a pre-training fraction, which is trained where no stage has."""
-        if not self.run.is_done(f"visual/{fraction:g}"):
+        if not self.run.stages.is_done(f"visual/{fraction:g}"):
             train_visual(self.run, fraction, self.progress)
         return self.run.visual_features(split, fraction)
 
@@ -55,31 +52,31 @@ class Features:
         """float32 [N, 64], L2-normalised: the query embedding itself."""
         return self.run.query_embeddings(split)
 
-    def context(self, split: str, context: Context | None = None) -> np.ndarray:
+    def context(self, split: str, context: ContextRecipe | None = None) -> np.ndarray:
         """float32 [N, 200]; by default what the run's classifier sees."""
         context = context or self.chosen
         if (split, context) not in self._contexts:
             table = self.table(context.vocabulary)
-            found = 0 if table is None else self.run.num_retrievable(table)
+            found = 0 if table is None else self.run.context.num_retrievable(table)
             if found < context.k:
                 raise InputError(
                     f"vocabulary {context.vocabulary!r} must have at least {context.k} phrases for context, got "
                     f"{found}: give more queries."
                 )
-            self._contexts[split, context] = contexts(self.run, split, context.k, context.weighting, table)[0]
+            vectors = context_vectors(self.run, split, context.k, context.weighting, table)
+            self._contexts[split, context] = vectors
         return self._contexts[split, context]
 
     def table(self, vocabulary: str | int) -> PhraseTable | None:
         """The phrases of a vocabulary; None where it is empty."""
         if vocabulary not in self._tables:
-            table = self.run.phrase_table
+            table = self.run.context.phrase_table
             if vocabulary == NO_LABEL_WORDS:
                 kept = self._without_label_words
             elif vocabulary == LABEL_WORDS:
                 kept = table.live & ~self._without_label_words
             elif vocabulary == CLASSES:
-                names = self.run.data.query_log.phrases
-                classes = {names[i] for i in np.flatnonzero(class_numbers(self.run) >= 0)}
+                classes = set(self.run.context.classes)
                 kept = table.live & [phrase in classes for phrase in table.phrases]
             else:
                 kept = self._most_searched(int(vocabulary))
@@ -91,12 +88,14 @@ class Features:
         run = self.run
         names = [*run.data.labels, *(t for terms in run.data.manifest.label_terms.values() for t in terms)]
         words = {word for name in names for word in words_of(name)}
-        return run.phrase_table.live & [not words & words_of(phrase) for phrase in run.phrase_table.phrases]
+        return run.context.phrase_table.live & [
+            not words & words_of(phrase) for phrase in run.context.phrase_table.phrases
+        ]
 
     def _most_searched(self, number: int) -> np.ndarray:
         """bool [rows]: the phrases that may be context and have most pictures; of equal ones the first."""
-        table = self.run.phrase_table
-        ids = self.run.retrievable_ids(table)
+        table = self.run.context.phrase_table
+        ids = self.run.context.retrievable_ids(table)
         kept = np.zeros(len(table), bool)
         kept[ids[np.argsort(-np.asarray(table.counts)[ids], kind="stable")[:number]]] = True
         return kept

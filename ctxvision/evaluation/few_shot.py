@@ -5,15 +5,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ctxvision.classifier.run import Run
 from ctxvision.errors import InputError
 from ctxvision.evaluation.features import Features
 from ctxvision.evaluation.few_shot_methods import METHODS, Inputs, Method, Support
 from ctxvision.evaluation.heads import Heads, Ranks
 from ctxvision.evaluation.kept import Kept
-from ctxvision.evaluation.records import Record
 from ctxvision.metrics import ranks_of
+from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress
-from ctxvision.training.run import Run
 
 SHOTS = (1, 2, 5, 10, 20)
 LEAST_DRAWS = 5

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ctxvision.classifier.head import probabilities_of, train_head
 from ctxvision.evaluation.linear_probe import LinearProbe
-from ctxvision.training.head import probabilities_of, train_head
 
 # One array [N, D_i] a modality: visual, or visual and context.
 Inputs = Sequence[np.ndarray]

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ctxvision.evaluation.features import Context, Features
+from ctxvision.classifier.attention_head import train_attention_head
+from ctxvision.classifier.run import Run
+from ctxvision.context.pooled import folded_text, nearest_phrases
+from ctxvision.evaluation.features import ContextRecipe, Features
 from ctxvision.evaluation.heads import Heads, Ranks
-from ctxvision.evaluation.records import Record
 from ctxvision.layers import ContextFusion
-from ctxvision.training.attention_head import train_attention_head
-from ctxvision.training.context import folded_text, nearest_phrases
+from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress
-from ctxvision.training.run import Run
 
 FUSIONS = ("concat", "mlb", "mutan")
 COUNTS = (1, 3, 5, 10)
@@ -37,11 +37,11 @@ def fusion(run: Run, progress: Progress, seeds: int) -> list[Record]:
     """
     features = Features(run, progress)
     fraction, chosen = min(run.config.fractions), features.chosen
-    counts = [k for k in COUNTS if k <= run.num_retrievable()]
+    counts = [k for k in COUNTS if k <= run.context.num_retrievable()]
     heads = Heads(features, "fusion", total=seeds * (len(FUSIONS) + len(counts) + 3))
     found: dict[str, list[Ranks]] = {}
 
-    def measure(method: str, context: Context, **fusion: Any) -> None:
+    def measure(method: str, context: ContextRecipe, **fusion: Any) -> None:
         def inputs(split: str) -> list[np.ndarray]:
             return [features.visual(split, fraction), features.context(split, context)]
 
@@ -60,9 +60,12 @@ def fusion(run: Run, progress: Progress, seeds: int) -> list[Record]:
 
     @functools.cache
     def phrases(split: str) -> list[np.ndarray]:
-        return [features.visual(split, fraction), *nearest_phrases(run, split, chosen.k)]
+        return [
+            features.visual(split, fraction),
+            *nearest_phrases(run.context, run.query_embeddings(split), chosen.k),
+        ]
 
-    train = functools.partial(train_attention_head, text=folded_text(run))
+    train = functools.partial(train_attention_head, text=folded_text(run.context))
     found["attention"] = [heads.ranks("attention", phrases, seed, train=train) for seed in range(seeds)]
 
     records = []
@@ -76,7 +79,7 @@ def fusion(run: Run, progress: Progress, seeds: int) -> list[Record]:
     for method, fusion_arguments in arguments.items():
         number = num_parameters(dims, num_labels=len(run.data.labels), **fusion_arguments)
         records.append(
-            Record(suite="fusion", data=run.data_name, method=method, metric="parameters", value=number)
+            Record(suite="fusion", data=run.data.name, method=method, metric="parameters", value=number)
         )
     return records
 

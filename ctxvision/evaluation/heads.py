@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import tf_keras as keras
 
+from ctxvision.classifier.head import probabilities_of, train_head
 from ctxvision.evaluation.features import Features, short_name
 from ctxvision.evaluation.kept import Kept
-from ctxvision.evaluation.records import Record
 from ctxvision.metrics import paired_interval, ranks_of
-from ctxvision.training.head import probabilities_of, train_head
+from ctxvision.metrics.records import Record
 
 # A test split to int16 [N], the place of each picture's true label.
 Ranks = dict[str, np.ndarray]
@@ -98,5 +98,5 @@ class Heads:
 
     def _record(self, split: str, **keys: Any) -> Record:
         run = self.features.run
-        found = {"vocabulary": int(run.phrase_table.live.sum()), **keys}
-        return Record(suite=self.suite, data=run.data_name, split=short_name(split), **found)
+        found = {"vocabulary": int(run.context.phrase_table.live.sum()), **keys}
+        return Record(suite=self.suite, data=run.data.name, split=short_name(split), **found)

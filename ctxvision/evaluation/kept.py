@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ctxvision._files import atomic_path
-from ctxvision.training.run import Run
+from ctxvision.classifier.run import Run
 
 
 class Kept:
@@ -17,7 +17,7 @@ class Kept:
     """
 
     def __init__(self, run: Run, suite: str):
-        self._folder = run.directory / "measured" / suite / str(run.vocabulary_generation)
+        self._folder = run.directory / "measured" / suite / str(run.context.vocabulary_generation)
 
     def arrays(self, name: str, measure: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """What `measure` returned the first time it was called for this name."""

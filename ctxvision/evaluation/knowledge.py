@@ -4,12 +4,12 @@ import functools
 
 import numpy as np
 
+from ctxvision.classifier.run import Run
 from ctxvision.errors import InputError
 from ctxvision.evaluation.features import LABEL_WORDS, NO_LABEL_WORDS, Features
 from ctxvision.evaluation.heads import Heads
-from ctxvision.evaluation.records import Record
+from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress
-from ctxvision.training.run import Run
 
 VOCABULARIES = {"multimodal_no_label_words": NO_LABEL_WORDS, "label_words_only": LABEL_WORDS}
 METHODS = ("visual_only", "multimodal", *VOCABULARIES, "text_only", "oracle")
@@ -60,7 +60,7 @@ def methods_of(features: Features) -> list[str]:
     left_out = []
     for method, vocabulary in VOCABULARIES.items():
         table = features.table(vocabulary)
-        if table is None or run.num_retrievable(table) < features.chosen.k:
+        if table is None or run.context.num_retrievable(table) < features.chosen.k:
             left_out.append(method)
     if not all(any(run.data.split(split).queries) for split in ("train", *run.data.test_splits)):
         left_out.append("oracle")
@@ -76,16 +76,16 @@ def true_context(run: Run, split: str) -> np.ndarray:
         InputError: no picture of the split has queries.
     """
     rows = [
-        [query.text for query in queries if query.language in run.config.languages]
+        [query.text for query in queries if query.language in run.context.languages]
         for queries in run.data.split(split).queries
     ]
     texts = sorted({text for row in rows for text in row})
     if not texts:
         raise InputError(
-            f"pictures of {split} must carry queries for the oracle, got none in {', '.join(run.config.languages)}: "
+            f"pictures of {split} must carry queries for the oracle, got none in {', '.join(run.context.languages)}: "
             "add them to images.csv."
         )
-    embeddings, number = run.embed_texts(texts), {text: i for i, text in enumerate(texts)}
+    embeddings, number = run.context.embed_texts(texts), {text: i for i, text in enumerate(texts)}
     context = np.zeros([len(rows), embeddings.shape[1]], np.float32)
     for i, row in enumerate(rows):
         if row:

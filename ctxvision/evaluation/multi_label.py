@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from ctxvision.classifier.head import probabilities_of, train_head
+from ctxvision.classifier.run import Run
 from ctxvision.errors import InputError
 from ctxvision.evaluation.features import Features, short_name
 from ctxvision.evaluation.kept import Kept
-from ctxvision.evaluation.records import Record
 from ctxvision.evaluation.table1 import inputs_of
 from ctxvision.metrics import (
     average_precision,
@@ -18,9 +19,8 @@ from ctxvision.metrics import (
     recall_at_precision,
     spearman,
 )
-from ctxvision.training.head import probabilities_of, train_head
+from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress
-from ctxvision.training.run import Run
 
 METHODS = ("visual_only", "text_only", "multimodal", "shuffled_phrases")
 # Positives in `train` that make a label trainable; a lower number counts where a tenth of the labels do not reach it.
@@ -141,7 +141,7 @@ class _Suite:
             used = np.arange(len(targets)) if rows is None else rows
             inputs = [part[used] for part in inputs_of(self.features, method, "train", fraction, seed)]
             labels, steps = len(run.data.labels), run.config.head_steps
-            head = train_head(inputs, targets[used], labels, steps, seed, run.balance)
+            head = train_head(inputs, targets[used], labels, steps, seed, run.choice.balance)
             return {
                 split: probabilities_of(head, inputs_of(self.features, method, split, fraction, seed))
                 for split in run.data.test_splits
@@ -151,8 +151,8 @@ class _Suite:
 
     def record(self, **keys: Any) -> Record:
         run = self.features.run
-        vocabulary = int(run.phrase_table.live.sum())
-        return Record(suite="multi-label", data=run.data_name, vocabulary=vocabulary, **keys)
+        vocabulary = int(run.context.phrase_table.live.sum())
+        return Record(suite="multi-label", data=run.data.name, vocabulary=vocabulary, **keys)
 
 
 def _measured(

@@ -4,20 +4,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ctxvision.classifier.run import Run
+from ctxvision.context.quality import quality_by_queries, true_queries
 from ctxvision.errors import InputError
 from ctxvision.evaluation.features import short_name, shuffled, words_of
-from ctxvision.evaluation.phrase_hits import found_phrases, true_queries
-from ctxvision.evaluation.records import Record
+from ctxvision.evaluation.phrase_hits import found_phrases
 from ctxvision.evaluation.terms import Terms, terms_of
 from ctxvision.metrics import (
     cluster_accuracy,
     hit_at_k,
-    mean_reciprocal_rank,
     phrase_hits,
     word_overlap,
 )
+from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress
-from ctxvision.training.run import Run
 
 DEPTHS = (1, 3, 5, 10)
 # Pictures of the web that a true query led to: 1 to 4, 5 to 19, ...
@@ -41,16 +41,16 @@ def open_vocabulary(run: Run, progress: Progress, seeds: int) -> list[Record]:
         InputError: fewer than 10 phrases can be retrieved.
     """
     depth = max(DEPTHS)
-    if run.num_retrievable() < depth:
+    if run.context.num_retrievable() < depth:
         raise InputError(
-            f"the vocabulary must have at least {depth} phrases for this suite, got {run.num_retrievable()}: give more "
+            f"the vocabulary must have at least {depth} phrases for this suite, got {run.context.num_retrievable()}: give more "
             f"queries."
         )
     records = []
     for number, split in enumerate(run.data.test_splits):
         progress.update(number / len(run.data.test_splits))
         found = np.array(found_phrases(run, split, depth), dtype=object)
-        truth, labels = true_queries(run, split), run.data.label_ids(split)
+        truth, labels = true_queries(run.data, split), run.data.label_ids(split)
         methods: list[tuple[str, int | None, np.ndarray]] = [("phrase_generator", None, found)]
         methods += [("shuffled_phrases", seed, shuffled(found, split, seed)) for seed in range(seeds)]
         for method, seed, phrases in methods:
@@ -60,9 +60,9 @@ def open_vocabulary(run: Run, progress: Progress, seeds: int) -> list[Record]:
             records += [
                 Record(
                     suite="open-vocabulary",
-                    data=run.data_name,
+                    data=run.data.name,
                     method=method,
-                    vocabulary=int(run.phrase_table.live.sum()),
+                    vocabulary=int(run.context.phrase_table.live.sum()),
                     seed=seed,
                     split=short_name(split),
                     metric=metric,
@@ -74,11 +74,9 @@ def open_vocabulary(run: Run, progress: Progress, seeds: int) -> list[Record]:
 
 
 def _by_queries(run: Run, found: list[list[str]], truth: list[set[str]]) -> dict[str, float]:
-    hits = phrase_hits(found, truth)
-    values = {f"hit@{k}": hit_at_k(hits, k) for k in DEPTHS}
-    values[f"mrr@{max(DEPTHS)}"] = mean_reciprocal_rank(hits)
+    values = quality_by_queries(found, truth, DEPTHS)
     log = run.data.query_log
-    spoken = np.isin(log.languages, run.config.languages)
+    spoken = np.isin(log.languages, run.context.languages)
     counts = {text: int(log.counts[i]) for i, text in enumerate(log.phrases) if spoken[i]}
     for low, high in zip(BUCKETS, [*[low - 1 for low in BUCKETS[1:]], None]):
         within = [
@@ -97,7 +95,7 @@ def _by_label(run: Run, first: Sequence[str], labels: np.ndarray) -> dict[str, f
     terms = terms_of(run)
     distinct = {phrase: i for i, phrase in enumerate(dict.fromkeys(first))}
     rows = [distinct[phrase] for phrase in first]
-    similar = terms.per_label(run.embed_texts([*distinct]) @ run.embed_texts(terms.texts).T)
+    similar = terms.per_label(run.context.embed_texts([*distinct]) @ run.context.embed_texts(terms.texts).T)
     overlap = terms.per_label(_overlaps([*distinct], terms))
     return {
         "cluster_accuracy": cluster_accuracy(first, labels.tolist()),

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ctxvision.classifier.run import Run
 from ctxvision.metrics import mean_average_precision, top_k_accuracy
 from ctxvision.models import ContextClassifier
-from ctxvision.training.run import Run
 
 _PICTURES_AT_A_TIME = 256
 

@@ -3,8 +3,9 @@
 from typing import Any
 
 from ctxvision._files import read_json
-from ctxvision.evaluation.records import load_records, select, summary
-from ctxvision.training.run import Run
+from ctxvision.classifier.context_check import STAGE as VISUAL_ONLY
+from ctxvision.classifier.run import Run
+from ctxvision.metrics.records import load_records, select, summary
 
 _TOP1 = ("top1", "map")
 
@@ -23,8 +24,8 @@ def facts_of(run: Run, context: bool = True) -> dict[str, Any]:
         seeds, of the model's method on the run's test data.
     """
     stored = read_json(run.directory / "config.json")
-    stage, name = ("classifier", "choice.json") if context else ("context", "check.json")
-    settled = read_json(run.stage_folder(stage) / name)
+    check = run.stages.folder(VISUAL_ONLY) / "check.json"
+    settled = run.choice._asdict() if context else read_json(check)
     training = {key: stored.get(key) for key in ("data", "settings", "versions", "commit")}
     training["data"] = {key: stored["data"][key] for key in ("name", "sha256")}
     return {

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from ctxvision.classifier.run import Run
 from ctxvision.evaluation.bottleneck import bottleneck
 from ctxvision.evaluation.calibration import calibration
 from ctxvision.evaluation.deletion import deletion
@@ -10,13 +11,12 @@ from ctxvision.evaluation.fusion import fusion
 from ctxvision.evaluation.knowledge import knowledge
 from ctxvision.evaluation.multi_label import multi_label
 from ctxvision.evaluation.open_vocabulary import open_vocabulary
-from ctxvision.evaluation.records import Record
 from ctxvision.evaluation.table1 import table1
 from ctxvision.evaluation.table2 import table2
 from ctxvision.evaluation.text_encoder import text_encoder
 from ctxvision.evaluation.zero_shot import zero_shot
+from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress
-from ctxvision.training.run import Run
 
 # From a run, where progress is shown, and the number of seeds to the suite's records.
 Suite = Callable[[Run, Progress, int], list[Record]]

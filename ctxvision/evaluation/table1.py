@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ctxvision.classifier.run import Run
 from ctxvision.evaluation.features import NO_LABEL_WORDS, Features, shuffled
 from ctxvision.evaluation.heads import Heads, Ranks
-from ctxvision.evaluation.records import Record
+from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress
-from ctxvision.training.run import Run
 
 FRACTIONS = (0.1, 0.3, 0.5, 0.7, 1.0)
 METHODS = ("visual_only", "text_only", "multimodal", "shuffled_phrases", "multimodal_no_label_words")
@@ -52,7 +52,7 @@ def table1(run: Run, progress: Progress, seeds: int, fractions: Sequence[float] 
 def methods_of(features: Features) -> tuple[str, ...]:
     """All of `METHODS`, the last one where enough phrases are left without label words."""
     plain = features.table(NO_LABEL_WORDS)
-    enough = plain is not None and features.run.num_retrievable(plain) >= features.chosen.k
+    enough = plain is not None and features.run.context.num_retrievable(plain) >= features.chosen.k
     return METHODS if enough else METHODS[:-1]
 
 

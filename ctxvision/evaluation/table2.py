@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ctxvision.evaluation.features import ALL, CLASSES, Context, Features
+from ctxvision.classifier.run import Run
+from ctxvision.evaluation.features import ALL, CLASSES, ContextRecipe, Features
 from ctxvision.evaluation.heads import Heads, Ranks
-from ctxvision.evaluation.records import Record
 from ctxvision.evaluation.table1 import FRACTIONS
+from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress
-from ctxvision.training.run import Run
 
 POINTS = 10
 
@@ -35,7 +35,7 @@ def table2(run: Run, progress: Progress, seeds: int, fractions: Sequence[float] 
     heads = Heads(features, "table2", total=seeds * (2 * len(fractions) * len(spaces) + len(sizes)))
     records: list[Record] = []
 
-    def ranks_of(method: str, context: Context, fraction: float | None, name: str) -> list[Ranks]:
+    def ranks_of(method: str, context: ContextRecipe, fraction: float | None, name: str) -> list[Ranks]:
         def inputs(split: str) -> list[np.ndarray]:
             visual = [] if fraction is None else [features.visual(split, fraction)]
             return [*visual, features.context(split, context)]
@@ -74,7 +74,7 @@ def curve_sizes(smallest: int, largest: int) -> list[int]:
 
 def _size(features: Features, vocabulary: str) -> int:
     table = features.table(vocabulary)
-    return 0 if table is None else features.run.num_retrievable(table)
+    return 0 if table is None else features.run.context.num_retrievable(table)
 
 
 def _accuracies(

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ctxvision.training.run import Run
+from ctxvision.classifier.run import Run
 
 
 class Terms(NamedTuple):

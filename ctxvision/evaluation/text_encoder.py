@@ -7,17 +7,17 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from ctxvision.classifier.run import Run
+from ctxvision.context.text import TEXT_RATE, forget_untrained, ngrams_of
 from ctxvision.data.associations import association_batches
 from ctxvision.errors import InputError
 from ctxvision.evaluation.held_out_queries import HeldOut, hold_out, misspelt
 from ctxvision.evaluation.kept import Kept
-from ctxvision.evaluation.records import Record
 from ctxvision.layers import DualEncoderText
 from ctxvision.metrics import filtered_ranks, paired_interval
+from ctxvision.metrics.records import Record
 from ctxvision.models import SiameseText
 from ctxvision.training.progress import Progress
-from ctxvision.training.run import Run
-from ctxvision.training.text import TEXT_RATE, forget_untrained, ngrams_of
 
 MOST_PAIRS, MOST_CANDIDATES = 2000, 10000
 # A third of a run's training: enough to tell methods apart.
@@ -81,7 +81,7 @@ def text_encoder(run: Run, progress: Progress, seeds: int) -> list[Record]:
     """
     log = run.data.query_log
     held = hold_out(log, run.config.seed)
-    spoken = np.isin(log.languages, run.config.languages)
+    spoken = np.isin(log.languages, run.context.languages)
     candidates, tests = make_tests(run, held, spoken)
     methods = [name for name in METHODS if "other_languages" in tests or not METHODS[name].all_languages]
     kept = Kept(run, "text-encoder")
@@ -118,7 +118,7 @@ def make_tests(run: Run, held: HeldOut, spoken: np.ndarray) -> tuple[list[str], 
     pairs = {"held_out": to_spoken[among][:MOST_PAIRS], "other_languages": to_spoken[~among][:MOST_PAIRS]}
     if not len(pairs["held_out"]):
         raise InputError(
-            f"queries in {', '.join(run.config.languages)} must leave associations to test on when a tenth of the "
+            f"queries in {', '.join(run.context.languages)} must leave associations to test on when a tenth of the "
             f"pictures is held out, got none: give pictures more queries."
         )
     targets = np.unique(np.concatenate([some[:, 1] for some in pairs.values()]))
@@ -156,7 +156,7 @@ def bag_similarity(texts: list[str], others: list[str]) -> np.ndarray:
 
 
 def _trained(run: Run, method: Method, trained: np.ndarray, spoken: np.ndarray, seed: int) -> DualEncoderText:
-    config, log = run.config, run.data.query_log
+    config, log = run.context.config, run.data.query_log
     pairs = trained if method.all_languages else trained & spoken[log.pair_query]
     keras.utils.set_random_seed(seed)
     encoder = method.layer(config.text_dim, **method.arguments)
@@ -191,7 +191,7 @@ def _records(run: Run, found: dict[str, list[Ranks]], candidates: int) -> list[R
         records.append(
             Record(
                 suite="text-encoder",
-                data=run.data_name,
+                data=run.data.name,
                 method=method,
                 vocabulary=candidates,
                 seed=seed,

@@ -6,17 +6,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ctxvision.evaluation.features import ALL, Context, Features, short_name
+from ctxvision.classifier.run import Run
+from ctxvision.evaluation.features import ALL, ContextRecipe, Features, short_name
 from ctxvision.evaluation.heads import Heads, Ranks
-from ctxvision.evaluation.records import Record
 from ctxvision.evaluation.terms import terms_of
 from ctxvision.evaluation.text_to_query import fit_text_to_query
 from ctxvision.metrics import ranks_of
+from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress
-from ctxvision.training.run import Run
 
 # How phrases become context, and shares of the text similarity in a term's score, of which `val` chooses.
-CONTEXTS = (Context(ALL, 3, "uniform"), *(Context(ALL, k, "similarity") for k in (5, 10, 20)))
+CONTEXTS = (ContextRecipe(ALL, 3, "uniform"), *(ContextRecipe(ALL, k, "similarity") for k in (5, 10, 20)))
 TEXT_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -62,9 +62,9 @@ def zero_shot(run: Run, progress: Progress, seeds: int) -> list[Record]:
             records.append(
                 Record(
                     suite="zero-shot",
-                    data=run.data_name,
+                    data=run.data.name,
                     method=method,
-                    vocabulary=int(run.phrase_table.live.sum()),
+                    vocabulary=int(run.context.phrase_table.live.sum()),
                     split=short_name(split),
                     metric="share_of_supervised",
                     value=float((places < 1).mean() / same) if same else 0.0,
@@ -77,10 +77,10 @@ def ranks_of_methods(features: Features) -> dict[str, Ranks]:
     """Method to the place of the true label on every test split, -1 for a picture that the method is not asked."""
     run, scores = features.run, ZeroShotScores(features)
 
-    def on_val(choice: tuple[Context, float]) -> float:
+    def on_val(choice: tuple[ContextRecipe, float]) -> float:
         return float((ranks_of(scores.mixed("val", *choice), features.labels("val")) < 1).mean())
 
-    most = run.num_retrievable()
+    most = run.context.num_retrievable()
     contexts = [context for context in CONTEXTS if context.k <= most]
     context, share = max(itertools.product(contexts, TEXT_SHARES), key=on_val)
     methods: dict[str, Callable[[str], np.ndarray]] = {
@@ -111,12 +111,12 @@ class ZeroShotScores:
     """
 
     def __init__(self, features: Features):
-        run, table = features.run, features.run.phrase_table
+        run, table = features.run, features.run.context.phrase_table
         self.features, self.terms = features, terms_of(run)
-        self.texts = run.embed_texts(self.terms.texts)
+        self.texts = run.context.embed_texts(self.terms.texts)
         rows = table.ids(self.terms.texts)
         self.in_vocabulary = rows >= 0
-        learnt = np.setdiff1d(run.retrievable_ids(), rows)
+        learnt = np.setdiff1d(run.context.retrievable_ids(), rows)
         self.text_model = fit_text_to_query(
             np.asarray(table.text_embeddings)[learnt],
             np.asarray(table.prototypes, np.float32)[learnt],
@@ -127,7 +127,9 @@ class ZeroShotScores:
         prototypes = np.asarray(table.prototypes, np.float32)[np.maximum(rows, 0)]
         self.places = np.where(self.in_vocabulary[:, np.newaxis], prototypes, self.predicted)
 
-    def mixed(self, split: str, context: Context, text_share: float, closest: bool = True) -> np.ndarray:
+    def mixed(
+        self, split: str, context: ContextRecipe, text_share: float, closest: bool = True
+    ) -> np.ndarray:
         """Cosines of terms and pictures, (1 − text_share) in query space and text_share in text space, less their mean
         over the pictures of `train`."""
 
@@ -145,7 +147,7 @@ class ZeroShotScores:
         return self.terms.per_label(scores - usual.mean(axis=0))
 
     @functools.cache  # noqa: B019  (lives as long as the suite)
-    def _about(self, split: str, context: Context) -> np.ndarray:
+    def _about(self, split: str, context: ContextRecipe) -> np.ndarray:
         """float32 [N, 200], L2-normalised."""
         means = self.features.context(split, context)
         return means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)

@@ -16,7 +16,7 @@ from ctxvision.layers.retrieval.supported_rows import SupportedRows
 from ctxvision.layers.retrieval.vocabulary import PINNED, SIDE_ROWS, Vocabulary, retrievable_ids
 
 if TYPE_CHECKING:
-    from ctxvision.prototypes import PhraseTable
+    from ctxvision.vocabulary import PhraseTable
 
 BACKENDS = ("ivf", "exact", "scann")
 # Below it exact search is as quick, and lists or partitions hold too few rows to learn from.

@@ -3,8 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ctxvision.serving.client import Prediction, ServingError, format_prediction, predict
-from ctxvision.serving.demo import demo_prediction
-from ctxvision.serving.server import Server
+from ctxvision.serving.devserver.server import Server
 
 if TYPE_CHECKING:
     from ctxvision.serving.export import export_saved_model
@@ -13,7 +12,6 @@ __all__ = [
     "Prediction",
     "Server",
     "ServingError",
-    "demo_prediction",
     "export_saved_model",
     "format_prediction",
     "predict",

@@ -13,8 +13,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from ctxvision.errors import InputError
+from ctxvision.serving.devserver.prediction import MESSAGE_BYTES
 from ctxvision.serving.loading import load_export
-from ctxvision.serving.prediction import MESSAGE_BYTES
 
 _PICTURES_PER_REQUEST = 16
 _BYTES_PER_REQUEST = MESSAGE_BYTES // 2

@@ -13,7 +13,10 @@ import ctxvision
 from ctxvision._files import atomic_directory, write_json
 from ctxvision.errors import InputError
 from ctxvision.models.context_classifier import ContextClassifier
+from ctxvision.models.context_tagger import ContextTagger
 from ctxvision.serving.signatures import build_signatures
+from ctxvision.serving.signatures.build import Traced
+from ctxvision.serving.signatures.tag import build_tagger
 from ctxvision.serving.warmup import write_warmup
 
 
@@ -47,6 +50,39 @@ def export_saved_model(
     Example:
         >>> cv.export_saved_model(run.classifier, "serving/1")
     """
+    directory = _checked(directory)
+    if retrieval not in (None, model.retrieval.backend):
+        raise InputError(
+            f"retrieval must be the model's backend {model.retrieval.backend!r}, got {retrieval!r}: build the classifier "
+            f"with PrototypeRetrieval(backend={retrieval!r})."
+        )
+    traced = build_signatures(model, with_text, {**_versions(), **(facts or {})})
+    _write(traced, directory, model.image_size)
+    return directory
+
+
+def export_tagger(
+    tagger: ContextTagger, directory: str | os.PathLike[str], facts: Mapping[str, Any] | None = None
+) -> Path:
+    """Writes a tagger with its vocabulary into one SavedModel of core ops, whole or not at all.
+
+    Args:
+        tagger: of a context.
+        directory: of the version, as of `export_saved_model`.
+        facts: about the context, any JSON.
+
+    Returns:
+        The directory; for the signatures see `build_tagger`.
+
+    Raises:
+        InputError: the directory is not named by a whole number, or holds something already.
+    """
+    directory = _checked(directory)
+    _write(build_tagger(tagger, {**_versions(), **(facts or {})}), directory, tagger.image_size)
+    return directory
+
+
+def _checked(directory: str | os.PathLike[str]) -> Path:
     directory = Path(directory)
     if not (directory.name.isascii() and directory.name.isdigit()):
         raise InputError(
@@ -56,23 +92,19 @@ def export_saved_model(
         raise InputError(
             f"directory must not hold anything yet, got {str(directory)!r}, which does: export to the next version."
         )
-    if retrieval not in (None, model.retrieval.backend):
-        raise InputError(
-            f"retrieval must be the model's backend {model.retrieval.backend!r}, got {retrieval!r}: build the classifier "
-            f"with PrototypeRetrieval(backend={retrieval!r})."
-        )
-    traced = build_signatures(model, with_text, {**_versions(), **(facts or {})})
+    return directory
+
+
+def _write(traced: Traced, directory: Path, image_size: int) -> None:
     options = tf.saved_model.SaveOptions(namespace_whitelist=traced.namespaces)
     with atomic_directory(directory) as temporary:
         signatures = {name: _to_save(signature) for name, signature in traced.signatures.items()}
         tf.saved_model.save(traced.module, str(temporary), signatures=signatures, options=options)
-        labels = "".join(f"{label}\n" for label in model.labels)
-        (temporary / "assets" / "labels.txt").write_text(labels, encoding="utf-8")
+        if "labels" in traced.facts:
+            labels = "".join(f"{label}\n" for label in traced.facts["labels"])
+            (temporary / "assets" / "labels.txt").write_text(labels, encoding="utf-8")
         write_json(temporary / "assets" / "ctxvision.json", traced.facts)
-        write_warmup(
-            temporary / "assets.extra" / "tf_serving_warmup_requests", traced.signatures, model.image_size
-        )
-    return directory
+        write_warmup(temporary / "assets.extra" / "tf_serving_warmup_requests", traced.signatures, image_size)
 
 
 def _to_save(signature: tf.types.experimental.GenericFunction) -> Any:

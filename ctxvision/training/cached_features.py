@@ -1,25 +1,27 @@
-"""Features of a run's pictures, computed once and kept beside it."""
+"""Features of pictures, computed once and kept as files."""
 
 import functools
 import hashlib
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-import tf_keras as keras
 
 from ctxvision._files import atomic_path
+from ctxvision.layers import PhraseGenerator, VisualEncoder
 from ctxvision.layers.backbone import features_of
-from ctxvision.training.towers import SHARED, Tower, is_frozen
 from ctxvision.training.weights import embed
 
 BATCH = 256
 # Of a frozen backbone: it is as a rule larger than those that are trained here, as are the pictures inside it.
 BACKBONE_BATCH = 64
-# Pictures: what is computed again at most when it was stopped.
+# Pictures: what is computed again at most after a stop.
 SHARD = 2048
+
+Tower: TypeAlias = PhraseGenerator | VisualEncoder
 
 
 class CachedFeatures:
@@ -51,9 +53,7 @@ class CachedFeatures:
         """
         if not is_frozen(tower):
             return self.pictures(split)
-        shared = isinstance(tower.backbone, keras.Model)  # then it is the phrase generator's own
-        backbone_name = SHARED if shared else f"{tower.backbone} {tower.pixels}"
-        name = hashlib.sha256(backbone_name.encode()).hexdigest()[:8]
+        name = _fingerprint(tower)
         backbone = functools.partial(features_of, tower.tower)
         return self._cached(
             f"backbone-{name}", split, lambda: (backbone, self.pictures(split), BACKBONE_BATCH)
@@ -76,6 +76,29 @@ class CachedFeatures:
             _write(path, np.concatenate(parts))
             shutil.rmtree(shards)
         return np.load(path, allow_pickle=False)
+
+
+def is_frozen(tower: Tower) -> bool:
+    """Whether the tower's backbone does not learn, so that its features can be computed once."""
+    return not tower.tower.trainable_weights
+
+
+def _fingerprint(tower: Tower) -> str:
+    """The same for two copies of a backbone that want the same pixels."""
+    digest = hashlib.sha256(tower.pixels.encode())
+    if isinstance(tower.backbone, str | os.PathLike):
+        place = Path(tower.backbone)
+        # The index of a SavedModel's variables has a checksum of each.
+        parts = [place / "saved_model.pb", place / "variables" / "variables.index"]
+        found = [part for part in parts if part.is_file()] or ([place] if place.is_file() else [])
+        for part in found:
+            digest.update(part.read_bytes())
+        if not found:
+            digest.update(os.fspath(tower.backbone).encode())
+    else:  # the phrase generator's own ConvNet, trained and frozen
+        for weights in tower.tower.get_weights():
+            digest.update(weights.tobytes())
+    return digest.hexdigest()[:8]
 
 
 def _write(path: Path, values: np.ndarray) -> None:

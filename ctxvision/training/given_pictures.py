@@ -34,13 +34,7 @@ def given_pictures(images: Images, size: int, most: int | None = None) -> np.nda
             )
         _check_number(len(images), most)
         return images
-    paths = [images] if isinstance(images, (str, os.PathLike)) else list(images)
-    files = sorted({file for path in paths for file in _files(Path(path))})
-    if not files:
-        raise InputError(
-            f"images must name pictures or a folder that holds some, got {[str(path) for path in paths]}: give at "
-            f"least one {', '.join(SUFFIXES)} file."
-        )
+    files = picture_files(images)
     _check_number(len(files), most)
     pictures, broken = load_pictures(files, size)
     if broken:
@@ -50,6 +44,22 @@ def given_pictures(images: Images, size: int, most: int | None = None) -> np.nda
             f"out what is no picture."
         )
     return pictures
+
+
+def picture_files(images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str]:
+    """The files that paths of pictures and of folders name, each once, sorted.
+
+    Raises:
+        InputError: there are none, or a path that does not exist.
+    """
+    paths = [images] if isinstance(images, (str, os.PathLike)) else list(images)
+    files = sorted({file for path in paths for file in _files(Path(path))})
+    if not files:
+        raise InputError(
+            f"images must name pictures or a folder that holds some, got {[str(path) for path in paths]}: give at "
+            f"least one {', '.join(SUFFIXES)} file."
+        )
+    return files
 
 
 def _check_number(number: int, most: int | None) -> None:

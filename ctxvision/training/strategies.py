@@ -2,8 +2,10 @@
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import tensorflow as tf
 import tf_keras as keras
@@ -12,6 +14,7 @@ from ctxvision.errors import InputError
 
 # Every dispatch costs an accelerator's host more than a small model's step.
 _STEPS_PER_EXECUTION = 32
+LONGEST_WAIT = 600  # seconds
 
 
 def make_strategy(strategy: str | tf.distribute.Strategy | None = None) -> tf.distribute.Strategy:
@@ -158,6 +161,22 @@ def building(strategy: tf.distribute.Strategy, policy: str = "float32") -> Itera
             yield
         finally:
             keras.mixed_precision.set_global_policy(before)
+
+
+def wait_for(path: Path) -> None:
+    """Waits until the first worker has written a file.
+
+    Raises:
+        InputError: it has not within `LONGEST_WAIT`.
+    """
+    end = time.monotonic() + LONGEST_WAIT
+    while not path.is_file():
+        if time.monotonic() > end:
+            raise InputError(
+                f"out must be a folder that all workers see, got {str(path.parent)!r} where the first one has written "
+                f"no {path.name} within {LONGEST_WAIT} s: give a shared folder, and look at what the first worker says."
+            )
+        time.sleep(0.2)
 
 
 def steps_per_execution(strategy: tf.distribute.Strategy) -> int:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ctxvision.data.associations import association_batches
+from ctxvision.data.associations import association_batches, read_associations
 from ctxvision.errors import InputError
 
 NGRAMS = np.arange(14, dtype=np.int32).reshape(7, 2)
@@ -69,3 +69,45 @@ def test_arrays_of_different_length():
 def test_a_query_without_ngrams(query):
     with pytest.raises(ValueError, match=r"pair_query must lie in 0..6, the rows of ngram_ids, got"):
         association_batches(np.array([0, 0]), np.array([0, query]), NGRAMS, batch_size=2, steps=1)
+
+
+KNOWN = {"red car": 0, "blue car": 1, "old tree": 2}
+
+
+def test_pairs_of_a_log(tmp_path):
+    file = tmp_path / "log.tsv"
+    file.write_text("red car\tblue car\nold tree\tred car\t2.5\n\nunknown\tred car\nred car\tred car\n")
+    pairs, weights = read_associations(file, KNOWN)
+    assert pairs.tolist() == [[0, 1], [2, 0]] and weights.tolist() == [1.0, 2.5]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("red car\n", "must have query, query and an optional weight .*, got 'red car' in line 1"),
+        ("red car\tblue car\tx\n", "an optional weight above 0 a line, .* in line 1"),
+        ("red car\tblue car\t-1\n", "an optional weight above 0"),
+        ("red car\tblue car\t1\t1\n", "an optional weight above 0"),
+        ("", "must pair queries of the data, got 0 lines"),
+        ("a\tb\n", "must pair queries of the data, got 1 lines .* and none with two known queries"),
+    ],
+)
+def test_a_log_that_cannot_be_used(tmp_path, text, sentence):
+    file = tmp_path / "log.tsv"
+    file.write_text(text)
+    with pytest.raises(InputError, match=sentence):
+        read_associations(file, KNOWN)
+
+
+def test_no_log(tmp_path):
+    with pytest.raises(InputError, match="associations must be a text file, got"):
+        read_associations(tmp_path / "none.tsv", KNOWN)
+
+
+def test_pictures_are_drawn_by_their_weights():
+    pictures, queries = np.repeat(np.arange(3), 2), np.arange(6)
+    ngrams = np.ones((6, 1), np.int32)
+    batches = association_batches(pictures, queries, ngrams, 1000, 4, 0, np.array([1.0, 0.0, 3.0]))
+    drawn = np.concatenate([batch["left_ids"] for batch in batches]) // 2
+    shares = np.bincount(drawn, minlength=3) / len(drawn)
+    np.testing.assert_allclose(shares, [0.25, 0.0, 0.75], atol=0.03)

@@ -5,10 +5,11 @@ import shutil
 import numpy as np
 import pytest
 
+from ctxvision.classifier.run import Run
 from ctxvision.evaluation.bottleneck import FRACTION, GAINS, METHODS, bottleneck
 from ctxvision.evaluation.features import Features
 from ctxvision.evaluation.heads import Heads
-from ctxvision.training import Progress, Run
+from ctxvision.training.progress import Progress
 
 
 @pytest.fixture

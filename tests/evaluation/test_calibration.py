@@ -8,8 +8,8 @@ import pytest
 import ctxvision as cv
 from ctxvision._files import read_json
 from ctxvision.evaluation.calibration import at_thresholds, calibration
-from ctxvision.evaluation.records import select
-from ctxvision.training import Progress
+from ctxvision.metrics.records import select
+from ctxvision.training.progress import Progress
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_what_thresholds_reach_by_hand():
 
 
 def test_the_classifier_keeps_its_temperature(tiny_run):
-    choice = read_json(tiny_run.directory / "classifier" / "choice.json")
+    choice = read_json(tiny_run.directory / "head" / "choice.json")
     assert 0.01 <= choice["temperature"] <= 100 and 0 <= choice["uniform_share"] <= 0.5
     assert tiny_run.classifier.fusion.uniform_share.numpy() == pytest.approx(choice["uniform_share"])
     assert 0 <= choice["val_ece"] <= 1 and 0 <= choice["val_ece_uncalibrated"] <= 1

@@ -9,8 +9,8 @@ import tensorflow as tf
 import ctxvision as cv
 from ctxvision.evaluation import deletion as module
 from ctxvision.evaluation.deletion import Explained, deletion
-from ctxvision.evaluation.records import select
-from ctxvision.training import Progress
+from ctxvision.metrics.records import select
+from ctxvision.training.progress import Progress
 
 
 @pytest.fixture(scope="module")

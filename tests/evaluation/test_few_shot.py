@@ -7,11 +7,11 @@ import pytest
 
 import ctxvision as cv
 from ctxvision.evaluation import few_shot as suite
-from ctxvision.evaluation import select
 from ctxvision.evaluation.few_shot_methods import METHODS, Support, cache, prototypes
 from ctxvision.evaluation.linear_probe import LinearProbe
 from ctxvision.metrics import ranks_of
-from ctxvision.training import Progress
+from ctxvision.metrics.records import select
+from ctxvision.training.progress import Progress
 
 
 @pytest.fixture(scope="module")

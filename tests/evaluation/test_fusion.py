@@ -4,8 +4,9 @@ import shutil
 
 import pytest
 
+from ctxvision.classifier.run import Run
 from ctxvision.evaluation.fusion import equal_budgets, fusion, num_parameters
-from ctxvision.training import Progress, Run
+from ctxvision.training.progress import Progress
 
 
 @pytest.mark.parametrize(("dims", "num_labels"), [((128, 200), 67), ((2048, 200), 1000), ((8, 16), 4)])

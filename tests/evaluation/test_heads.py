@@ -5,7 +5,7 @@ import pytest
 
 from ctxvision.evaluation.features import Features
 from ctxvision.evaluation.heads import Heads
-from ctxvision.training import Progress
+from ctxvision.training.progress import Progress
 
 
 def test_mean_gain_is_the_mean_of_gains(tiny_run):
@@ -20,7 +20,7 @@ def test_mean_gain_is_the_mean_of_gains(tiny_run):
 
 def test_a_head_of_another_suite_is_not_measured_again(tiny_run, tmp_path, monkeypatch):
     monkeypatch.setattr(tiny_run, "directory", tmp_path)
-    monkeypatch.setattr(type(tiny_run), "vocabulary_generation", 1)
+    monkeypatch.setattr(type(tiny_run.context), "vocabulary_generation", 1)
     features = Features.__new__(Features)
     features.run, features.progress = tiny_run, Progress()
     folder = tmp_path / "measured" / "first" / "1"

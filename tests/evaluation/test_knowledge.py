@@ -10,7 +10,7 @@ import ctxvision as cv
 from ctxvision.evaluation import knowledge as module
 from ctxvision.evaluation.features import LABEL_WORDS, Features
 from ctxvision.evaluation.knowledge import knowledge, methods_of, true_context
-from ctxvision.training import Progress
+from ctxvision.training.progress import Progress
 
 
 class FakeHeads:
@@ -32,7 +32,9 @@ class FakeHeads:
 
 def test_phrases_with_label_words(tiny_run):
     table = Features(tiny_run, Progress()).table(LABEL_WORDS)
-    assert set(table.phrases) == {phrase for phrase in tiny_run.phrase_table.phrases if "square" in phrase}
+    assert set(table.phrases) == {
+        phrase for phrase in tiny_run.context.phrase_table.phrases if "square" in phrase
+    }
 
 
 def test_the_oracle_is_there_only_where_pictures_carry_queries(tiny_run, monkeypatch):
@@ -61,7 +63,7 @@ def test_the_oracle_is_there_only_where_pictures_carry_queries(tiny_run, monkeyp
 def test_the_true_context_is_the_mean_of_the_own_queries_in_the_runs_languages(tiny_run):
     context = true_context(tiny_run, "test:easy")
     # The first picture is red; its Spanish query is none of the run's languages.
-    expected = tiny_run.text_encoder(tf.constant(["red square", "ripe tomato"])).numpy().mean(axis=0)
+    expected = tiny_run.context.text_encoder(tf.constant(["red square", "ripe tomato"])).numpy().mean(axis=0)
     np.testing.assert_allclose(context[0], expected, atol=1e-6)
     with pytest.raises(cv.InputError, match="of train must carry queries for the oracle, got none in en"):
         true_context(tiny_run, "train")
@@ -69,6 +71,6 @@ def test_the_true_context_is_the_mean_of_the_own_queries_in_the_runs_languages(t
 
 def test_a_vocabulary_of_label_words_alone_leaves_the_other_row_out(tiny_run, monkeypatch):
     terms = tiny_run.data.manifest.label_terms
-    monkeypatch.setitem(terms, "anything", list(tiny_run.phrase_table.phrases))
+    monkeypatch.setitem(terms, "anything", list(tiny_run.context.phrase_table.phrases))
     methods = methods_of(Features(tiny_run, Progress()))
     assert "multimodal_no_label_words" not in methods and "label_words_only" in methods

@@ -5,8 +5,8 @@ import pytest
 
 import ctxvision as cv
 from ctxvision.evaluation.multi_label import METHODS, long_tail, multi_label, trainable_labels
-from ctxvision.evaluation.records import load_records, select
-from ctxvision.training import Progress
+from ctxvision.metrics.records import load_records, select
+from ctxvision.training.progress import Progress
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
+from ctxvision.context.quality import true_queries
 from ctxvision.errors import InputError
 from ctxvision.evaluation import open_vocabulary as module
 from ctxvision.evaluation.open_vocabulary import open_vocabulary
-from ctxvision.evaluation.phrase_hits import found_phrases, measure_phrases, true_queries
-from ctxvision.evaluation.records import load_records, select
-from ctxvision.training import Progress
+from ctxvision.evaluation.phrase_hits import found_phrases, measure_phrases
+from ctxvision.metrics.records import load_records, select
+from ctxvision.training.progress import Progress
 
 SPLIT = "test:easy"
 
@@ -61,7 +62,7 @@ def test_by_the_labels(tiny_run, records):
         for phrase, (label,) in zip(first, rows.labels)
     ]
     assert value(records, "semantic_iou") == pytest.approx(np.mean(shared))
-    encode = tiny_run.text_encoder
+    encode = tiny_run.context.text_encoder
     similar = [
         float(np.dot(encode([phrase])[0], encode([terms[label][0]])[0]))
         for phrase, (label,) in zip(first, rows.labels)
@@ -83,7 +84,7 @@ def test_too_few_phrases(tiny_run, monkeypatch):
 
 
 def test_without_true_queries_only_labels_judge(tiny_run, shallow, monkeypatch):
-    monkeypatch.setattr(module, "true_queries", lambda run, split: None)
+    monkeypatch.setattr(module, "true_queries", lambda data, split: None)
     metrics = {record.metric for record in open_vocabulary(tiny_run, Progress(), seeds=1)}
     assert metrics == {"cluster_accuracy", "semantic_similarity", "semantic_iou"}
 
@@ -95,10 +96,10 @@ def test_labels_of_web_pictures_stand_in_for_queries(tiny_run, monkeypatch):
     labelled = dataclasses.replace(web, labels=[(f"{colour} label",) for colour in colours])
     loaded = {"web": labelled, SPLIT: silent}
     monkeypatch.setattr(tiny_run.data, "split", lambda name: loaded[name])
-    truth = dict(zip([label for (label,) in rows.labels], true_queries(tiny_run, SPLIT)))
+    truth = dict(zip([label for (label,) in rows.labels], true_queries(tiny_run.data, SPLIT)))
     assert truth["red label"] == {"red square", "ripe tomato", "rojo"}
     loaded["web"] = web
-    assert true_queries(tiny_run, SPLIT) is None
+    assert true_queries(tiny_run.data, SPLIT) is None
 
 
 def test_the_suite_phrases_is_as_it_was(tiny_run, shallow, records):

@@ -4,7 +4,7 @@ import pytest
 
 from ctxvision.evaluation.features import NO_LABEL_WORDS, Features, shuffled
 from ctxvision.evaluation.table1 import METHODS, methods_of
-from ctxvision.training import Progress
+from ctxvision.training.progress import Progress
 
 
 @pytest.fixture
@@ -15,20 +15,20 @@ def features(tiny_run):
 def test_phrases_without_label_words(tiny_run, features):
     # The labels are "red label", "green label"...; their synset terms are the colours.
     kept = set(features.table(NO_LABEL_WORDS).phrases)
-    assert kept == {phrase for phrase in tiny_run.phrase_table.phrases if "square" not in phrase}
+    assert kept == {phrase for phrase in tiny_run.context.phrase_table.phrases if "square" not in phrase}
     assert methods_of(features) == METHODS
 
 
 def test_a_vocabulary_of_label_words_alone(tiny_run, features, monkeypatch):
     terms = tiny_run.data.manifest.label_terms
-    monkeypatch.setitem(terms, "anything", list(tiny_run.phrase_table.phrases))
+    monkeypatch.setitem(terms, "anything", list(tiny_run.context.phrase_table.phrases))
     assert features.table(NO_LABEL_WORDS) is None
     assert methods_of(features) == METHODS[:-1]
 
 
 def test_the_most_searched_phrases(tiny_run, features):
-    counts = dict(zip(tiny_run.phrase_table.phrases, tiny_run.phrase_table.counts))
-    languages = dict(zip(tiny_run.phrase_table.phrases, tiny_run.phrase_table.languages))
+    counts = dict(zip(tiny_run.context.phrase_table.phrases, tiny_run.context.phrase_table.counts))
+    languages = dict(zip(tiny_run.context.phrase_table.phrases, tiny_run.context.phrase_table.languages))
     english = sorted((p for p in counts if languages[p] == "en"), key=lambda p: -counts[p])
     assert set(features.table(5).phrases) == set(english[:5])
 

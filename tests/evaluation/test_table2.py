@@ -6,10 +6,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from ctxvision.classifier.phrases import add_phrase
+from ctxvision.classifier.run import Run
 from ctxvision.evaluation.features import CLASSES, Features
 from ctxvision.evaluation.heads import Heads
 from ctxvision.evaluation.table2 import curve_sizes, table2
-from ctxvision.training import Progress, Run, add_phrase
+from ctxvision.training.progress import Progress
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +85,7 @@ def test_table2(grown_run, monkeypatch):
 def test_the_small_output_space_is_the_softmax_classes(grown_run):
     counts = Counter(q.text for row in grown_run.data.split("web").queries for q in row if q.language == "en")
     assert set(Features(grown_run, Progress()).table(CLASSES).phrases) == set(counts)
-    assert "new thing" in grown_run.phrase_table.phrases
+    assert "new thing" in grown_run.context.phrase_table.phrases
 
 
 def test_where_all_phrases_are_classes_the_curve_is_left(tiny_run, monkeypatch):

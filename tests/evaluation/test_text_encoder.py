@@ -9,10 +9,10 @@ import tensorflow as tf
 import ctxvision as cv
 from ctxvision.errors import InputError
 from ctxvision.evaluation.held_out_queries import hold_out, misspelt
-from ctxvision.evaluation.records import select
 from ctxvision.evaluation.text_encoder import AverageText, bag_similarity, make_tests, text_encoder
-from ctxvision.training import Progress
-from ctxvision.training.run_data import QueryLog
+from ctxvision.metrics.records import select
+from ctxvision.training.loaded_data import QueryLog
+from ctxvision.training.progress import Progress
 
 
 def log_of(pictures):
@@ -100,7 +100,9 @@ def copy(tiny_run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def records(copy):
-    return text_encoder(copy, Progress(), seeds=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ctxvision.evaluation.text_encoder.STEPS", 20)
+        return text_encoder(copy, Progress(), seeds=2)
 
 
 def test_tests_are_made_of_the_runs_languages(copy):

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ctxvision.evaluation.features import ALL, Context, Features
-from ctxvision.evaluation.records import select
+from ctxvision.evaluation.features import ALL, ContextRecipe, Features
 from ctxvision.evaluation.terms import Terms, terms_of
 from ctxvision.evaluation.text_to_query import fit_text_to_query
 from ctxvision.evaluation.zero_shot import ZeroShotScores, zero_shot
-from ctxvision.training import Progress
+from ctxvision.metrics.records import select
+from ctxvision.training.progress import Progress
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_terms_are_written_as_queries_and_names_stand_in(tiny_run, terms):
 def test_terms_lie_at_their_prototype_or_where_the_text_model_puts_them(tiny_run, terms):
     scores = ZeroShotScores(Features(tiny_run, Progress()))
     assert scores.in_vocabulary.tolist() == [False, False, True, False, False]
-    table = tiny_run.phrase_table
+    table = tiny_run.context.phrase_table
     tomato = np.asarray(table.prototypes)[table.ids(["ripe tomato"])[0]]
     np.testing.assert_array_equal(scores.places[2], tomato)
     np.testing.assert_array_equal(scores.places[[0, 1, 3, 4]], scores.predicted[[0, 1, 3, 4]])
@@ -57,9 +57,9 @@ def test_the_text_model_has_seen_no_term(tiny_run, terms, monkeypatch):
 
     monkeypatch.setattr("ctxvision.evaluation.zero_shot.fit_text_to_query", fit)
     ZeroShotScores(Features(tiny_run, Progress()))
-    table = tiny_run.phrase_table
-    rows = [i for i in tiny_run.retrievable_ids() if table.phrases[i] != "ripe tomato"]
-    assert len(rows) == tiny_run.num_retrievable() - 1
+    table = tiny_run.context.phrase_table
+    rows = [i for i in tiny_run.context.retrievable_ids() if table.phrases[i] != "ripe tomato"]
+    assert len(rows) == tiny_run.context.num_retrievable() - 1
     for found, column in zip(learnt[0], (table.text_embeddings, table.prototypes, table.counts)):
         np.testing.assert_array_equal(found, np.asarray(column)[rows])
 
@@ -67,12 +67,12 @@ def test_the_text_model_has_seen_no_term(tiny_run, terms, monkeypatch):
 def test_scores_by_hand(tiny_run, terms):
     features = Features(tiny_run, Progress())
     scores = ZeroShotScores(features)
-    context = Context(ALL, 5, "similarity")
-    texts = np.asarray(tiny_run.phrase_table.text_embeddings)
+    context = ContextRecipe(ALL, 5, "similarity")
+    texts = np.asarray(tiny_run.context.phrase_table.text_embeddings)
 
     def by_term(split):
         embeddings = features.bottleneck(split)
-        found = tiny_run.retrieval(5)(tf.constant(embeddings))
+        found = tiny_run.context.retrieval(5)(tf.constant(embeddings))
         rows = []
         for embedding, ids, cosines in zip(embeddings, found.ids.numpy(), found.scores.numpy()):
             here = [i for i in range(5) if ids[i] >= 0]

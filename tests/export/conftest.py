@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import ctxvision as cv
-from ctxvision.serving.replay import WARMUP_FILE
+from ctxvision.serving.devserver.replay import WARMUP_FILE
 from tests.tiny_model import tiny_classifier
 
 EXPORT = Path(__file__).parents[2] / "export"

@@ -13,9 +13,9 @@ import tensorflow as tf
 import tf_keras as keras
 
 import ctxvision as cv
-from ctxvision.training import Progress
+from ctxvision.context.generator import phrase_model
 from ctxvision.training.fit import cosine_adamw, fit_resumably
-from ctxvision.training.phrases import phrase_model
+from ctxvision.training.progress import Progress
 from ctxvision.training.strategies import building, is_chief, make_strategy, num_workers
 from tests.training.stages import tower
 
@@ -28,7 +28,7 @@ def main(folder, result, pause):
         keras.utils.set_random_seed(0)
         generator = cv.PhraseGenerator(tower())
         generator(tf.zeros([1, 16, 16, 3]))
-        model = phrase_model(generator, 12, cv.Config(image_size=16))
+        model = phrase_model(generator, 12, cv.ContextConfig(image_size=16))
         model.compile(cosine_adamw(3e-3, EPOCHS * STEPS))
 
     def batches(epoch):

@@ -37,15 +37,15 @@ def records(run):
 def test_killed_in_the_two_longest_stages(tiny_data, tiny_run, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(SETTINGS))
     run = tmp_path / "run"
-    command = [*TRAIN, "--data", str(tiny_data), "--out", str(run), "--config", str(tmp_path / "config.json")]
+    command = [*TRAIN, str(tiny_data), "--out", str(run), "--config", str(tmp_path / "config.json")]
+    kill_when(command, (run / "context" / "unfinished" / "generator" / "state.json").exists)
+    assert not (run / "context" / "generator").exists()
     kill_when(command, (run / "unfinished" / "visual-1" / "state.json").exists)
-    kill_when(command, (run / "unfinished" / "phrases" / "state.json").exists)
-    assert not (run / "phrases").exists()
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 0, done.stderr
     assert "visual/0.5: done before, kept" in done.stderr
 
-    for name in ("phrases", "visual/1", "text", "classifier"):
+    for name in ("context/generator", "visual/1", "context/text", "head"):
         whole, resumed = (np.load(folder / name / "weights.npz") for folder in (tiny_run.directory, run))
         for key in whole.files:
             np.testing.assert_array_equal(whole[key], resumed[key])

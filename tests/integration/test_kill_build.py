@@ -22,7 +22,7 @@ PAIRS = 10_000
 BUILD = f"""
 import sys
 import numpy as np
-from ctxvision.prototypes import build_prototypes, builder
+from ctxvision.vocabulary import build_prototypes, builder
 
 builder.SHARE = 5e-6  # of {10**11:,} bytes
 

@@ -26,7 +26,7 @@ ROWS, DIM = 40_000, 32
 DRIVER = """
 import os, signal, sys, time
 import numpy as np
-from ctxvision.prototypes.phrase_table import PhraseTable
+from ctxvision.vocabulary.phrase_table import PhraseTable
 
 rng = np.random.default_rng(1)
 given = [f"phrase {i}" for i in range(0, 50_000, 7)], rng.normal(size=(7143, 32)), [3] * 7143

@@ -10,8 +10,7 @@ import tensorflow as tf
 import ctxvision as cv
 from ctxvision._files import read_json
 from ctxvision.cli import main
-from ctxvision.training import RunData
-from tests.tiny_data import SETTINGS
+from ctxvision.training.loaded_data import LoadedData
 
 
 def test_targets_unite_the_columns(multi_label_run):
@@ -42,31 +41,28 @@ def test_a_label_that_only_goes_along_is_in_every_fraction_and_stays_in_train(ti
     kept = [f"{row.split(',')[0]},train,{label},,," for row, label in zip(train, labels)]
     web = [row for row in rows if ",web," in row]
     (folder / "images.csv").write_text("\n".join([rows[0], *web, *kept]) + "\n")
-    settings = {**SETTINGS, "multi_label": True, "seed": 0}
     for seed in range(6):
-        data = RunData(folder, cv.Config.from_dict({**settings, "seed": seed}))
+        data = LoadedData(folder, 16, seed, multi_label=True)
         assert (data.label_targets("train").sum(axis=0) > 0).all() and len(data.split("val")) > 0
         few = data.fraction_of("train", 0.1)
         assert (data.label_targets("train")[few].sum(axis=0) > 0).all()
     with pytest.raises(cv.InputError, match="has a|b: mend the row or train with multi-label"):
-        RunData(folder, cv.Config.from_dict(SETTINGS))
+        LoadedData(folder, 16).manifest.check_for_training()
 
 
 def test_what_was_chosen_on_val_is_told(multi_label_run):
-    choice = read_json(multi_label_run.directory / "classifier" / "choice.json")
+    choice = read_json(multi_label_run.directory / "head" / "choice.json")
     tried = {one["balance"]: one["val_map_multimodal"] for one in choice["tried"] if "balance" in one}
     assert set(tried) == {"none", "positive_weight", "focal"}
     assert choice["balance"] == max(tried, key=tried.get)
     assert len(choice["thresholds"]) == 6 and choice["precision"] == 0.8 and "temperature" not in choice
-    check = read_json(multi_label_run.directory / "context" / "check.json")
+    check = read_json(multi_label_run.directory / "visual_only" / "check.json")
     assert check["metric"] == "map" and "points of mAP" in check["sentence"]
 
 
 def test_the_model_answers_for_each_label_alone(multi_label_run):
     model = multi_label_run.classifier
-    assert (
-        model.thresholds == read_json(multi_label_run.directory / "classifier" / "choice.json")["thresholds"]
-    )
+    assert model.thresholds == read_json(multi_label_run.directory / "head" / "choice.json")["thresholds"]
     pictures = tf.constant(multi_label_run.data.pictures("test:easy"))
     probabilities = model(pictures)["probabilities"].numpy()
     assert np.abs(probabilities.sum(axis=1) - 1).max() > 0.2
@@ -107,20 +103,21 @@ def test_report_and_examples(multi_label_run):
     assert "Several labels a picture" in (multi_label_run.directory / "report.html").read_text()
 
 
-def test_train_takes_the_switch(multi_label_run, tmp_path, capsys):
+def test_train_takes_the_switch(multi_label_run, tiny_data, tmp_path, capsys):
     """The finished run is found again, so the settings that the command line made are the same."""
     settings = read_json(multi_label_run.directory / "config.json")["settings"]
     del settings["multi_label"], settings["label_column"]
     (tmp_path / "config.json").write_text(json.dumps(settings))
-    data, out = str(multi_label_run.data_folder), str(multi_label_run.directory)
-    command = ["train", "--data", data, "--out", out, "--config", str(tmp_path / "config.json")]
+    data, out = str(tiny_data), str(multi_label_run.directory)
+    command = ["train", data, "--out", out, "--config", str(tmp_path / "config.json")]
+    command += ["--context", str(multi_label_run.context.directory)]
     assert main([*command, "--multi-label", "--label-column", "label|coarse_label"]) == 0
     assert main(command) == 2
     assert "label_column, multi_label differ" in capsys.readouterr().err
 
 
 def test_a_column_that_is_not_there(tiny_data, tmp_path, capsys):
-    command = ["train", "--data", str(tiny_data), "--out", str(tmp_path / "run"), "--multi-label"]
+    command = ["train", str(tiny_data), "--out", str(tmp_path / "run"), "--multi-label"]
     assert main([*command, "--label-column", "label|kind"]) == 2
     assert "got 'kind'" in capsys.readouterr().err
 

@@ -11,9 +11,10 @@ import pytest
 import tensorflow as tf
 
 import ctxvision as cv
+from ctxvision.context.generator import class_numbers, phrase_model
+from ctxvision.context.pooled import contexts_of
 from ctxvision.evaluation import SUITES
-from ctxvision.training import RunData
-from ctxvision.training.phrases import class_numbers, phrase_model
+from ctxvision.training.loaded_data import LoadedData
 from tests.tiny_data import SETTINGS, write_tiny_data
 
 
@@ -24,7 +25,7 @@ def value(run, **keys):
 
 def test_the_folder_holds_what_the_design_names(tiny_run):
     names = {path.name for path in tiny_run.directory.iterdir()}
-    assert names >= {"config.json", "visual", "phrases", "prototypes", "text", "classifier"}
+    assert names >= {"config.json", "context", "table", "visual", "head", "visual_only"}
     assert names >= {"metrics.json", "report.html", "logs", "export"}
     assert (tiny_run.directory / "export" / "1" / "saved_model.pb").is_file()
 
@@ -74,7 +75,7 @@ def test_wins_and_losses_are_counted_and_shown(tiny_run):
 
 def test_phrases_are_judged_by_the_web_labels_where_test_pictures_have_no_queries(tiny_run, monkeypatch):
     """A phrase of the web then stands for the label that most of its pictures have."""
-    from ctxvision.evaluation import phrase_hits
+    from ctxvision.context import quality
 
     data = tiny_run.data
     web, test = data.split("web"), data.split("test:easy")
@@ -85,14 +86,14 @@ def test_phrases_are_judged_by_the_web_labels_where_test_pictures_have_no_querie
         "test:easy": dataclasses.replace(test, queries=[()] * len(test.paths)),
     }
     monkeypatch.setattr(data, "split", parts.__getitem__)
-    truth = phrase_hits.true_queries(tiny_run, "test:easy")
+    truth = quality.true_queries(tiny_run.data, "test:easy")
     assert truth[0] == {"red square", "ripe tomato", "rojo"}
     parts["web"] = dataclasses.replace(web, labels=[()] * len(web.paths))
-    assert phrase_hits.true_queries(tiny_run, "test:easy") is None
+    assert quality.true_queries(tiny_run.data, "test:easy") is None
 
 
 def test_all_queries_have_a_prototype_but_only_english_ones_are_context(tiny_run):
-    table = tiny_run.phrase_table
+    table = tiny_run.context.phrase_table
     assert len(table) == 12 and set(table.languages) == {"en", "es"}
     assert "rojo" in list(table.phrases)
     outputs = tiny_run.classifier.predict(tiny_run.data.pictures("test:easy"), verbose=0)
@@ -102,18 +103,18 @@ def test_all_queries_have_a_prototype_but_only_english_ones_are_context(tiny_run
 
 
 def test_queries_that_only_have_a_prototype_never_enter_the_class_table(tiny_run):
-    log, classes = tiny_run.data.query_log, class_numbers(tiny_run)
+    log, classes = tiny_run.data.query_log, class_numbers(tiny_run.data.query_log, tiny_run.context.config)
     assert {phrase for phrase, number in zip(log.phrases, classes, strict=True) if number < 0} == {
         "rojo",
         "verde",
         "azul",
         "amarillo",
     }
-    trained = json.loads((tiny_run.directory / "phrases" / "done.json").read_text())["classes"]
+    trained = json.loads((tiny_run.context.directory / "generator" / "done.json").read_text())["classes"]
     assert trained == classes.max() + 1 == 8
-    model = phrase_model(tiny_run.phrase_generator, trained, tiny_run.config)
+    model = phrase_model(tiny_run.context.phrase_generator, trained, tiny_run.context.config)
     assert model.class_table.table.shape == (8, 64)
-    assert len(tiny_run.phrase_table) == 12
+    assert len(tiny_run.context.phrase_table) == 12
 
 
 def test_a_prototype_is_the_mean_embedding_of_its_pictures(tiny_run):
@@ -124,15 +125,17 @@ def test_a_prototype_is_the_mean_embedding_of_its_pictures(tiny_run):
         if "rojo" in {q.text for q in queries}
     ]
     mean = embeddings[rows].mean(axis=0)
-    (row,) = tiny_run.phrase_table.ids(["rojo"])
-    np.testing.assert_allclose(tiny_run.phrase_table.prototypes[row], mean / np.linalg.norm(mean), atol=1e-5)
+    (row,) = tiny_run.context.phrase_table.ids(["rojo"])
+    np.testing.assert_allclose(
+        tiny_run.context.phrase_table.prototypes[row], mean / np.linalg.norm(mean), atol=1e-5
+    )
 
 
 def test_the_table_holds_the_text_embeddings(tiny_run):
-    table = cv.PhraseTable.load(tiny_run.directory / "prototypes" / "table")
-    expected = tiny_run.text_encoder(tf.constant(list(table.phrases)))
+    table = cv.PhraseTable.load(tiny_run.directory / "table")
+    expected = tiny_run.context.text_encoder(tf.constant(list(table.phrases)))
     np.testing.assert_allclose(table.text_embeddings, expected, atol=1e-6)
-    names = {path.name for path in (tiny_run.directory / "text").iterdir()}
+    names = {path.name for path in (tiny_run.context.directory / "text").iterdir()}
     assert names == {"weights.npz", "encoder.json", "done.json"}
 
 
@@ -150,7 +153,9 @@ def test_quantised_tables_answer_nearly_the_same(tiny_run):
 def test_the_export_tells_how_it_was_trained(tiny_run, tmp_path):
     config = json.loads((tiny_run.directory / "config.json").read_text())
     for context, method in ((True, "multimodal"), (False, "visual_only")):
-        version = cv.export(tiny_run, tmp_path, context=context)
+        version = (
+            tiny_run.directory / "export" / "1" if context else cv.export(tiny_run, tmp_path, context=False)
+        )
         told = json.loads((version / "assets" / "ctxvision.json").read_text())
         assert told["training"]["settings"] == config["settings"]
         assert told["training"]["data"] == {key: config["data"][key] for key in ("name", "sha256")}
@@ -163,7 +168,7 @@ def test_the_export_tells_how_it_was_trained(tiny_run, tmp_path):
 
 
 def test_twelve_phrases_are_searched_exactly_whatever_the_backend(tiny_run):
-    choice = json.loads((tiny_run.directory / "classifier" / "choice.json").read_text())
+    choice = json.loads((tiny_run.directory / "head" / "choice.json").read_text())
     assert choice["tuning"]["exact"] is True and choice["tuning"]["chosen"] == {}
     described = json.loads((tiny_run.directory / "export/1/assets/ctxvision.json").read_text())
     assert (described["retrieval"], described["needs"]) == ("ivf", [])
@@ -177,10 +182,8 @@ def test_twelve_phrases_are_searched_exactly_whatever_the_backend(tiny_run):
 
 def test_the_assembled_model_agrees_with_the_tables_features(tiny_run):
     """The head of the tables, over features computed once, is the head inside the end-to-end model."""
-    from ctxvision.training.context import contexts
-
-    choice = json.loads((tiny_run.directory / "classifier" / "choice.json").read_text())
-    context, ids = contexts(tiny_run, "test:hard", choice["k"], choice["weighting"])
+    choice, queries = tiny_run.choice, tiny_run.query_embeddings("test:hard")
+    context, ids = contexts_of(tiny_run.context, queries, choice.k, choice.weighting)
     visual = tiny_run.visual_features("test:hard", 1.0)
     outputs = tiny_run.classifier(tf.constant(tiny_run.data.pictures("test:hard")))
     np.testing.assert_array_equal(outputs["phrase_ids"], ids)
@@ -205,7 +208,7 @@ def test_the_same_call_again_keeps_everything(tiny_run, tiny_data, capsys):
     before = {path: path.stat().st_mtime_ns for path in tiny_run.directory.rglob("*.npz")}
     cv.train(tiny_data, tiny_run.directory, cv.Config.from_dict(SETTINGS))
     assert {path: path.stat().st_mtime_ns for path in tiny_run.directory.rglob("*.npz")} == before
-    assert "phrases: done before, kept" in capsys.readouterr().err
+    assert "context/generator: done before, kept" in capsys.readouterr().err
 
 
 def test_a_run_made_with_other_settings_is_refused(tiny_run, tiny_data):
@@ -230,10 +233,11 @@ def test_bad_data_leaves_nothing_behind(tiny_data, tmp_path):
 def test_a_vocabulary_smaller_than_k(tiny_run, tiny_data, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(tiny_run.directory, copy)
-    shutil.rmtree(copy / "classifier")
-    stored = json.loads((copy / "config.json").read_text())
+    shutil.rmtree(copy / "head")
+    context = copy / "context" / "context.json"
+    stored = json.loads(context.read_text())
     stored["settings"]["min_phrase_count"] = 1000
-    (copy / "config.json").write_text(json.dumps(stored))
+    context.write_text(json.dumps(stored))
     settings = {**SETTINGS, "min_phrase_count": 1000}
     with pytest.raises(cv.InputError, match="vocabulary must have at least 3 phrases for context, got 0"):
         cv.train(tiny_data, copy, cv.Config.from_dict(settings))
@@ -262,16 +266,16 @@ def test_a_damaged_run(tmp_path, tiny_data, content):
 
 def test_an_unfinished_run_says_so(tiny_run, tmp_path):
     (tmp_path / "config.json").write_text((tiny_run.directory / "config.json").read_text())
-    with pytest.raises(cv.InputError, match="has no finished stage 'phrases'"):
-        _ = cv.Run(tmp_path).phrase_generator
+    with pytest.raises(cv.InputError, match="has no finished stage 'visual/1'"):
+        _ = cv.Run(tmp_path).visual_encoder(1.0)
 
 
 def test_weights_of_another_architecture(tiny_run, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(tiny_run.directory, copy)
-    np.savez(copy / "phrases" / "weights.npz", np.zeros(3))
-    with pytest.raises(cv.InputError, match="are of another architecture than phrase_generator"):
-        _ = cv.Run(copy).phrase_generator
+    np.savez(copy / "visual" / "1" / "weights.npz", np.zeros(3))
+    with pytest.raises(cv.InputError, match="are of another architecture than visual_encoder"):
+        _ = cv.Run(copy).visual_encoder(1.0)
 
 
 def test_evaluate_with_bad_arguments(tiny_run):
@@ -332,7 +336,7 @@ def test_an_undecodable_picture_in_a_hundred_is_left_out(tmp_path):
     folder = write_tiny_data(tmp_path / "data", web=200, labelled=8, test=4)
     (folder / "images" / "web-7.png").write_bytes(b"no picture")
     with pytest.warns(UserWarning, match="web"):
-        data = RunData(folder, cv.Config(image_size=16))
+        data = LoadedData(folder, 16)
         pictures = data.pictures("web")
     assert len(pictures) == len(data.split("web").paths) == 199
     assert data.query_log.pair_picture.max() == 198
@@ -351,12 +355,12 @@ def test_smaller_fractions_lie_in_larger_ones(tiny_run):
 
 
 def test_curves_go_to_tensorboard_and_history(tiny_run):
-    assert list((tiny_run.directory / "logs" / "phrases").glob("events.out.tfevents.*"))
+    assert list((tiny_run.context.directory / "logs" / "generator").glob("events.out.tfevents.*"))
     history = json.loads((tiny_run.directory / "logs" / "history.json").read_text())
-    assert set(history) == {"phrases", "text", "visual/0.5", "visual/1"}
-    assert history["phrases"]["loss"][-1] < history["phrases"]["loss"][0]
+    assert set(history) == {"context/generator", "context/text", "visual/0.5", "visual/1"}
+    assert history["context/generator"]["loss"][-1] < history["context/generator"]["loss"][0]
 
 
-def test_the_manifest_can_be_moved_with_a_demo_run(tiny_run):
-    with open(tiny_run.data_folder / "images.csv", encoding="utf-8") as file:
+def test_the_manifest_can_be_moved_with_a_demo_run(tiny_data):
+    with open(tiny_data / "images.csv", encoding="utf-8") as file:
         assert sum(1 for _ in csv.reader(file)) == 1 + 96 + 48 + 24 + 24

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 import ctxvision as cv
+from ctxvision.classifier.run import Run
 from ctxvision.cli import main
-from ctxvision.training import Run
 from tests.data import layouts
 from tools.write_tfrecords import write_tfrecords
 
@@ -73,14 +73,14 @@ def test_every_source_is_trained_from_the_command_line_to_a_metric(write, colour
     )
     assert main(["data", "check", source, *settings]) == 0
     assert capsys.readouterr().out.endswith("fit for training\n")
-    assert main(["train", "--data", source, "--out", str(tmp_path / "run"), *settings]) == 0
+    assert main(["train", source, "--out", str(tmp_path / "run"), *settings]) == 0
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())
     metric, least = ("map", 0.9) if several else ("top1", 0.8)
     values = {r["split"]: r["value"] for r in found if (r["metric"], r["method"]) == (metric, "visual_only")}
     run = Run(tmp_path / "run")
     assert len(values) == len(run.data.test_splits) and min(values.values()) > least
     assert any((r["metric"], r["method"]) == (metric, "multimodal") for r in found)
-    assert len(run.phrase_table.phrases) >= 3
+    assert len(run.context.phrase_table.phrases) >= 3
     if several:
         assert set(run.data.label_targets("train").ravel().tolist()) == {-1.0, 0.0, 1.0}
 
@@ -92,7 +92,7 @@ def test_captions_and_labels_from_the_command_line_to_a_report(colours, tmp_path
         str(layouts.write_manifest(tmp_path / "labelled")),
     ]
     settings = settings_of(tmp_path, visual_backbone=colours, phrase_backbone=colours)
-    train = ["train", "--data", *sources, "--out", str(tmp_path / "run"), *settings]
+    train = ["train", *sources, "--out", str(tmp_path / "run"), *settings]
     assert main(train) == 0
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())
     values = [r["value"] for r in found if r["metric"] == "top1" and r["method"] == "multimodal"]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ctxvision.classifier.thresholds import fit_thresholds
 from ctxvision.metrics import (
     average_precision,
     expected_calibration_error,
@@ -10,7 +11,6 @@ from ctxvision.metrics import (
     precision_recall_curve,
     recall_at_precision,
 )
-from ctxvision.training.thresholds import fit_thresholds
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import ctxvision as cv
-from ctxvision.serving.replay import WARMUP_FILE
+from ctxvision.serving.devserver.replay import WARMUP_FILE
 from tests.tiny_model import tiny_classifier
 
 LABELS = ["cat", "dog", "bird", "fish", "horse", "größe"]  # more than `serving_default` sorts

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 import ctxvision as cv
-from ctxvision.serving import demo_prediction, predict
+from ctxvision.pipeline import demo_prediction
+from ctxvision.serving import predict
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ctxvision import InputError, PhraseTable, build_prototypes
-from tests.prototypes.pairs import LARGE, content, some_pairs
 from tests.shards import example, write_shard
+from tests.vocabulary.pairs import LARGE, content, some_pairs
 from tools import beam_prototypes as tool
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +57,7 @@ def rows(shards, expected):
 
 
 def test_rows_are_collected_later(rows, expected, tmp_path, monkeypatch):
-    monkeypatch.setattr("ctxvision.prototypes.builder.SHARE", 4e-8)  # spilled several times
+    monkeypatch.setattr("ctxvision.vocabulary.builder.SHARE", 4e-8)  # spilled several times
     assert content(tool.collect(str(rows), tmp_path / "table", LARGE)) == expected
     assert "cancelled" not in expected[0] and expected[2][expected[0].index("caf\u00e9")] == 6
 

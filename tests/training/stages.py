@@ -8,19 +8,19 @@ import tensorflow as tf
 import tf_keras as keras
 
 import ctxvision as cv
+from ctxvision.classifier.attention_head import attention_head_model
+from ctxvision.classifier.head import head_model
+from ctxvision.classifier.visual import visual_loss, visual_model
+from ctxvision.context.generator import phrase_model
+from ctxvision.context.text import TEXT_RATE, ngrams_of, text_model
 from ctxvision.data.associations import association_batches
 from ctxvision.layers import DualEncoderText, PhraseGenerator, VisualEncoder
 from ctxvision.layers._batch_norm import batch_norm
 from ctxvision.losses import WeightedCrossEntropy
-from ctxvision.training.attention_head import attention_head_model
 from ctxvision.training.batches import tiled_batches
 from ctxvision.training.fit import cosine_adamw
-from ctxvision.training.head import head_model
-from ctxvision.training.phrases import phrase_model
-from ctxvision.training.text import TEXT_RATE, ngrams_of, text_model
-from ctxvision.training.visual import visual_loss, visual_model
 
-CONFIG = cv.Config(image_size=16, full_softmax_up_to=20)
+CONFIG = cv.ContextConfig(image_size=16, full_softmax_up_to=20)
 BATCH, STEPS = 16, 8
 
 

@@ -22,7 +22,13 @@ def hlo_of(function, *arguments):
     return tf.function(function, jit_compile=True).experimental_get_compiler_ir(*arguments)(stage="hlo")
 
 
-@pytest.mark.parametrize("name", STAGES)
+# One of each kind every day: pixels with sampled classes, words, features.
+EVERY_DAY = ("phrases, sampled", "text", "head, multi-label")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in EVERY_DAY else pytest.param(name, marks=pytest.mark.slow) for name in STAGES]
+)
 def test_a_stage_trains_compiled_in_static_shapes(name):
     """The compiled step, run eight times in one execution, ends where the plain one does.
 

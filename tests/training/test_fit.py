@@ -8,8 +8,8 @@ import tf_keras as keras
 
 import ctxvision as cv
 from ctxvision._files import read_json
-from ctxvision.training import Progress
 from ctxvision.training.fit import cosine_adamw, fit_resumably
+from ctxvision.training.progress import Progress
 
 
 def linear():

@@ -1,6 +1,6 @@
 import io
 
-from ctxvision.training import Progress
+from ctxvision.training.progress import Progress
 
 
 class Terminal(io.StringIO):

@@ -25,7 +25,7 @@ import numpy as np
 
 import ctxvision
 from ctxvision._files import write_json
-from ctxvision.prototypes import PhraseTable, build_prototypes
+from ctxvision.vocabulary import PhraseTable, build_prototypes
 
 RESULTS = Path(__file__).parent / "results"
 DIM = 64

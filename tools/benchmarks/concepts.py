@@ -14,7 +14,6 @@ import argparse
 import csv
 import dataclasses
 import datetime
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,9 +26,10 @@ import numpy as np
 
 import ctxvision as cv
 from ctxvision._files import read_json, write_json
-from ctxvision.training import Progress
-from ctxvision.training.classifier import train_classifier
-from ctxvision.training.visual import train_visual
+from ctxvision.classifier.fork import new_run
+from ctxvision.classifier.fusion import train_classifier
+from ctxvision.classifier.visual import train_visual
+from ctxvision.training.progress import Progress
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> None:
     print(found)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     write_json(
-        RESULTS / f"concepts-{whole.data_name}.json",
+        RESULTS / f"concepts-{whole.data.name}.json",
         {
             "date": datetime.date.today().isoformat(),
             "commit": commit.stdout.strip(),
@@ -100,12 +100,12 @@ def added(
 
 def run_without(whole: cv.Run, held_out: list[str], folder: Path) -> cv.Run:
     """A run like the whole one whose visual encoder and head have not seen these labels."""
-    data, out = folder / whole.data_name, folder / "run"
+    data, out = folder / whole.data.name, folder / "run"
     data.mkdir()
-    for path in whole.data_folder.iterdir():
+    for path in Path(whole.data.manifest.root).iterdir():
         if path.name != "images.csv":
             (data / path.name).symlink_to(path.resolve())
-    with open(whole.data_folder / "images.csv", encoding="utf-8", newline="") as file:
+    with open(Path(whole.data.manifest.root, "images.csv"), encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         columns, rows = reader.fieldnames or (), list(reader)
     column = whole.config.label_column
@@ -114,9 +114,7 @@ def run_without(whole: cv.Run, held_out: list[str], folder: Path) -> cv.Run:
         writer.writeheader()
         writer.writerows(row for row in rows if row["split"] == "web" or row[column] not in held_out)
     config = dataclasses.replace(whole.config, fractions=(max(whole.config.fractions),))
-    run = cv.Run.create(out, config, data)
-    for stage in ("phrases", "prototypes", "text"):
-        shutil.copytree(whole.stage_folder(stage), out / stage)
+    run = new_run(out, config, data, whole.context)
     progress = Progress()
     progress.start("visual encoder")
     train_visual(run, config.fractions[0], progress)

@@ -14,7 +14,6 @@ Beside the precision that the thresholds of several labels reach on the test sta
 import argparse
 import dataclasses
 import datetime
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,13 +23,13 @@ from typing import Any
 import numpy as np
 
 import ctxvision as cv
-from ctxvision._files import atomic_directory, read_json, write_json
+from ctxvision._files import read_json, write_json
+from ctxvision.classifier.thresholds import PRECISION, fit_thresholds
 from ctxvision.data import write_demo_data
-from ctxvision.evaluation import load_records, summary
 from ctxvision.evaluation.calibration import at_thresholds, probabilities_on_val_and_test
 from ctxvision.evaluation.features import Features
-from ctxvision.training import Progress
-from ctxvision.training.thresholds import PRECISION, fit_thresholds
+from ctxvision.metrics.records import load_records, summary
+from ctxvision.training.progress import Progress
 
 RESULTS = Path(__file__).parent / "results"
 # Beside what training measures itself.
@@ -86,12 +85,7 @@ def with_several_labels(run: cv.Run, out: Path) -> cv.Run:
         label_column="label|coarse_label",
         fractions=(max(run.config.fractions),),
     )
-    cv.Run.create(out, config, run.data_folder)
-    for stage in ("phrases", "prototypes", "text"):
-        if not (out / stage).exists():
-            with atomic_directory(out / stage) as temporary:
-                shutil.copytree(run.stage_folder(stage), temporary, dirs_exist_ok=True)
-    return cv.train(run.data_folder, out, config)
+    return cv.train(run.data.manifest.root, out, config, context=run.context.directory)
 
 
 def figures(run: cv.Run) -> dict[tuple[Any, ...], float]:

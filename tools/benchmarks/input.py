@@ -30,12 +30,12 @@ import tf_keras as keras
 
 import ctxvision as cv
 from ctxvision._files import write_json
+from ctxvision.context.generator import padded_classes, phrase_model
+from ctxvision.context.towers import new_phrase_generator
 from ctxvision.data import record_batches, write_demo_data
-from ctxvision.training import RunData
 from ctxvision.training.batches import tiled_batches
 from ctxvision.training.fit import cosine_adamw
-from ctxvision.training.phrases import padded_classes, phrase_model
-from ctxvision.training.towers import new_phrase_generator
+from ctxvision.training.loaded_data import LoadedData
 from ctxvision.training.versions import installed_versions
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         settings = {"image_size": given.image_size} if given.image_size else {}
-        config = cv.Config.preset("small" if given.data else "demo", **settings)
+        config = cv.ContextConfig.preset("small" if given.data else "demo", **settings)
         if given.data is None:
             given.data = f"{folder}/emoji"
             write_demo_data(given.data)
@@ -72,10 +72,10 @@ def main(arguments: list[str]) -> None:
     write_json(RESULTS / f"input-{Path(given.data).name}.json", {**facts, **found})
 
 
-def measured(source: str, config: cv.Config, steps: int, folder: str) -> dict[str, Any]:
+def measured(source: str, config: cv.ContextConfig, steps: int, folder: str) -> dict[str, Any]:
     """Images a second of each way of feeding the same step."""
     start = time.monotonic()
-    data = RunData(source, config)
+    data = LoadedData(source, config.image_size)
     pictures = data.pictures("web")
     decoding = time.monotonic() - start
     log = data.query_log
@@ -132,7 +132,7 @@ def measured(source: str, config: cv.Config, steps: int, folder: str) -> dict[st
     }
 
 
-def step_of(config: cv.Config, num_classes: int) -> keras.Model:
+def step_of(config: cv.ContextConfig, num_classes: int) -> keras.Model:
     """The phrase generator's training model, compiled."""
     keras.utils.set_random_seed(config.seed)
     model = phrase_model(new_phrase_generator(config), num_classes, config)

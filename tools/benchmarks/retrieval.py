@@ -98,7 +98,7 @@ def data_name(run: str | None) -> str:
         return "synthetic"
     import ctxvision as cv
 
-    return cv.Run(run).data_name
+    return cv.Run(run).data.name
 
 
 def require(packages: dict[str, str]) -> None:

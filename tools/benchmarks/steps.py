@@ -27,10 +27,11 @@ from build_prototypes import status
 
 import ctxvision as cv
 from ctxvision._files import read_json, write_json
+from ctxvision.classifier.towers import new_visual_encoder
+from ctxvision.context.text import ENCODER, TEXT_RATE, ngrams_of
+from ctxvision.context.towers import new_phrase_generator
 from ctxvision.data.associations import association_batches
 from ctxvision.training.costs import forward_flops
-from ctxvision.training.text import ENCODER, TEXT_RATE, ngrams_of
-from ctxvision.training.towers import new_phrase_generator, new_visual_encoder
 
 RESULTS = Path(__file__).parent / "results"
 CONFIG = cv.Config.preset("paper")
@@ -64,8 +65,8 @@ def main() -> None:
 
 
 def phrase_step(batch: int, classes: int) -> dict[str, Any]:
-    generator = new_phrase_generator(CONFIG)
-    model = cv.QueryClassifier(generator, classes, CONFIG.phrase_scale)
+    generator = new_phrase_generator(CONFIG.context)
+    model = cv.QueryClassifier(generator, classes, CONFIG.context.phrase_scale)
     model.compile(keras.optimizers.AdamW(CONFIG.learning_rate), run_eagerly=True)
     queries = (classes ** np.random.default_rng(0).random((batch, QUERIES))).astype(np.int32) - 1
     flops = 3 * batch * forward_flops(generator.tower)
@@ -86,10 +87,10 @@ def visual_step(batch: int) -> dict[str, Any]:
 
 def prediction() -> dict[str, Any]:
     """Of one picture, over 1,000 phrases and labels, in a compiled function."""
-    generator, encoder = new_phrase_generator(CONFIG), new_visual_encoder(CONFIG)
+    generator, encoder = new_phrase_generator(CONFIG.context), new_visual_encoder(CONFIG)
     phrases = [f"phrase {i}" for i in range(1000)]
     table = cv.PhraseTable.from_arrays(phrases, np.random.default_rng(0).normal(size=(1000, 64)))
-    text = cv.DualEncoderText(CONFIG.text_dim)
+    text = cv.DualEncoderText(CONFIG.context.text_dim)
     text.fold(text(tf.constant(phrases)).numpy())
     retrieval = cv.PrototypeRetrieval(CONFIG.context_phrases).index(table)
     fusion, pooling = cv.ContextFusion(1000), cv.ContextPooling("uniform")
@@ -104,11 +105,11 @@ def text_step() -> dict[str, Any]:
     phrases = [
         f"{a} {b}" for a in ["red", "blue", "green", "old", "new", "small", "large"] for b in range(300)
     ]
-    encoder = cv.DualEncoderText(CONFIG.text_dim, **ENCODER)
+    encoder = cv.DualEncoderText(CONFIG.context.text_dim, **ENCODER)
     model = cv.SiameseText(encoder)
     model.compile(keras.optimizers.Adagrad(TEXT_RATE))
     numbers = np.arange(len(phrases), dtype=np.int32)
-    batch = CONFIG.text_batch_size
+    batch = CONFIG.context.text_batch_size
     pairs = numbers // 2, numbers
     batches = iter(association_batches(*pairs, ngrams_of(encoder, phrases), batch, 40, 0))
     step = model.make_train_function()

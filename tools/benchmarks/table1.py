@@ -17,7 +17,7 @@ from typing import Any
 
 import ctxvision as cv
 from ctxvision._files import read_json, write_json
-from ctxvision.evaluation import load_records, summary
+from ctxvision.metrics.records import load_records, summary
 
 RESULTS = Path(__file__).parent / "results"
 SUITES = ("phrases", "table1", "answers")  # what training itself measures
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
     records = [one for one in load_records(run.directory / "metrics.json") if one.suite in SUITES]
     rows = summary(records, by=("suite", "split", "fraction", "method", "metric"))
     trained = read_json(run.directory / "config.json")
-    name = arguments[1] if len(arguments) > 1 else run.data_name
+    name = arguments[1] if len(arguments) > 1 else run.data.name
     write_json(
         RESULTS / f"table1-{name}.json",
         {

@@ -42,13 +42,13 @@ def main(arguments: list[str]) -> None:
         "commit": commit.stdout.strip(),
         "versions": read_json(run.directory / "config.json")["versions"],
     }
-    write_json(RESULTS / f"with_context-{run.data_name}.json", {**facts, "rows": rows})
+    write_json(RESULTS / f"with_context-{run.data.name}.json", {**facts, "rows": rows})
 
 
 def measured(run: cv.Run, split: str, signatures: Any) -> list[dict[str, Any]]:
     """Top-1 without words, with a true query and with another picture's, over the pictures that have a query."""
     data = run.data.split(split)
-    queries = [[text for text, language in row if language in run.config.languages] for row in data.queries]
+    queries = [[text for text, language in row if language in run.context.languages] for row in data.queries]
     asked = [place for place, texts in enumerate(queries) if texts]
     images = [Path(data.paths[place]).read_bytes() for place in asked]
     truth = np.array([data.labels[place][0].encode() for place in asked], object)

@@ -3,16 +3,13 @@
 import gc
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from ctxvision.layers.retrieval.batches import pick_best
 from ctxvision.layers.retrieval.supported_rows import SupportedRows
-
-if TYPE_CHECKING:
-    from ctxvision.layers.prototype_retrieval import PrototypeRetrieval
 
 NUM_QUERIES = 1000
 _MOST_SCORES = 1 << 26
@@ -25,13 +22,13 @@ _SHALLOWER = (30, 100)
 
 
 def tune(
-    retrieval: "PrototypeRetrieval",
+    retrieval: Any,
     rows: SupportedRows,
     recall: float,
     k: int,
     queries: np.ndarray | None,
 ) -> dict[str, Any]:
-    """Settles an indexed layer's search over `rows`; returns what `PrototypeRetrieval.tuning` then holds."""
+    """Settles the search of an indexed `PrototypeRetrieval` over `rows`; returns what its `tuning` then holds."""
     if not 0 < recall <= 1:
         raise ValueError(f"recall must lie above 0 and at most at 1, got {recall!r}: 0.95 is usual.")
     if int(k) != k or not 1 <= k <= retrieval.k:
@@ -67,7 +64,7 @@ def tune(
     }
 
 
-def _rebuild(retrieval: "PrototypeRetrieval", rows: SupportedRows, ids: np.ndarray, **settings: int) -> None:
+def _rebuild(retrieval: Any, rows: SupportedRows, ids: np.ndarray, **settings: int) -> None:
     # Two need not fit in memory. A module keeps what is merely set to None; functions that measured it are in cycles.
     del retrieval._parts.search
     _free()

@@ -16,7 +16,7 @@ from ctxvision.layers.retrieval.phrase_filter import (
 from ctxvision.layers.retrieval.side_block import SideBlock
 
 if TYPE_CHECKING:
-    from ctxvision.prototypes import PhraseTable
+    from ctxvision.vocabulary import PhraseTable
 
 # The flag of phrases that are found however few pictures they have, since somebody asked for them by name.
 PINNED = "pinned"

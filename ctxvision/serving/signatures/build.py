@@ -74,15 +74,23 @@ def build_signatures(
         "embed": embed_signature(model, embed),
         "zero_shot": zero_shot_signature(model, with_text),
     }
-    namespaces = sorted({op.partition(">")[0] for op in _ops(signatures.values()) if ">" in op})
     known = {
         "labels": model.labels,
         "thresholds": model.thresholds,
         "image_size": model.image_size,
         "retrieval": model.retrieval.backend,
+        **(facts or {}),
+    }
+    return traced(signatures, known)
+
+
+def traced(signatures: dict[str, tf.types.experimental.GenericFunction], facts: Mapping[str, Any]) -> Traced:
+    """Traces signatures and adds `about`, which tells `facts`, the names of all signatures, and `needs`."""
+    namespaces = sorted({op.partition(">")[0] for op in _ops(signatures.values()) if ">" in op})
+    known = {
         "needs": [_LIBRARIES.get(name, name) for name in namespaces],
         "signatures": [*signatures, "about"],
-        **(facts or {}),
+        **facts,
     }
     signatures["about"] = about_signature(known)
     module = tf.Module()

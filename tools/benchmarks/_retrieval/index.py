@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ctxvision._files import write_json
-from ctxvision.prototypes import PhraseTable
+from ctxvision.vocabulary import PhraseTable
 
 from .records import recall
 

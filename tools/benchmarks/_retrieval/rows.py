@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from ctxvision._files import atomic_directory, atomic_path
-from ctxvision.prototypes import PhraseTable
-from ctxvision.prototypes.phrase_table_writer import PhraseTableWriter
+from ctxvision.vocabulary import PhraseTable
+from ctxvision.vocabulary.phrase_table_writer import PhraseTableWriter
 
 DIM = 64
 MOST_QUERIES = 1000  # for tuning, and as many others for measuring

@@ -1,0 +1,1 @@
+"""A classifier of one taxonomy that uses a context: visual encoder, head, calibration, concepts."""

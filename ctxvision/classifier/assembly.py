@@ -1,0 +1,66 @@
+"""The parts of a run as one end-to-end model."""
+
+from typing import Any
+
+import numpy as np
+
+from ctxvision.classifier.choice import STAGE
+from ctxvision.classifier.concept_store import ConceptStore, labels_with
+from ctxvision.classifier.run_folder import RunFolder
+from ctxvision.context.context import Context
+from ctxvision.errors import InputError
+from ctxvision.layers import ContextFusion, ContextPooling, DualEncoderText
+from ctxvision.layers.dual_encoder_text import int8_rows
+from ctxvision.models import ContextClassifier
+from ctxvision.training.weights import load_weights
+
+QUANTIZATIONS = ("float16", "int8")
+
+
+def assemble(run: RunFolder, backend: str = "ivf", quantize: str | None = None) -> ContextClassifier:
+    """The end-to-end model of a trained run, with the concepts that were added. Its head is trainable, its towers frozen.
+
+    Args:
+        run: whose stages are finished.
+        backend: of the retrieval, see `PrototypeRetrieval`.
+        quantize: "float16": prototypes (of the backend `ivf`) and the vocabulary's text embeddings are kept in float16;
+            "int8": the latter in int8; None: all in float32.
+
+    Raises:
+        InputError: another `quantize`, or a stage that is not finished.
+    """
+    if quantize not in (None, *QUANTIZATIONS):
+        raise InputError(
+            f"quantize must be one of {', '.join(QUANTIZATIONS)}, got {quantize!r}: choose one, or leave it out."
+        )
+    choice, context = run.choice, run.context
+    settings: dict[str, Any] = choice.index_settings if backend == "ivf" else {}
+    settings |= {"dtype": "float16"} if quantize else {}
+    concepts = run.concepts()
+    labels = labels_with(choice.labels, concepts)
+    activation = "sigmoid" if run.config.multi_label else "softmax"
+    fusion = ContextFusion(len(labels), activation=activation, name="context_fusion")
+    model = ContextClassifier(
+        context.phrase_generator,
+        context.retrieval(choice.k, backend, **settings),
+        _text_encoder(context, quantize),
+        run.visual_encoder(max(run.config.fractions)),
+        fusion,
+        labels,
+        ContextPooling(choice.weighting, name="context_pooling"),
+        choice.thresholds,
+    )
+    trained = run.stages.folder(STAGE) / "weights.npz"
+    load_weights(fusion, ConceptStore(run.directory).head(concepts) if concepts else trained)
+    # Only the head learns from few labels; unfreeze a tower by setting its `trainable`.
+    for layer in (model.phrase_generator, model.text, model.visual_encoder):
+        layer.trainable = False
+    return model
+
+
+def _text_encoder(context: Context, quantize: str | None) -> DualEncoderText:
+    if quantize is None:
+        return context.text_encoder
+    layer, text = context.load_text_encoder(), np.asarray(context.phrase_table.text_embeddings)
+    layer.fold(int8_rows(text) if quantize == "int8" else text.astype(np.float16))
+    return layer

@@ -1,0 +1,157 @@
+"""Where a run keeps the concepts that were added to it."""
+
+import fcntl
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ctxvision._files import atomic_path, read_json, write_json
+from ctxvision.errors import InputError
+from ctxvision.vocabulary import PhraseTable
+
+
+class Concept(NamedTuple):
+    """A label that was learnt from a handful of pictures."""
+
+    name: str
+    label: str
+    pictures: int
+    key: str  # of what was learnt from
+    brought_phrase: bool  # whether the vocabulary did not know its name before
+
+
+class ConceptStore:
+    """`RUN/concepts`, of which `concepts.json` says what counts; it is replaced by a rename.
+
+        concepts.json       the concepts, in the order in which they were added
+        pictures/<key>.npz  a concept's visual features and query embeddings
+        heads/<key>.npz     the head's weights with some concepts, the first ones of the list
+        unfinished.json     the phrase that a change under way has added or will remove
+        .lock               held by the one who changes something
+
+    Args:
+        run: the run's folder.
+    """
+
+    def __init__(self, run: Path):
+        self.folder = run / "concepts"
+        self._table = run / "table"
+
+    def read(self) -> list[Concept]:
+        """The concepts in the order in which they were added.
+
+        Raises:
+            InputError: `concepts.json` is damaged.
+        """
+        path = self.folder / "concepts.json"
+        if not path.is_file():
+            return []
+        try:
+            return [Concept(**row) for row in read_json(path)]
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                f"{str(path)!r} must be a list of concepts, got one that is damaged ({error}): delete the file, and "
+                f"add the concepts again."
+            ) from None
+
+    def head(self, concepts: Sequence[Concept]) -> Path:
+        """Where the head that knows these concepts lies, or will."""
+        keys = "".join(concept.key for concept in concepts)
+        return self.folder / "heads" / f"{_hash(keys.encode())}.npz"
+
+    def features(self, concept: Concept) -> tuple[np.ndarray, np.ndarray]:
+        """A concept's visual features float32 [N, D] and query embeddings float32 [N, 64]."""
+        with np.load(self._pictures(concept.key), allow_pickle=False) as stored:
+            return stored["visual"], stored["queries"]
+
+    def keep_features(self, name: str, label: str, visual: np.ndarray, queries: np.ndarray) -> str:
+        """Writes them, and returns their key."""
+        key = _hash(f"{name}\n{label}\n".encode() + visual.tobytes() + queries.tobytes())
+        with atomic_path(self._pictures(key)) as temporary, open(temporary, "wb") as file:
+            np.savez(file, visual=visual, queries=queries)
+        return key
+
+    def keep_head(self, concepts: Sequence[Concept], weights: Sequence[np.ndarray]) -> None:
+        """Writes the weights of the head that knows these concepts."""
+        with atomic_path(self.head(concepts)) as temporary, open(temporary, "wb") as file:
+            np.savez(file, *weights)
+
+    def commit(self, concepts: Sequence[Concept]) -> None:
+        """These are the run's concepts from now on; what only others needed is deleted."""
+        write_json(self.folder / "concepts.json", [concept._asdict() for concept in concepts])
+        needed = {self._pictures(concept.key) for concept in concepts}
+        needed |= {self.head(concepts[:number]) for number in range(1, len(concepts) + 1)}
+        for path in [*self.folder.glob("pictures/*"), *self.folder.glob("heads/*")]:
+            if path not in needed:
+                path.unlink(missing_ok=True)
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Nobody else changes the concepts meanwhile.
+
+        Raises:
+            InputError: somebody else does.
+        """
+        self.folder.mkdir(exist_ok=True)
+        with open(self.folder / ".lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f"concepts of {str(self.folder.parent)!r} must be changed by one at a time, got another change under "
+                    f"way: try again when it is done."
+                ) from None
+            self._recover()
+            yield
+
+    def begin(self, phrase: str) -> None:
+        """Notes that the vocabulary is about to change, under `changing`."""
+        write_json(self.folder / "unfinished.json", phrase)
+
+    def end(self) -> None:
+        """The vocabulary has changed, or is as it was."""
+        (self.folder / "unfinished.json").unlink()
+
+    def is_orphan(self, phrase: str, table: PhraseTable) -> bool:
+        """Whether a concept that is not there has left its phrase in the vocabulary."""
+        owned = any(concept.name == phrase and concept.brought_phrase for concept in self.read())
+        return not owned and knows(table, phrase)
+
+    def recover(self) -> None:
+        """Ends what somebody who was killed has begun: a concept is there whole or not at all."""
+        if (self.folder / "unfinished.json").exists():
+            with open(self.folder / ".lock", "w") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:  # not killed: still at work
+                    return
+                self._recover()
+
+    def _recover(self) -> None:
+        journal = self.folder / "unfinished.json"
+        if journal.exists():
+            phrase, table = read_json(journal), PhraseTable.load(self._table)
+            if self.is_orphan(phrase, table):
+                table.remove([phrase])
+            journal.unlink(missing_ok=True)
+
+    def _pictures(self, key: str) -> Path:
+        return self.folder / "pictures" / f"{key}.npz"
+
+
+def labels_with(labels: Sequence[str], concepts: Sequence[Concept]) -> list[str]:
+    """The labels of a classifier that was trained on `labels` and then learnt `concepts`: new ones come last."""
+    return list(dict.fromkeys([*labels, *(concept.label for concept in concepts)]))
+
+
+def knows(table: PhraseTable, phrase: str) -> bool:
+    """Whether a phrase is in the vocabulary and has not been removed."""
+    return bool(table.ids([phrase])[0] >= 0)
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -1,0 +1,127 @@
+"""Every setting of a run."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ctxvision.context.config import PRESETS as CONTEXT_PRESETS
+from ctxvision.context.config import ContextConfig
+from ctxvision.errors import InputError
+from ctxvision.training.settings import Settings, preset, read_settings, refuse_unknown
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "small": {},
+    # Fewer pictures than the defaults are made for, so fewer steps.
+    "demo": {"image_size": 40, "visual_steps": 700, "head_steps": 400},
+    "paper": {
+        "image_size": 299,
+        "visual_backbone": "inception_v3",
+        "visual_dim": 1024,
+        "context_phrases": 3,
+        "batch_size": 256,
+        "learning_rate": 1e-3,
+        "visual_steps": 500_000,
+    },
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Settings):
+    """The settings of a run; the defaults train on a CPU.
+
+    Attributes:
+        seed: of everything that is random.
+        label_column: the column of `images.csv` that is learnt, or several separated by `|`.
+        multi_label: a picture may have several labels, or none: sigmoid instead of softmax (section 4.2.3).
+        image_size: side in pixels of the pictures that the visual encoder sees.
+        visual_backbone: the visual encoder's ConvNet: a name, a `.keras` file or a SavedModel folder, see
+            `build_backbone`. A SavedModel stays as it is: its features are computed once, and only what lies on top of
+            them learns. "shared" is the phrase generator's ConvNet, which is then run once for both, and is the same for
+            each of `fractions`; unfreezing it would move pictures away from the phrases' prototypes.
+        visual_pixels: what a `.keras` file or SavedModel wants its pixels to be, see `build_backbone`.
+        visual_dim: width of a linear mapping on top of the visual backbone's features (1024 in the method); 0: none.
+        languages: the language filter of the context's phrases; empty for the context's own.
+        context_phrases: phrases a picture whose plain average is the context (3 in the method); 0: how many, and how
+            weighted, is chosen on `val`.
+        visual_steps: training steps of the visual encoder; one that is trained on a fraction f of the labels takes
+            visual_steps · max(f, 1/4).
+        head_steps: training steps of a head.
+        batch_size: pictures a step.
+        learning_rate: AdamW's at the start of a cosine decay.
+        fractions: shares of the labelled pictures that the visual encoder is trained on, one encoder each; the
+            classifier uses the largest.
+        seeds: how many heads are trained for each row of a table.
+        context: settings of the context that a run makes for itself, where it is given none.
+    """
+
+    FROM_ZERO: ClassVar[tuple[str, ...]] = ("seed", "visual_dim", "context_phrases")
+
+    seed: int = 0
+    label_column: str = "label"
+    multi_label: bool = False
+    image_size: int = 48
+    visual_backbone: str = "resnet_mini"
+    visual_pixels: str = "0..255"
+    visual_dim: int = 0
+    languages: tuple[str, ...] | None = None
+    context_phrases: int = 0
+    visual_steps: int = 4000
+    head_steps: int = 1500
+    batch_size: int = 64
+    learning_rate: float = 3e-3
+    fractions: tuple[float, ...] = (0.1, 0.3, 1.0)
+    seeds: int = 3
+    context: ContextConfig = ContextConfig()
+
+    @classmethod
+    def preset(cls, name: str, **overrides: Any) -> "Config":
+        """The settings called `name`, but for `overrides`.
+
+        Args:
+            name: "small", the defaults: ConvNets of 0.3 M parameters at 48 pixels, for a CPU; "demo", the same with
+                fewer steps, for the few pictures of the demo; or "paper", the method's own sizes: ResNet-101 and
+                Inception v3 at 299 pixels with 1024-d visual features, 64-d queries of scale 1, 200-d text, 3
+                phrases. The method's steps are not known: these are one pass over its 260 million pictures, and a
+                hundred over 1.28 million labelled ones.
+            **overrides: settings of the run or of its context, see `from_dict`.
+
+        Raises:
+            InputError: there is no such preset, or no such setting.
+        """
+        return cls.from_dict({**preset(CONTEXT_PRESETS, name), **preset(PRESETS, name), **overrides})
+
+    @classmethod
+    def from_file(cls, path: str | Path, preset: str = "small", **overrides: Any) -> "Config":
+        """Reads settings from a JSON object; those it leaves out are the preset's, and `overrides` win over both."""
+        return cls.preset(preset, **{**read_settings(path), **overrides})
+
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any]) -> "Config":
+        """Settings of a run and of the context that it makes, in one dictionary.
+
+        A setting that both have, such as `seed` or `image_size`, holds for both. A dictionary under "context" wins.
+
+        Raises:
+            InputError: an unknown name, or a value that is not allowed.
+        """
+        of_context = ContextConfig.names()
+        refuse_unknown(settings, list(dict.fromkeys([*cls.names(), *of_context])))
+        own = {name: value for name, value in settings.items() if name in cls.names()}
+        shared = {n: value for n, value in settings.items() if n in of_context and value is not None}
+        nested = own.pop("context", {})
+        return cls(**own, context=ContextConfig.from_dict({**shared, **nested}))
+
+    def own_dict(self) -> dict[str, Any]:
+        """The run's own settings as JSON types, without those of its context."""
+        return {name: value for name, value in self.to_dict().items() if name != "context"}
+
+
+def refuse_context_settings(settings: dict[str, Any]) -> None:
+    """Raises an InputError for settings that belong to a context, where a run is given one."""
+    own = Config.names()
+    foreign = [name for name in settings if name == "context" or name not in own]
+    if foreign:
+        raise InputError(
+            f"settings must be the run's own beside a context, got {', '.join(foreign)}, which belong to the context: "
+            "leave them out, or leave the context out so that the run makes its own."
+        )

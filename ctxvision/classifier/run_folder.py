@@ -1,0 +1,192 @@
+"""The folder of a run, and what lies in it as Python objects."""
+
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ctxvision._files import read_json, write_json
+from ctxvision.classifier.choice import Choice, read_choice
+from ctxvision.classifier.concept_store import Concept, ConceptStore
+from ctxvision.classifier.config import Config
+from ctxvision.classifier.towers import SHARED, new_visual_encoder, with_found_tower
+from ctxvision.context.context import Context
+from ctxvision.data.source import Source
+from ctxvision.errors import InputError
+from ctxvision.layers import VisualEncoder
+from ctxvision.training.cached_features import CachedFeatures, Tower
+from ctxvision.training.data_facts import data_facts, located
+from ctxvision.training.loaded_data import LoadedData
+from ctxvision.training.stages import Stages
+from ctxvision.training.versions import installed_versions, source_commit
+from ctxvision.training.weights import load_weights
+
+FORMAT = 3
+# Where a run keeps the context that it made for itself.
+OWN_CONTEXT = "context"
+
+
+class RunFolder:
+    """Settings, stages, features and trained parts of a run; `Run` makes a classifier of them.
+
+    Args:
+        directory: made by `train`.
+        context: folder of the run's context, where it lies elsewhere than when the run was made.
+
+    Attributes:
+        directory: as given.
+        config: the run's settings.
+        stages: of the folder.
+
+    Raises:
+        InputError: the folder holds no run, or one of an earlier version.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], context: str | os.PathLike[str] | None = None):
+        self.directory = Path(directory)
+        if not (self.directory / "config.json").is_file():
+            raise InputError(
+                f"run must be a folder made by training, got {str(directory)!r}: run ctxvision train first."
+            )
+        self._stored = read_config(self.directory)
+        self.config = Config.from_dict(self._stored["settings"])
+        self.stages = Stages(self.directory, "run the same ctxvision train command again")
+        self._context_folder = Path(context) if context else self.directory / self._stored["context"]
+        self._visual_encoders: dict[float, VisualEncoder] = {}
+
+    def _reopened(self) -> "RunFolder":
+        """The same folder, with nothing loaded yet."""
+        return RunFolder(self.directory, self._context_folder)
+
+    # === Data and features ===
+
+    @functools.cached_property
+    def data(self) -> LoadedData:
+        """The run's pictures, labels and queries."""
+        config, source = self.config, located(self._stored["data"]["folder"], self.directory)
+        # As in the classifier: pictures have the larger tower's size, and the smaller one's is made from it.
+        size = max(config.image_size, self._stored["context_image_size"])
+        folder = self.directory / "pictures"
+        return LoadedData(source, size, config.seed, config.label_column, config.multi_label, folder)
+
+    def query_embeddings(self, split: str) -> np.ndarray:
+        """float32 [N, embedding_dim] of a split, each row L2-normalised; computed once."""
+        return self._features.of("queries", lambda: self.context.phrase_generator, split)
+
+    def visual_features(self, split: str, fraction: float) -> np.ndarray:
+        """float32 [N, D] of a split by the visual encoder of `fraction`; computed once."""
+        return self._features.of(f"visual-{fraction:g}", lambda: self.visual_encoder(fraction), split)
+
+    def tower_inputs(self, tower: Tower, split: str) -> np.ndarray:
+        """The pictures of a split, or what a frozen backbone makes of them, see `CachedFeatures`."""
+        return self._features.tower_inputs(tower, split)
+
+    @functools.cached_property
+    def _features(self) -> CachedFeatures:
+        return CachedFeatures(self.directory / "features", lambda split: self.data.pictures(split))
+
+    # === Trained parts ===
+
+    @functools.cached_property
+    def context(self) -> Context:
+        """The run's context, with the run's own fork of its phrases and the run's language filter.
+
+        Raises:
+            InputError: there is no context at its path, or another one than the run was made with.
+        """
+        if not (self._context_folder / "context.json").is_file():
+            raise InputError(
+                f"the context of run {str(self.directory)!r} must be at {str(self._context_folder)!r}, got none there: name "
+                "its folder with --context."
+            )
+        fork = self.stages.folder("table")
+        ConceptStore(self.directory).recover()
+        found = Context(self._context_folder, fork, self.config.languages)
+        if found.fingerprint != (wanted := self.stages.facts("table")["fingerprint"]):
+            raise InputError(
+                f"the context of run {str(self.directory)!r} must have fingerprint {wanted}, got {found.fingerprint} at "
+                f"{str(self._context_folder)!r}: name the context that the run was made with, or train a new run."
+            )
+        return found
+
+    def visual_encoder(self, fraction: float) -> VisualEncoder:
+        """As trained by the stage `visual` on `fraction` of the labelled pictures."""
+        if fraction not in self._visual_encoders:
+            shared = self.config.visual_backbone == SHARED
+            layer = new_visual_encoder(self.config, self.context.phrase_generator if shared else None)
+            weights = self.stages.folder(f"visual/{fraction:g}") / "weights.npz"
+            self._visual_encoders[fraction] = load_weights(layer, weights)
+        return self._visual_encoders[fraction]
+
+    @property
+    def choice(self) -> Choice:
+        """What the stage `head` has chosen on `val`."""
+        return read_choice(self.stages)
+
+    def concepts(self) -> list[Concept]:
+        """The concepts in the order in which they were added."""
+        return ConceptStore(self.directory).read()
+
+
+def create_run(
+    directory: str | os.PathLike[str],
+    config: Config,
+    data: Source,
+    context_folder: Path,
+    context_image_size: int,
+) -> None:
+    """Makes the folder of a run, or refuses one that other settings, data or another context made.
+
+    Args:
+        directory: of the run.
+        config: its settings.
+        data: that it learns from.
+        context_folder: where its context is or will be.
+        context_image_size: side in pixels of the pictures that the context sees.
+    """
+    folder, config = Path(directory), with_found_tower(config)
+    inside = context_folder.resolve().is_relative_to(folder.resolve())
+    stored: dict[str, Any] = {
+        "format": FORMAT,
+        "settings": config.own_dict(),
+        "data": data_facts(data, folder, config.label_column),
+        "context": os.path.relpath(context_folder, folder) if inside else str(context_folder.resolve()),
+        "context_image_size": context_image_size,
+        "versions": installed_versions(),
+        "commit": source_commit(),
+    }
+    if not (folder / "config.json").is_file():
+        write_json(folder / "config.json", stored)
+        return
+    before = read_config(folder)
+    settings = Config.from_dict(before["settings"]).own_dict()
+    changed = [k for k, v in stored["settings"].items() if settings[k] != v]
+    changed += ["data"] if before["data"]["sha256"] != stored["data"]["sha256"] else []
+    changed += ["context_image_size"] if before["context_image_size"] != context_image_size else []
+    if changed:
+        raise InputError(
+            f"out must be a new folder or a run made with the same settings, got {str(directory)!r} where "
+            f"{', '.join(changed)} differ: choose another folder, or delete this one."
+        )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The `config.json` of a run.
+
+    Raises:
+        InputError: it is damaged, or of another version of ctxvision.
+    """
+    try:
+        stored = read_json(folder / "config.json")
+        _ = stored["settings"], stored["data"]["name"], stored["data"]["folder"], stored["data"]["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"config.json of run {str(folder)!r} is damaged ({error!r}): train a new run."
+        ) from None
+    if (version := stored.get("format", 2)) != FORMAT:
+        raise InputError(
+            f"run {str(folder)!r} must have format {FORMAT}, got {version}, of another version of ctxvision: train it anew."
+        )
+    return stored

@@ -1,0 +1,90 @@
+"""Stage `visual`: a ConvNet trained on a share of the labelled pictures (section 3.4)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from ctxvision.classifier.run_folder import RunFolder
+from ctxvision.classifier.towers import SHARED, new_visual_encoder
+from ctxvision.layers import VisualEncoder
+from ctxvision.losses import KnownLabels
+from ctxvision.training.batches import epochs_of, tiled_batches
+from ctxvision.training.fit import cosine_adamw, fit_resumably
+from ctxvision.training.progress import Progress
+from ctxvision.training.strategies import building, is_chief, make_strategy, policy_of, steps_per_execution
+from ctxvision.training.weights import save_weights, take_part_in_saving
+
+
+def train_visual(
+    run: RunFolder, fraction: float, progress: Progress, strategy: tf.distribute.Strategy | None = None
+) -> None:
+    """Trains a visual encoder on `fraction` of each label's pictures in `pretrain` (else `train`).
+
+    A linear layer over the encoder's features learns the labels, under `multi_label` each on its own (sigmoid);
+    the features are what the run keeps. Of a frozen backbone without a mapping nothing is left to learn.
+
+    Args:
+        run: whose data is learnt.
+        fraction: above 0, up to 1.
+        progress: told after every epoch.
+        strategy: where; that in whose scope this is called by default.
+    """
+    strategy = make_strategy(strategy)
+    config, data, stage = run.config, run.data, f"visual/{fraction:g}"
+    with building(strategy, policy_of(strategy)):
+        keras.utils.set_random_seed(config.seed)
+        encoder = new_visual_encoder(
+            config, run.context.phrase_generator if config.visual_backbone == SHARED else None
+        )
+    if not encoder.trainable_weights:
+        _keep(encoder, run, stage, strategy, pictures=0, steps=0)
+        return
+    rows = data.fraction_of("pretrain", fraction)
+    pictures, targets = run.tower_inputs(encoder, "pretrain"), data.label_targets("pretrain")[rows]
+    steps = max(1, round(config.visual_steps * max(fraction, 0.25)))
+    epochs, steps_per_epoch = epochs_of(len(rows), config.batch_size, steps)
+    with building(strategy, policy_of(strategy)):
+        model = visual_model(encoder, pictures.shape[1:], len(data.labels), f"visual_{fraction:g}")
+        model.compile(
+            cosine_adamw(config.learning_rate, epochs * steps_per_epoch, weight_decay=0.05),
+            visual_loss(config.multi_label),
+            steps_per_execution=steps_per_execution(strategy),
+        )
+    if not config.multi_label:
+        targets = tf.one_hot(targets, len(data.labels)).numpy()
+    curves = fit_resumably(
+        model,
+        tiled_batches(pictures, (targets,), config.batch_size, config.seed, rows),
+        epochs,
+        run.stages.unfinished(stage),
+        progress,
+        run.directory / "logs" / stage,
+    )
+    steps = epochs * steps_per_epoch
+    _keep(encoder, run, stage, strategy, curves=curves, pictures=len(rows), steps=steps)
+
+
+def _keep(
+    encoder: VisualEncoder, run: RunFolder, stage: str, strategy: tf.distribute.Strategy, **facts: Any
+) -> None:
+    if not is_chief(strategy):
+        take_part_in_saving(encoder)
+        return
+    with run.stages.finishing(stage, **facts) as folder:
+        save_weights(encoder, folder / "weights.npz")
+
+
+def visual_model(encoder: VisualEncoder, shape: Sequence[int], num_labels: int, name: str) -> keras.Model:
+    """The model that the stage trains: what the encoder takes, [B, *shape], to logits [B, num_labels]."""
+    pixels = keras.Input(shape)
+    logits = keras.layers.Dense(num_labels, dtype="float32")(encoder(pixels))
+    return keras.Model(pixels, logits, name=name)
+
+
+def visual_loss(multi_label: bool) -> keras.losses.Loss:
+    """Of logits and targets float32 [B, num_labels]; of several labels those are left out that nobody verified."""
+    if multi_label:
+        return KnownLabels(keras.losses.BinaryCrossentropy(from_logits=True))
+    return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)

@@ -1,0 +1,67 @@
+"""The verb `data` of the command line."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ctxvision.errors import InputError
+
+if TYPE_CHECKING:
+    from ctxvision.classifier.config import Config
+
+
+def add_data_verbs(parser: argparse.ArgumentParser) -> None:
+    """`ctxvision data check`."""
+    verbs = parser.add_subparsers(required=True, metavar="check")
+    verb = verbs.add_parser("check", help="what is there, and what is wrong with it, before training")
+    verb.add_argument("data", nargs="+", metavar="DATA", help="as --data of ctxvision train")
+    verb.add_argument("--preset", default="small", help="as for ctxvision train (default: %(default)s)")
+    verb.add_argument("--config", help="JSON file of settings, as for ctxvision train")
+    verb.add_argument("--label-column", help="as for ctxvision train")
+    verb.add_argument("--multi-label", action="store_true", help="a picture may have several labels")
+    verb.add_argument(
+        "--pictures", type=int, default=2000, metavar="N", help="pictures to open (default: %(default)s)"
+    )
+    verb.add_argument("--sheet", metavar="FILE", help="an HTML page of pictures to write")
+    verb.set_defaults(verb=_check)
+
+
+def config_of(chosen: argparse.Namespace, **settings: Any) -> "Config":
+    """What `--preset` and `--config` say; `settings` win over both."""
+    from ctxvision.classifier.config import Config
+
+    if chosen.config:
+        return Config.from_file(chosen.config, chosen.preset, **settings)
+    return Config.preset(chosen.preset, **settings)
+
+
+def _check(chosen: argparse.Namespace) -> None:
+    from ctxvision.data import check_data, load_data, write_sheet
+
+    if chosen.pictures < 0:
+        raise InputError(f"pictures must be 0 or more, got {chosen.pictures}: 0 opens none.")
+    settings = {"label_column": chosen.label_column} if chosen.label_column else {}
+    settings |= {"multi_label": True} if chosen.multi_label else {}
+    config = config_of(chosen, **settings)
+    manifest = load_data(chosen.data, config.label_column)
+    found = check_data(
+        manifest,
+        config.multi_label,
+        config.context.languages,
+        config.context.min_class_count,
+        chosen.pictures,
+        config.seed,
+    )
+    width = max(len(name) for name, _ in found.facts)
+    for name, told in found.facts:
+        print(f"{name:{width}}  {told}")
+    for problem in found.problems:
+        print(f"problem: {problem}")
+    if chosen.sheet:
+        write_sheet(chosen.sheet, " + ".join(chosen.data), found.sheet)
+        print(f"pictures: {Path(chosen.sheet)}")
+    for refused in found.refused[1:]:
+        print(f"refused: {refused}")
+    if found.refused:
+        raise InputError(found.refused[0])
+    print("fit for training")

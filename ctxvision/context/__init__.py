@@ -1,0 +1,1 @@
+"""What predicts and understands phrases: generator, table, text encoder."""

@@ -1,0 +1,83 @@
+"""Every setting of a context."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ctxvision.training.settings import Settings, preset, read_settings
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "small": {},
+    # Fewer pictures than the defaults are made for, so fewer steps.
+    "demo": {"image_size": 40, "phrase_steps": 4000, "min_class_count": 3},
+    "paper": {
+        "image_size": 299,
+        "phrase_backbone": "resnet101",
+        "embedding_dim": 64,
+        "phrase_scale": 1.0,
+        "text_dim": 200,
+        "batch_size": 256,
+        "learning_rate": 1e-3,
+        "phrase_steps": 1_015_625,
+        "text_steps": 1_000_000,
+    },
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ContextConfig(Settings):
+    """The settings of a context; the defaults train on a CPU.
+
+    Attributes:
+        seed: of everything that is random.
+        image_size: side in pixels of the pictures that the phrase generator sees.
+        phrase_backbone: the phrase generator's ConvNet: a name, a `.keras` file or a SavedModel folder, see
+            `build_backbone`. A SavedModel stays as it is: its features are computed once, and only the bottleneck on
+            top of them learns.
+        phrase_pixels: what a `.keras` file or SavedModel wants its pixels to be, see `build_backbone`.
+        embedding_dim: width of the phrase generator's bottleneck (64 in the method).
+        phrase_scale: of the cosine logits of queries (Eq. 1 is scale 1, which learns slowly).
+        text_dim: width of the text embedding (200 in the method).
+        languages: the language filter: phrases in these are classes and context, the others have prototypes only.
+        min_class_count: pictures that a query needs to be a softmax class.
+        min_phrase_count: pictures that a phrase needs to be retrieved.
+        phrase_support: phrases are ranked by cosine · n / (n + phrase_support), n the pictures behind the prototype. A
+            prototype of few pictures is noisy and would displace the others; 0 ranks by the cosine alone.
+        full_softmax_up_to: up to so many classes the full softmax is computed, beyond it 512 are sampled.
+        class_dtype: "float32" or "float16": how the vectors of the softmax classes are kept, see `ClassTable`.
+        phrase_steps, text_steps: training steps of the phrase generator and of the text encoder.
+        batch_size: pictures a step.
+        text_batch_size: pairs of queries a step.
+        learning_rate: AdamW's at the start of a cosine decay.
+    """
+
+    FROM_ZERO: ClassVar[tuple[str, ...]] = ("seed", "phrase_support")
+
+    seed: int = 0
+    image_size: int = 48
+    phrase_backbone: str = "resnet_mini"
+    phrase_pixels: str = "0..255"
+    embedding_dim: int = 64
+    phrase_scale: float = 16.0
+    text_dim: int = 200
+    languages: tuple[str, ...] = ("en",)
+    min_class_count: int = 5
+    min_phrase_count: int = 1
+    phrase_support: float = 1.0
+    full_softmax_up_to: int = 10000
+    class_dtype: str = "float32"
+    phrase_steps: int = 6000
+    text_steps: int = 1500
+    batch_size: int = 64
+    text_batch_size: int = 256
+    learning_rate: float = 3e-3
+
+    @classmethod
+    def preset(cls, name: str, **overrides: Any) -> "ContextConfig":
+        """The settings called `name`, but for `overrides`; see `Config.preset`."""
+        return cls.from_dict({**preset(PRESETS, name), **overrides})
+
+    @classmethod
+    def from_file(cls, path: str | Path, preset: str = "small", **overrides: Any) -> "ContextConfig":
+        """Reads settings from a JSON object; those it leaves out are the preset's, and `overrides` win over both."""
+        return cls.preset(preset, **{**read_settings(path), **overrides})

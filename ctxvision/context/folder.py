@@ -1,0 +1,60 @@
+"""The folder of a context, made once for the same settings and data."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ctxvision._files import write_json
+from ctxvision.context.config import ContextConfig
+from ctxvision.context.context import FORMAT, Context, read_context
+from ctxvision.data.source import Source
+from ctxvision.errors import InputError
+from ctxvision.training.data_facts import data_facts
+from ctxvision.training.versions import installed_versions, source_commit
+
+
+def create_context(
+    directory: str | os.PathLike[str],
+    config: ContextConfig,
+    data: Source,
+    kind: str,
+    licence: str = "",
+    made_from: dict[str, Any] | None = None,
+) -> Context:
+    """Makes the folder, or opens the one that the same settings and data made before.
+
+    Args:
+        directory: of the context.
+        config: with the tower's absolute path.
+        data: it is made from.
+        kind: see `Context`.
+        licence: of what it is made from.
+        made_from: facts of what else it is made from.
+
+    Raises:
+        InputError: the folder holds a context of other settings, data or kind.
+    """
+    folder = Path(directory)
+    stored: dict[str, Any] = {
+        "format": FORMAT,
+        "kind": kind,
+        "settings": config.to_dict(),
+        "data": data_facts(data, folder),
+        "made_from": made_from or {},
+        "licence": licence,
+        "versions": installed_versions(),
+        "commit": source_commit(),
+    }
+    if (folder / "context.json").is_file():
+        before = read_context(folder)
+        changed = [k for k, v in stored["settings"].items() if before["settings"].get(k, v) != v]
+        changed += ["data"] if before["data"]["sha256"] != stored["data"]["sha256"] else []
+        changed += [name for name in ("kind", "made_from") if before[name] != stored[name]]
+        if changed:
+            raise InputError(
+                f"out must be a new folder or a context made with the same settings, got {str(directory)!r} where "
+                f"{', '.join(changed)} differ: choose another folder, or delete this one."
+            )
+    else:
+        write_json(folder / "context.json", stored)
+    return Context(folder)

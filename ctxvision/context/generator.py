@@ -1,0 +1,110 @@
+"""Stage `generator`: the phrase generator learns queries as classes (section 3.2)."""
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from ctxvision._files import write_json
+from ctxvision.context.config import ContextConfig
+from ctxvision.context.context import Context
+from ctxvision.context.towers import copy_tower, new_phrase_generator, tower_name
+from ctxvision.errors import InputError
+from ctxvision.layers import PhraseGenerator
+from ctxvision.models import QueryClassifier
+from ctxvision.training.batches import epochs_of, tiled_batches
+from ctxvision.training.cached_features import CachedFeatures
+from ctxvision.training.fit import cosine_adamw, fit_resumably
+from ctxvision.training.loaded_data import LoadedData, QueryLog
+from ctxvision.training.progress import Progress
+from ctxvision.training.strategies import building, is_chief, policy_of, steps_per_execution
+from ctxvision.training.weights import save_weights, take_part_in_saving
+
+SAMPLED_CLASSES = 512
+STAGE = "generator"
+
+
+def train_generator(
+    context: Context, data: LoadedData, progress: Progress, strategy: tf.distribute.Strategy
+) -> None:
+    """Trains the phrase generator on the pictures of `web` and the queries that led to them.
+
+    Args:
+        context: to be trained.
+        data: with queries.
+        progress: told after every epoch.
+        strategy: where.
+    """
+    config, log, stages = context.config, data.query_log, context.stages
+    classes = class_numbers(log, config)
+    num_classes = int(classes.max()) + 1
+    if num_classes < 2:
+        raise InputError(
+            f"min_class_count must leave at least 2 queries, got {config.min_class_count} which leaves {num_classes}: "
+            f"lower it, or give more queries in {', '.join(config.languages)}."
+        )
+    with building(strategy, policy_of(strategy)):
+        keras.utils.set_random_seed(config.seed)
+        generator = new_phrase_generator(config)
+    pictures = features_of_web(context, data).tower_inputs(generator, "web")
+    targets = padded_classes(len(pictures), log.pair_picture, classes[log.pair_query])
+    taught = np.flatnonzero(targets[:, 0] >= 0)
+    targets = targets[taught]
+
+    epochs, steps_per_epoch = epochs_of(len(taught), config.batch_size, config.phrase_steps)
+    with building(strategy, policy_of(strategy)):
+        model = phrase_model(generator, num_classes, config)
+        model.compile(
+            cosine_adamw(config.learning_rate, epochs * steps_per_epoch),
+            steps_per_execution=steps_per_execution(strategy),
+        )
+    curves = fit_resumably(
+        model,
+        tiled_batches(pictures, (targets,), config.batch_size, config.seed, taught),
+        epochs,
+        stages.unfinished(STAGE),
+        progress,
+        context.directory / "logs" / STAGE,
+    )
+    if not is_chief(strategy):
+        take_part_in_saving(generator)
+        return
+    facts = {"curves": curves, "classes": num_classes, "pictures": len(taught), "tower": tower_name(config)}
+    with stages.finishing(STAGE, **facts) as folder:
+        save_weights(generator, folder / "weights.npz")
+        write_json(folder / "classes.json", [log.phrases[i] for i in np.flatnonzero(classes >= 0)])
+        copy_tower(config, folder)
+
+
+def features_of_web(context: Context, data: LoadedData) -> CachedFeatures:
+    """What towers make of the data's pictures, kept in the context until it is made."""
+    return CachedFeatures(context.directory / "features", data.pictures)
+
+
+def phrase_model(generator: PhraseGenerator, num_classes: int, config: ContextConfig) -> QueryClassifier:
+    """The model that the stage trains."""
+    return QueryClassifier(
+        generator,
+        num_classes,
+        config.phrase_scale,
+        num_sampled=None if num_classes <= config.full_softmax_up_to else SAMPLED_CLASSES,
+        seed=config.seed,
+        table_dtype=config.class_dtype,
+        name="query_classifier",
+    )
+
+
+def class_numbers(log: QueryLog, config: ContextConfig) -> np.ndarray:
+    """int32 [Q]: each query's softmax class, by falling count; -1 for those that are none."""
+    chosen = (log.counts >= config.min_class_count) & np.isin(log.languages, config.languages)
+    return np.where(chosen, np.cumsum(chosen) - 1, -1).astype(np.int32)
+
+
+def padded_classes(num_pictures: int, pair_picture: np.ndarray, pair_class: np.ndarray) -> np.ndarray:
+    """int32 [N, Q]: each picture's classes, padded at the end with -1. Pairs are sorted by picture."""
+    kept = pair_class >= 0
+    pair_picture, pair_class = pair_picture[kept], pair_class[kept]
+    counts = np.bincount(pair_picture, minlength=num_pictures)
+    place = np.arange(len(pair_picture)) - np.repeat(np.cumsum(counts) - counts, counts)
+    padded = np.full((num_pictures, max(1, counts.max(initial=0))), -1, np.int32)
+    padded[pair_picture, place] = pair_class
+    return padded

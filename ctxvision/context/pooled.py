@@ -1,0 +1,56 @@
+"""Query embeddings to contexts, as the end-to-end model computes them, for pictures whose embedding is known."""
+
+import numpy as np
+import tensorflow as tf
+
+from ctxvision.context.context import Context
+from ctxvision.context.found_phrases import BATCH_SIZE, search
+from ctxvision.layers import ContextPooling, DualEncoderText
+from ctxvision.vocabulary import PhraseTable
+
+
+def contexts_of(
+    context: Context, embeddings: np.ndarray, k: int, weighting: str, table: PhraseTable | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The context vector of each picture.
+
+    Args:
+        context: past its stage `text`.
+        embeddings: float32 [N, embedding_dim], query embeddings.
+        k: phrases a picture.
+        weighting: see `ContextPooling`.
+        table: with text embeddings; the context's own by default.
+
+    Returns:
+        float32 [N, text_dim] context vectors, and int32 [N, k] row numbers in the table of the phrases behind them.
+    """
+    ids, scores = nearest_phrases(context, embeddings, k, table)
+    text, pooling = folded_text(context, table), ContextPooling(weighting)
+    rows = [slice(i, i + BATCH_SIZE) for i in range(0, len(ids), BATCH_SIZE)]
+    parts = [pooling([text(tf.constant(ids[some])), tf.constant(scores[some])]) for some in rows]
+    return np.concatenate(parts), ids
+
+
+def nearest_phrases(
+    context: Context, embeddings: np.ndarray, k: int, table: PhraseTable | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The phrases of each picture, found exactly, nearest first.
+
+    Returns:
+        int32 [N, k] row numbers in the table, -1 where there is none, and their float32 [N, k] scores.
+    """
+    return search(context.retrieval(k, table=table), embeddings)
+
+
+def found_phrases(context: Context, embeddings: np.ndarray, depth: int) -> list[list[str]]:
+    """The `depth` phrases nearest to each picture, best first; "" where there are fewer."""
+    phrases, (ids, _) = context.phrase_table.phrases, nearest_phrases(context, embeddings, depth)
+    texts = {i: phrases[i] for i in np.unique(ids).tolist() if i >= 0}
+    return [[texts.get(i, "") for i in row] for row in ids.tolist()]
+
+
+def folded_text(context: Context, table: PhraseTable | None = None) -> DualEncoderText:
+    """A frozen layer from row numbers of the table, by default the context's own, to their text embeddings."""
+    layer = DualEncoderText(context.config.text_dim, hash_buckets=1, trainable=False)  # it reads no words
+    layer.fold(np.asarray((table or context.phrase_table).text_embeddings))
+    return layer

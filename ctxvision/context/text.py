@@ -1,0 +1,114 @@
+"""Stage `text`: a text encoder that knows which queries belong together (section 3.3)."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from ctxvision._files import write_json
+from ctxvision.context.config import ContextConfig
+from ctxvision.context.context import Context
+from ctxvision.data.associations import association_batches, read_associations
+from ctxvision.layers import DualEncoderText
+from ctxvision.models import SiameseText
+from ctxvision.training.fit import fit_resumably
+from ctxvision.training.loaded_data import LoadedData, QueryLog
+from ctxvision.training.progress import Progress
+from ctxvision.training.strategies import building, is_chief, steps_per_execution
+from ctxvision.training.weights import save_weights
+from ctxvision.vocabulary import PhraseTable
+
+STAGE = "text"
+STEPS_PER_EPOCH = 100
+TEXT_RATE = 0.1
+# What new encoders are made with besides the width; the suite text-encoder measures what it is worth.
+ENCODER: dict[str, Any] = {"character_ngrams": 32}
+
+
+def train_text(
+    context: Context,
+    data: LoadedData,
+    associations: str | os.PathLike[str] | None,
+    progress: Progress,
+    strategy: tf.distribute.Strategy,
+) -> None:
+    """Trains the text encoder on queries that belong together, then embeds every phrase of the table.
+
+    Queries belong together that share a picture, and those that `associations` pairs.
+
+    Args:
+        context: past its stage `table`.
+        data: with queries.
+        associations: file of more pairs, see `read_associations`.
+        progress: told after every epoch.
+        strategy: where.
+    """
+    config, log, stages = context.config, data.query_log, context.stages
+    kept = np.isin(log.languages, config.languages)[log.pair_query]
+    pictures, queries, weights = log.pair_picture[kept], log.pair_query[kept], None
+    if associations is not None:
+        pictures, queries, weights = _with_associations(pictures, queries, log, associations)
+    with building(strategy):
+        model = text_model(config)
+        model.compile(keras.optimizers.Adagrad(TEXT_RATE), steps_per_execution=steps_per_execution(strategy))
+    encoder = model.text_encoder
+    untrained = encoder.ngram_table.numpy()
+    # Words become numbers here: no string reaches the device.
+    ngrams = ngrams_of(encoder, log.phrases)
+    steps = min(STEPS_PER_EPOCH, config.text_steps)
+    epochs = -(-config.text_steps // steps)
+
+    def batches(epoch: int) -> tf.data.Dataset:
+        return association_batches(
+            pictures, queries, ngrams, config.text_batch_size, steps, [config.seed, epoch], weights
+        )
+
+    logs = context.directory / "logs" / STAGE
+    curves = fit_resumably(model, batches, epochs, stages.unfinished(STAGE), progress, logs)
+    if not is_chief(strategy):
+        return
+    forget_untrained(encoder, untrained)
+    table = PhraseTable.load(stages.folder("table"))
+    table.embed_texts(lambda phrases: encoder(tf.constant(phrases)).numpy())
+    with stages.finishing(STAGE, curves=curves, phrases=len(table)) as folder:
+        save_weights(encoder, folder / "weights.npz")
+        write_json(folder / "encoder.json", ENCODER)
+
+
+def _with_associations(
+    pictures: np.ndarray, queries: np.ndarray, log: QueryLog, associations: str | os.PathLike[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each association as a picture of its own, whose two queries they are, drawn by its weight."""
+    pairs, more = read_associations(associations, {phrase: i for i, phrase in enumerate(log.phrases)})
+    first = int(pictures.max(initial=-1)) + 1
+    numbers = np.repeat(np.arange(first, first + len(pairs), dtype=pictures.dtype), 2)
+    weights = np.concatenate([np.ones(first), more])
+    return np.concatenate([pictures, numbers]), np.concatenate([queries, pairs.ravel()]), weights
+
+
+def text_model(config: ContextConfig) -> SiameseText:
+    """The model that the stage trains, with all its weights."""
+    keras.utils.set_random_seed(config.seed)
+    encoder = DualEncoderText(config.text_dim, **ENCODER, name="dual_encoder_text")
+    return SiameseText(encoder, name="siamese_text")
+
+
+def ngrams_of(encoder: DualEncoderText, phrases: Sequence[str], size: int = 8192) -> np.ndarray:
+    """int32 [N, M]: the n-grams of many phrases."""
+    parts = [encoder.ngram_ids(tf.constant(phrases[i : i + size])) for i in range(0, len(phrases), size)]
+    return np.concatenate(parts)
+
+
+def forget_untrained(encoder: DualEncoderText, untrained: np.ndarray) -> None:
+    """Sets the n-grams that training never moved to zero: their random vectors would only be noise in a phrase.
+
+    Args:
+        encoder: after training.
+        untrained: float32 [rows, dim], its n-gram table before.
+    """
+    table = encoder.ngram_table.numpy()
+    table[(table == untrained).all(axis=1)] = 0.0
+    encoder.ngram_table.assign(table)

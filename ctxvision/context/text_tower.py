@@ -1,0 +1,134 @@
+"""The text half of a two-tower model, and what makes phrases and pictures of its space comparable."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from ctxvision.errors import InputError
+
+BATCH = 1024
+# Phrases that a projection is learnt from.
+SAMPLE = 50_000
+
+
+class Projection(NamedTuple):
+    """Where unit vectors of a space are seen from, and along which directions."""
+
+    mean: np.ndarray  # float32 [D]
+    kernel: np.ndarray  # float32 [D, d], orthonormal columns
+
+    def __call__(self, vectors: np.ndarray) -> np.ndarray:
+        """float32 [N, d], L2-normalised, of unit vectors [N, D]."""
+        return _unit((vectors - self.mean) @ self.kernel)
+
+
+def fit_projection(vectors: np.ndarray, dim: int) -> Projection:
+    """The mean of unit vectors [N, D], and the `dim` directions in which they differ most (PCA).
+
+    Where D is no more than `dim`, all directions stay as they are.
+    """
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    if vectors.shape[1] <= dim:
+        return Projection(mean.astype(np.float32), np.eye(vectors.shape[1], dtype=np.float32))
+    centred = vectors - mean
+    _, directions = np.linalg.eigh(centred.T @ centred)  # by rising variance
+    kernel = directions[:, ::-1][:, :dim]
+    largest = np.abs(kernel).argmax(axis=0)
+    kernel = kernel * np.sign(kernel[largest, np.arange(kernel.shape[1])])  # the same on every machine
+    return Projection(mean.astype(np.float32), np.ascontiguousarray(kernel, np.float32))
+
+
+class TextTower:
+    """The `serving_default` signature of a SavedModel that maps texts, string [B], to vectors float [B, D].
+
+    Args:
+        directory: of the SavedModel.
+
+    Raises:
+        InputError: no SavedModel, or one of another signature.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]):
+        self.directory = os.path.abspath(directory)
+        if not os.path.isfile(os.path.join(self.directory, "saved_model.pb")):
+            raise InputError(
+                f"text_tower must be the folder of a SavedModel, got {str(directory)!r}: export the text tower there."
+            )
+        self._loaded = tf.saved_model.load(self.directory)
+        self._signature = self._loaded.signatures.get("serving_default")
+        inputs = self._signature.structured_input_signature[1] if self._signature else {}
+        outputs = list(self._signature.structured_outputs.values()) if self._signature else []
+        good = len(inputs) == 1 and len(outputs) == 1 and outputs[0].shape.rank == 2
+        if not good or next(iter(inputs.values())).dtype != tf.string:
+            raise InputError(
+                f"text_tower must have a signature serving_default from one string [B] to one float [B, D], got inputs "
+                f"{[*inputs.values()]} and outputs {outputs} in {str(directory)!r}: export it with its tokenizer."
+            )
+        self._input_name = next(iter(inputs))
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """float32 [N, D], L2-normalised."""
+        parts = []
+        for start in range(0, len(texts), BATCH):
+            given = {self._input_name: tf.constant(texts[start : start + BATCH])}
+            (vectors,) = self._signature(**given).values()
+            parts.append(np.asarray(vectors, np.float32))
+        vectors = np.concatenate(parts)
+        wrong = np.flatnonzero(~(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)))
+        if len(wrong):
+            raise InputError(
+                f"text_tower must give every phrase a direction, got zeros or no numbers for {texts[wrong[0]]!r}: leave "
+                f"it out."
+            )
+        return _unit(vectors)
+
+
+class TextProjection:
+    """The text tower of a context from two towers, and how its vectors become text embeddings.
+
+    Args:
+        folder: the stage `text` of the context: `tower/` and `projection.npz`.
+    """
+
+    def __init__(self, folder: Path):
+        if not (folder / "tower").is_dir():
+            raise InputError(
+                f"context {str(folder.parent)!r} must hold its tower, got no text/tower: copy the whole folder again, or "
+                f"build the context anew."
+            )
+        self._tower = TextTower(folder / "tower")
+        with np.load(folder / "projection.npz", allow_pickle=False) as stored:
+            self._projection = Projection(stored["mean"], stored["kernel"])
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """The text embeddings float32 [N, text_dim] of any words, L2-normalised."""
+        return self._projection(self._tower(texts))
+
+
+def phrases_of(file: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
+    """Phrase and language of each line: `phrase`, or `phrase<TAB>language`; English by default, empty lines do not count.
+
+    Raises:
+        InputError: no file, or a line that is no UTF-8.
+    """
+    if not os.path.isfile(file):
+        raise InputError(f"phrases must be a text file, got {str(file)!r}: write one phrase a line.")
+    with open(file, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                phrase, _, language = line.decode("utf-8").strip().partition("\t")
+            except UnicodeDecodeError:
+                raise InputError(
+                    f"phrases must be UTF-8, got other bytes in line {number} of {str(file)!r}: mend the line."
+                ) from None
+            if phrase:
+                yield phrase.strip(), language.strip() or "en"
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.maximum(norms, 1e-12)).astype(np.float32)

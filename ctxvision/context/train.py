@@ -1,0 +1,76 @@
+"""A context from pictures and the queries that led to them."""
+
+import os
+from pathlib import Path
+
+import tensorflow as tf
+
+from ctxvision.context.config import ContextConfig
+from ctxvision.context.context import QUERIES, Context
+from ctxvision.context.finish import finish_context
+from ctxvision.context.folder import create_context
+from ctxvision.context.generator import train_generator
+from ctxvision.context.table import make_table
+from ctxvision.context.text import train_text
+from ctxvision.context.towers import with_found_tower
+from ctxvision.data.associations import read_associations
+from ctxvision.data.source import Source
+from ctxvision.training.data_facts import file_digest
+from ctxvision.training.loaded_data import LoadedData
+from ctxvision.training.progress import Progress
+from ctxvision.training.strategies import check_batch, is_chief, make_strategy, wait_for
+
+
+def train_context(
+    data: Source,
+    out: str | os.PathLike[str],
+    config: ContextConfig | None = None,
+    associations: str | os.PathLike[str] | None = None,
+    licence: str = "",
+    progress: Progress | None = None,
+    strategy: str | tf.distribute.Strategy | None = None,
+    loaded: LoadedData | None = None,
+) -> Context:
+    """Trains a context on picture-query pairs; what an earlier call with the same settings did is kept.
+
+    Args:
+        data: with a split `web`, whose pictures have queries; see `load_data`.
+        out: folder of the context, new or left by the same call.
+        config: settings; the defaults train on a CPU.
+        associations: file of query-query pairs of a log, besides those that share a picture: a TSV of query, query
+            and an optional weight.
+        licence: of the data, for the card.
+        progress: where progress is printed; standard error by default.
+        strategy: where generator and text encoder train; see `train`.
+        loaded: the same data, where it is loaded already at `config.image_size`.
+
+    Returns:
+        The context.
+
+    Raises:
+        InputError: data without queries, or settings that cannot be used, before anything is written.
+
+    Example:
+        >>> context = cv.train_context("weblog", out="contexts/web")
+    """
+    progress, config = progress or Progress(), with_found_tower(config or ContextConfig())
+    strategy = make_strategy(strategy)
+    check_batch("batch_size", config.batch_size, strategy)
+    check_batch("text_batch_size", config.text_batch_size, strategy)
+    loaded = loaded or LoadedData(data, config.image_size, config.seed, folder=Path(out) / "pictures")
+    loaded.manifest.check_queries()
+    if not is_chief(strategy):
+        wait_for(Path(out) / "context.json")
+    if associations is not None:
+        read_associations(associations, {text: i for i, text in enumerate(loaded.query_log.phrases)})
+    made_from = {"associations": file_digest(associations)} if associations is not None else {}
+    context = create_context(out, config, data, QUERIES, licence, made_from)
+    stages = context.stages
+    stages.run("generator", progress, lambda: train_generator(context, loaded, progress, strategy))
+    wait_for(stages.directory / "generator" / "done.json")
+    if is_chief(strategy):
+        stages.run("table", progress, lambda: make_table(context, loaded, progress))
+    stages.run("text", progress, lambda: train_text(context, loaded, associations, progress, strategy))
+    if is_chief(strategy):
+        finish_context(context, loaded, progress)
+    return context

@@ -1,0 +1,163 @@
+"""A context from a two-tower model: its text tower makes the phrases, its picture tower finds them.
+
+Pictures and texts of such a model lie in two separate cones of one space. So each kind is seen from its own mean: phrases
+from the mean of all phrases, pictures from the mean of pictures like those that will be asked about. Without that, what
+all pictures have in common would decide which phrases are near to them.
+"""
+
+import dataclasses
+import itertools
+import os
+import shutil
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from ctxvision._files import write_json
+from ctxvision.context.config import ContextConfig
+from ctxvision.context.context import TWO_TOWERS, Context
+from ctxvision.context.finish import finish_context
+from ctxvision.context.folder import create_context
+from ctxvision.context.generator import features_of_web
+from ctxvision.context.text_tower import BATCH, SAMPLE, Projection, TextTower, fit_projection, phrases_of
+from ctxvision.context.towers import copy_tower, new_phrase_generator, tower_name, with_found_tower
+from ctxvision.data.source import Source
+from ctxvision.errors import InputError
+from ctxvision.layers import DualEncoderText
+from ctxvision.training.loaded_data import LoadedData
+from ctxvision.training.progress import Progress
+from ctxvision.training.weights import save_weights
+from ctxvision.vocabulary.phrase_table_writer import PhraseTableWriter
+
+IMAGE_SIZE = 224
+
+
+def build_context(
+    phrases: str | os.PathLike[str],
+    text_tower: str | os.PathLike[str],
+    picture_tower: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    pictures: Source | None = None,
+    config: ContextConfig | None = None,
+    licence: str = "",
+    progress: Progress | None = None,
+) -> Context:
+    """Builds a context from a two-tower model (CLIP, SigLIP and their kin) and a list of phrases, without training.
+
+    A phrase's prototype is its text vector, seen from the mean of all phrases and along the `embedding_dim` directions in
+    which they differ most (PCA of up to 50,000 of them), L2-normalised. Its text embedding is the same in `text_dim`
+    directions. Phrases go through the tower batch by batch, so that there may be millions. Both towers are copied into
+    the context.
+
+    Args:
+        phrases: a UTF-8 file with a phrase a line, or phrase, tab and language code.
+        text_tower: a SavedModel whose `serving_default` maps string [B] to float [B, D].
+        picture_tower: a SavedModel whose `serving_default` maps pixels [B, H, W, 3] to float [B, D].
+        out: folder, new or of the same call.
+        pictures: data whose pictures give the mean that pictures are seen from: `train`, else `web`.
+        config: `image_size`, `phrase_pixels`, `embedding_dim`, `text_dim` and `languages` are used; widths are at most D.
+        licence: of the towers and the phrases, for the card.
+        progress: where progress is printed; standard error by default.
+
+    Returns:
+        The context.
+
+    Raises:
+        InputError: fewer than 2 phrases, one twice, no pictures, or towers of other signatures.
+
+    Example:
+        >>> config = cv.ContextConfig(image_size=224, phrase_pixels="clip")
+        >>> cv.build_context("phrases.txt", "clip/text", "clip/picture", "contexts/clip", "photos", config)
+    """
+    progress = progress or Progress()
+    config = config or ContextConfig(image_size=IMAGE_SIZE)
+    if pictures is None:
+        raise InputError(
+            "pictures must name data whose pictures give the mean that pictures are seen from, got none: give a folder of "
+            "pictures like those that will be asked about."
+        )
+    tower, total = TextTower(text_tower), sum(1 for _ in phrases_of(phrases))
+    if total < 2:
+        raise InputError(f"phrases must be at least 2, got {total} in {str(phrases)!r}: write one a line.")
+    sampled = itertools.islice(phrases_of(phrases), 0, None, -(-total // SAMPLE))
+    sample = tower([phrase for phrase, _ in sampled])
+    prototypes, texts = fit_projection(sample, config.embedding_dim), fit_projection(sample, config.text_dim)
+    config = with_found_tower(
+        dataclasses.replace(
+            config,
+            phrase_backbone=os.fspath(picture_tower),
+            embedding_dim=prototypes.kernel.shape[1],
+            text_dim=texts.kernel.shape[1],
+        ),
+        argument="picture_tower",
+    )
+    data = LoadedData(pictures, config.image_size, config.seed)
+    made_from = {"phrases": total, "text_tower": tower.directory, "picture_tower": config.phrase_backbone}
+    _check_towers(config, prototypes)
+    context = create_context(out, config, pictures, TWO_TOWERS, licence, made_from)
+    context.stages.run("generator", progress, lambda: _place_generator(context, data, prototypes))
+    context.stages.run("table", progress, lambda: _write_table(context, phrases, tower, prototypes, texts))
+    context.stages.run("text", progress, lambda: _keep_text_tower(context, tower, texts))
+    finish_context(context, data, progress)
+    return context
+
+
+def _check_towers(config: ContextConfig, prototypes: Projection) -> None:
+    generator = new_phrase_generator(config, unit_features=True)
+    if generator.tower.trainable_weights:
+        raise InputError(
+            f"picture_tower must be a SavedModel, got {config.phrase_backbone!r}: export the picture tower as one."
+        )
+    if generator.tower.output_shape[-1] != prototypes.kernel.shape[0]:
+        raise InputError(
+            f"picture_tower must map pictures to the {prototypes.kernel.shape[0]} dimensions of the text tower, got "
+            f"{generator.tower.output_shape[-1]}: name the picture tower of the same model."
+        )
+
+
+def _place_generator(context: Context, data: LoadedData, prototypes: Projection) -> None:
+    """The picture tower, projected as the phrases are."""
+    generator = new_phrase_generator(context.config, unit_features=True)
+    split = next((name for name in ("train", "web") if name in data.manifest.splits), data.manifest.splits[0])
+    features = features_of_web(context, data).tower_inputs(generator, split)
+    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    kernel = prototypes.kernel
+    generator.bottleneck.kernel.assign(kernel)
+    generator.whiten.moving_mean.assign(unit.mean(axis=0) @ kernel)
+    generator.whiten.moving_variance.assign(np.full(kernel.shape[1], 1.0 - generator.whiten.epsilon))
+    facts = {"classes": 0, "pictures": len(features), "tower": tower_name(context.config)}
+    with context.stages.finishing("generator", **facts) as folder:
+        save_weights(generator, folder / "weights.npz")
+        copy_tower(context.config, folder)
+
+
+def _write_table(
+    context: Context,
+    phrases: str | os.PathLike[str],
+    tower: TextTower,
+    prototypes: Projection,
+    texts: Projection,
+) -> None:
+    dim = prototypes.kernel.shape[1]
+    with context.stages.finishing("table") as folder, PhraseTableWriter(folder, dim) as writer:
+        for rows in _batches(phrases_of(phrases)):
+            names, languages = [row[0] for row in rows], [row[1] for row in rows]
+            vectors = tower(names)
+            writer.append(names, prototypes(vectors), languages=languages, text_embeddings=texts(vectors))
+
+
+def _keep_text_tower(context: Context, tower: TextTower, texts: Projection) -> None:
+    """The encoder only looks rows up: words are embedded by the text tower, which is copied."""
+    encoder = DualEncoderText(context.config.text_dim, hash_buckets=1, name="dual_encoder_text")
+    encoder.ngram_table.assign(tf.zeros_like(encoder.ngram_table))
+    with context.stages.finishing("text") as folder:
+        save_weights(encoder, folder / "weights.npz")
+        write_json(folder / "encoder.json", {"hash_buckets": 1})
+        shutil.copytree(tower.directory, folder / "tower")
+        np.savez(folder / "projection.npz", mean=texts.mean, kernel=texts.kernel)
+
+
+def _batches(rows: Iterator[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    while batch := list(itertools.islice(rows, BATCH)):
+        yield batch

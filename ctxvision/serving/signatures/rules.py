@@ -1,0 +1,50 @@
+"""A caller's own rules for the phrases that may be found, as optional inputs of a signature."""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from ctxvision.layers.prototype_retrieval import PrototypeRetrieval
+
+_NAMES = ("allow_languages", "deny_languages", "allow_flags", "deny_flags")
+
+
+class Rules:
+    """Inputs `k`, `min_score` and the filter's lists, with defaults that leave everything as it is.
+
+    Args:
+        retrieval: already indexed.
+    """
+
+    def __init__(self, retrieval: PrototypeRetrieval):
+        self._retrieval = retrieval
+
+    def signature(self, answer: Callable[..., Any]) -> tf.types.experimental.GenericFunction:
+        """`answer(image_bytes, k=, min_score=, where=)` as a function with one input for each rule."""
+        spec = [
+            tf.TensorSpec([None], tf.string, name="image_bytes"),
+            tf.TensorSpec([], tf.int32, name="k"),
+            tf.TensorSpec([], tf.float32, name="min_score"),
+            *(tf.TensorSpec([None], tf.string, name=name) for name in _NAMES),
+            tf.TensorSpec([None], tf.int32, name="deny_ids"),
+        ]
+        no_names, no_ids = tf.constant([], tf.string), tf.constant([], tf.int32)
+        all_built, any_score = tf.constant(self._retrieval.k), tf.constant(-2.0)
+
+        # Defaults that are tensors become the signature's: TF Serving fills in what a request leaves out.
+        @tf.function(input_signature=spec, autograph=False)
+        def ruled(
+            image_bytes: tf.Tensor,
+            k: tf.Tensor = all_built,
+            min_score: tf.Tensor = any_score,
+            allow_languages: tf.Tensor = no_names,
+            deny_languages: tf.Tensor = no_names,
+            allow_flags: tf.Tensor = no_names,
+            deny_flags: tf.Tensor = no_names,
+            deny_ids: tf.Tensor = no_ids,
+        ) -> Any:
+            where = self._retrieval.filter(allow_languages, deny_languages, allow_flags, deny_flags, deny_ids)
+            return answer(image_bytes, k=k, min_score=min_score, where=where)
+
+        return ruled

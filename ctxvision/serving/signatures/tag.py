@@ -1,0 +1,66 @@
+"""Phrases of pictures, for a context without a taxonomy."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from ctxvision.models.context_tagger import ContextTagger
+from ctxvision.serving.signatures.build import Traced, traced
+from ctxvision.serving.signatures.picture_batch import blank_invalid, decode_pictures, embed_pictures
+from ctxvision.serving.signatures.rules import Rules
+
+
+def build_tagger(tagger: ContextTagger, facts: Mapping[str, Any] | None = None) -> Traced:
+    """Traces a tagger into a module and its signatures.
+
+    Args:
+        tagger: whose parts are built.
+        facts: JSON values by name, which `about` tells beside image size, retrieval backend and signatures.
+
+    Returns:
+        What `build_signatures` returns. The signatures:
+
+        - `serving_default` (`image_bytes` string [B]) and `pixels` (`pixels` uint8 [B, H, W, 3]) to `phrases` string and
+          `phrase_scores` float32 [B, k], nearest first, `query_embedding` float32 [B, D], L2-normalised, and `valid`
+          bool [B].
+        - `filtered` (`image_bytes` and, all optional, the rules of `embed`, see `build_signatures`) to the same and
+          `phrase_ids` int32 [B, k], -1 where there is none.
+        - `about` (`fields` string [M]) to `values` string [M], JSON.
+    """
+    size, rules = tagger.image_size, Rules(tagger.retrieval)
+    embed = tf.function(functools.partial(embed_pictures, tagger.embed), autograph=False)
+    encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
+
+    def told(pixels: tf.Tensor, valid: tf.Tensor, **asked: Any) -> dict[str, tf.Tensor]:
+        queries = embed(pixels)
+        found = tagger.retrieval(queries, **asked)
+        outputs = {"phrases": found.phrases, "phrase_scores": found.scores, "query_embedding": queries}
+        if asked:
+            outputs["phrase_ids"] = found.ids
+        answer = blank_invalid(outputs, valid)
+        if asked:
+            answer["phrase_ids"] = tf.where(answer["valid"][:, tf.newaxis], answer["phrase_ids"], -1)
+        return answer
+
+    @tf.function(input_signature=[encoded], autograph=False)
+    def serving_default(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return told(*decode_pictures(image_bytes, size))
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="pixels")], autograph=False
+    )
+    def from_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return told(pixels, tf.ones(tf.shape(pixels)[:1], tf.bool))
+
+    def filtered(image_bytes: tf.Tensor, **asked: Any) -> dict[str, tf.Tensor]:
+        return told(*decode_pictures(image_bytes, size), **asked)
+
+    signatures = {
+        "serving_default": serving_default,
+        "pixels": from_pixels,
+        "filtered": rules.signature(filtered),
+    }
+    known = {"image_size": size, "retrieval": tagger.retrieval.backend, **(facts or {})}
+    return traced(signatures, known)

@@ -1,0 +1,7 @@
+"""The vocabulary and how its prototypes are made."""
+
+from ctxvision.vocabulary.builder import build_prototypes
+from ctxvision.vocabulary.phrase_table import PhraseTable
+from ctxvision.vocabulary.phrase_table_writer import PhraseTableWriter
+
+__all__ = ["PhraseTable", "PhraseTableWriter", "build_prototypes"]

@@ -1,0 +1,183 @@
+"""What a change of a table makes of its columns, as streams: the same in RAM and on disk."""
+
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+import numpy as np
+
+from ctxvision.vocabulary._checks import check_width
+from ctxvision.vocabulary._columns import (
+    Contents,
+    Stream,
+    extended,
+    gathered,
+    inserted,
+    kept,
+    kept_bytes,
+    patched,
+    release,
+    whole,
+)
+from ctxvision.vocabulary._language_ids import language_ids
+from ctxvision.vocabulary._phrase_index import find, hashes_by_row
+from ctxvision.vocabulary.packed_phrases import PART
+
+# From rows of the table, the rows of the other that go there, and which part of `Join.at` they are, to new rows.
+Mix = Callable[[np.ndarray, np.ndarray, slice], np.ndarray]
+
+
+class Change(NamedTuple):
+    """Columns that are to be written anew; those that are neither here nor dropped stay."""
+
+    streams: dict[str, Stream]
+    language_codes: list[str]
+    dropped: Collection[str] = ()
+
+    def collect(self, table: Contents) -> Contents:
+        """What it makes of a table in RAM."""
+        after = {**table.columns, **{name: stream.collect() for name, stream in self.streams.items()}}
+        kept = {name: column for name, column in after.items() if name not in self.dropped}
+        return Contents(kept, self.language_codes)
+
+
+class Join(NamedTuple):
+    """Which rows of another table are in this one."""
+
+    at: np.ndarray  # int [K], rising: rows of this table
+    rows: np.ndarray  # int [K]: the rows of the other that belong there
+    revived: np.ndarray  # bool [K]: the row was removed here
+    fresh: np.ndarray  # int [F], rising: rows of the other that are new here
+    ids: np.ndarray  # int32 [M]: where the other's live rows, in their order, come to lie
+
+
+def upserted(table: Contents, new: Contents, given: Collection[str]) -> tuple[Change, np.ndarray]:
+    """The table with all rows of `new`; known phrases take its values in the columns `given`.
+
+    Returns:
+        The change, and int32 [M] ids of the rows.
+    """
+    join = _joined(table, new)
+    return _absorbed(table, new, join, dict.fromkeys(given, lambda old, new, part: new)), join.ids
+
+
+def merged(table: Contents, other: Contents) -> tuple[Change, np.ndarray]:
+    """The table with the other's live rows; see `PhraseTable.merge`.
+
+    Returns:
+        The change, and int32 [M] ids of those rows.
+    """
+    join = _joined(table, other)
+
+    def mean(old: np.ndarray, new: np.ndarray, part: slice) -> np.ndarray:
+        weights = [table.columns["counts"][join.at[part]], other.columns["counts"][join.rows[part]]]
+        total = np.add(*weights)
+        # Where nothing is known of how many pictures are behind either, they weigh alike.
+        mine, theirs = (np.where(total > 0, weight, 1)[:, None] for weight in weights)
+        sums = mine * old.astype(np.float64) + theirs * new.astype(np.float64)
+        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+        # What rounding leaves of a sum of opposites is no direction.
+        directed = lengths > 1e-6 * (mine + theirs)
+        return np.divide(sums, lengths, out=old.astype(np.float64), where=directed)
+
+    either: dict[str, Mix] = dict.fromkeys(_flags(table, other), lambda old, new, part: old | new)
+    mixes: dict[str, Mix] = {"prototypes": mean, "counts": lambda old, new, part: old + new, **either}
+    return _absorbed(table, other, join, mixes), join.ids
+
+
+def _joined(table: Contents, other: Contents) -> Join:
+    """Looks up the live phrases of `other`."""
+    index, live = other.columns, np.array(other.columns["live"])
+    wanted, places = other.phrases, np.empty(len(live), np.int32)
+    for start in range(0, len(live), PART):
+        # In the order of the hashes, in which the search is quick.
+        rows = np.asarray(index["hash_rows"][start : start + PART])
+        places[rows] = find(table, wanted, rows, np.asarray(index["hashes"][start : start + PART]))
+    known = np.flatnonzero((places >= 0) & live)
+    rows = known[np.argsort(places[known])]
+    fresh = np.flatnonzero((places < 0) & live)
+    at = places[rows]
+    places[fresh] = len(table.columns["live"]) + np.arange(len(fresh))
+    return Join(at, rows, ~table.columns["live"][at], fresh, places[live])
+
+
+def _absorbed(table: Contents, other: Contents, join: Join, mixes: dict[str, Mix]) -> Change:
+    """The table with the other's live rows; `mixes` says for each column what known rows become, if they change."""
+    columns, others = table.columns, other.columns
+    for name in ("prototypes", "text_embeddings"):
+        if name in columns and name in others:
+            check_width(name, others[name].shape[1], columns[name].shape[1])
+    streams = _phrases(columns, other, join.fresh) if len(join.fresh) else {}
+
+    def add(name: str, column: np.ndarray, source: np.ndarray) -> None:
+        mix = mixes.get(name)
+        if mix or len(join.fresh) or join.revived.any():
+            streams[name] = _mixed(column, source, join, mix)
+
+    for name in ("prototypes", "counts", "live"):
+        add(name, columns[name], others[name])
+    for name in _flags(table, other):
+        add(name, *(c.get(name, np.zeros(len(c["live"]), bool)) for c in (columns, others)))
+    codes = {code: number for number, code in enumerate(table.language_codes)}
+    numbers = language_ids(other.language_codes, codes)
+    add("language_ids", columns["language_ids"], numbers[others["language_ids"]])
+
+    dropped = []
+    if "text_embeddings" in columns:
+        if "text_embeddings" in others:
+            add("text_embeddings", columns["text_embeddings"], others["text_embeddings"])
+        elif len(join.fresh):
+            dropped = ["text_embeddings"]
+    return Change(streams, [*codes] if "language_ids" in streams else table.language_codes, dropped)
+
+
+def _phrases(columns: dict[str, np.ndarray], other: Contents, fresh: np.ndarray) -> dict[str, Stream]:
+    """The phrases and their index with some of the other's phrases at the end."""
+    added, hashes = other.phrases.take(fresh), hashes_by_row(other)[fresh]
+    order = np.argsort(hashes, kind="stable")
+    places = np.searchsorted(columns["hashes"], hashes[order])
+    rows = len(columns["live"]) + order.astype(np.int32)
+    return {
+        "phrases": extended(columns["phrases"], added.data),
+        "phrase_ends": extended(columns["phrase_ends"], added.ends + len(columns["phrases"])),
+        "hashes": inserted(columns["hashes"], places, hashes[order]),
+        "hash_rows": inserted(columns["hash_rows"], places, rows),
+    }
+
+
+def _mixed(column: np.ndarray, source: np.ndarray, join: Join, mix: Mix | None) -> Stream:
+    """A column with the other's rows in it."""
+
+    def change(old: np.ndarray, part: slice) -> np.ndarray:
+        new = source[join.rows[part]]
+        release(source)
+        revived = join.revived[part].reshape(-1, *[1] * (column.ndim - 1))
+        return np.where(revived, new, old if mix is None else mix(old, new, part))
+
+    return patched(column, join.at, change, len(join.fresh), gathered(source, join.fresh))
+
+
+def removed(table: Contents, ids: np.ndarray) -> Change:
+    """The table without these rows, int [K]; they keep their places."""
+    live = np.array(table.columns["live"])
+    live[ids] = False
+    return Change({"live": whole(live)}, table.language_codes)
+
+
+def shrunk(table: Contents, mask: np.ndarray) -> Change:
+    """The rows where `mask`, bool [N], is set, numbered anew."""
+    columns = table.columns
+    ends, hash_rows = np.asarray(columns["phrase_ends"]), np.asarray(columns["hash_rows"])
+    rows = np.cumsum(mask, dtype=np.int32) - np.int32(1)
+    in_hash_order = mask[hash_rows]
+    special = {
+        "phrases": kept_bytes(columns["phrases"], ends, mask),
+        "phrase_ends": whole(np.cumsum(np.diff(ends, prepend=0)[mask])),
+        "hashes": kept(columns["hashes"], in_hash_order),
+        "hash_rows": whole(rows[hash_rows[in_hash_order]]),
+    }
+    streams = {name: special.get(name) or kept(column, mask) for name, column in columns.items()}
+    return Change(streams, table.language_codes)
+
+
+def _flags(*tables: Contents) -> list[str]:
+    return [*dict.fromkeys(name for table in tables for name in table.columns if name.startswith("flag_"))]

@@ -1,0 +1,158 @@
+"""A phrase table written row by row, larger than the memory."""
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ctxvision.errors import InputError
+from ctxvision.vocabulary._checks import (
+    Flags,
+    check_width,
+    checked_columns,
+    checked_dtype,
+    checked_flag_names,
+)
+from ctxvision.vocabulary._columns import ColumnFile, Contents
+from ctxvision.vocabulary._phrase_index import sorted_index
+from ctxvision.vocabulary.generations import describe, locked, next_generation
+
+
+class PhraseTableWriter:
+    """Writes a phrase table batch by batch; at the end it is the next generation of its folder.
+
+    Rows go to disk at once; 8 bytes a row stay in RAM, some 30 at the end. The folder is locked meanwhile. After an
+    exception, or a kill, the folder holds what it held before.
+
+    Args:
+        directory: new, empty or a phrase table's.
+        dim: D, columns of the prototypes.
+        dtype: of the prototypes, "float32" or "float16".
+        flags: names of the boolean columns.
+
+    Raises:
+        InputError: a bad dim, dtype or name, or at the end: no row at all, or a phrase twice (after NFC normalisation).
+
+    Example:
+        >>> with PhraseTableWriter("table", dim=2) as writer:
+        ...     writer.append(["red car"], [[1.0, 0.0]], [3])
+        ...     writer.append(["blue car"], [[0.0, 1.0]], [5])
+        >>> PhraseTable.load("table").ids(["blue car"])
+        array([1], dtype=int32)
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        dim: int,
+        dtype: str = "float32",
+        flags: Sequence[str] = (),
+    ):
+        if dim < 1:
+            raise InputError(f"dim must be at least 1, got {dim}: give the prototypes' columns.")
+        self._directory, self._dim, self._dtype = Path(directory), dim, checked_dtype(dtype)
+        self._flags = checked_flag_names(flags)
+        self._codes: dict[str, int] = {}
+        self._hashes: list[np.ndarray] = []
+        self._bytes = 0
+        # Whether an append broke off between two columns.
+        self._torn = False
+        self._files: dict[str, ColumnFile] = {}
+        self._facts: dict[str, Any] = {}
+
+    def __enter__(self) -> "PhraseTableWriter":
+        with ExitStack() as stack:
+            stack.enter_context(locked(self._directory, create=True))
+            self._folder = stack.enter_context(next_generation(self._directory, self._facts))
+            stack.push(self._finish)
+            self._stack = stack.pop_all()
+        return self
+
+    def append(
+        self,
+        phrases: Sequence[str],
+        prototypes: ArrayLike,
+        counts: ArrayLike | None = None,
+        languages: Sequence[str] | None = None,
+        text_embeddings: ArrayLike | None = None,
+        flags: Flags | None = None,
+    ) -> None:
+        """Writes rows; their ids follow those of the rows before.
+
+        Args:
+            phrases: M, of 1 to 1,000 UTF-8 bytes each.
+            prototypes: [M, D], any length above 0; stored L2-normalised.
+            counts: int [M] of pictures, 1 by default.
+            languages: M codes, "en" by default.
+            text_embeddings: [M, T], with every append or with none.
+            flags: bool [M] by name, False where not given.
+
+        Raises:
+            InputError: as `PhraseTable.from_arrays`, or columns that earlier appends did not have; nothing is written.
+        """
+        codes = dict(self._codes)
+        columns, hashes = checked_columns(
+            phrases, prototypes, counts, languages, text_embeddings, flags, self._dtype, codes
+        )
+        check_width("prototypes", columns["prototypes"].shape[1], self._dim)
+        unknown = [name for name in flags or {} if name not in self._flags]
+        if unknown:
+            raise InputError(
+                f"flags must be among the writer's {self._flags}, got {unknown[0]!r}: name it to PhraseTableWriter."
+            )
+        for name in self._flags:
+            columns.setdefault(f"flag_{name}", np.zeros(len(hashes), bool))
+        if not self._files:
+            for name, column in columns.items():
+                self._files[name] = ColumnFile(self._folder / f"{name}.npy", column.dtype, column.shape[1:])
+        self._check_text(columns.get("text_embeddings"), phrases[0])
+        columns["phrase_ends"] += self._bytes
+
+        torn, self._torn = self._torn, True
+        for name, column in columns.items():
+            self._files[name].append(column)
+        self._torn = torn
+        self._codes = codes
+        self._hashes.append(hashes)
+        self._bytes += len(columns["phrases"])
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        return self._stack.__exit__(kind, error, trace)
+
+    def _check_text(self, text: np.ndarray | None, phrase: str) -> None:
+        file = self._files.get("text_embeddings")
+        if (text is None) != (file is None):
+            raise InputError(
+                f"text_embeddings must come with every append or with none, got otherwise at {phrase!r}: give all, or "
+                f"call embed_texts on the table."
+            )
+        if text is not None and file is not None:
+            check_width("text_embeddings", text.shape[1], file.row_shape[0])
+
+    def _finish(self, kind: object, error: BaseException | None, trace: object) -> None:
+        with ExitStack() as stack:
+            for file in self._files.values():
+                stack.callback(file.close)
+        if error is not None:
+            return
+        if self._torn:
+            raise RuntimeError(f"An append to {str(self._directory)!r} broke off: write the table anew.")
+        if not self._files:
+            raise InputError("phrases must not be empty, got none: append at least one.")
+        columns = {name: np.load(self._folder / f"{name}.npy", mmap_mode="r") for name in self._files}
+        contents = Contents(columns, [*self._codes])
+        hashes = np.concatenate(self._hashes)
+        self._hashes.clear()
+        for name, column in sorted_index(hashes, contents.phrases).items():
+            np.save(self._folder / f"{name}.npy", column)
+        self._facts.update(describe(*contents))

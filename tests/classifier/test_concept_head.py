@@ -1,0 +1,151 @@
+"""A head that learns one label more, on clusters whose answers are known."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ctxvision.classifier.concept_head import COST, Examples, _imprinted, _raise, grow_head
+from ctxvision.classifier.head import train_head
+from ctxvision.layers import ContextFusion
+
+CENTRES = np.random.default_rng(7).normal(size=[5, 12]).astype(np.float32) * 1.5
+
+
+def examples(labels, number, seed):
+    """Two modalities of 8 and 4 numbers around each label's centre."""
+    ids = np.repeat(np.array(labels, np.int32), number)
+    values = CENTRES[ids] + np.random.default_rng(seed).normal(size=[len(ids), 12]).astype(np.float32)
+    return Examples([values[:, :8], values[:, 8:]], ids)
+
+
+def answers(head, some):
+    return head([tf.constant(part) for part in some.features]).numpy().argmax(axis=1)
+
+
+@pytest.fixture(scope="module")
+def replay():
+    return examples([0, 1, 2, 3], 60, seed=0)
+
+
+@pytest.fixture(scope="module")
+def head(replay):
+    return train_head(replay.features, replay.labels, 4, 150, 0).get_layer("context_fusion")
+
+
+@pytest.fixture(scope="module")
+def grown(head, replay):
+    return grow_head(head, replay.features, examples([0, 1, 2, 3], 200, seed=1), [examples([4], 5, seed=2)])
+
+
+def test_a_new_label_is_learnt_and_the_old_ones_are_kept(head, grown):
+    new, old = examples([4], 200, seed=3), examples([0, 1, 2, 3], 200, seed=4)
+    assert (answers(grown, new) == 4).mean() > 0.8
+    before = (answers(head, old) == old.labels).mean()
+    assert (answers(grown, old) == old.labels).mean() > before - 0.01
+
+
+def test_a_calibrated_head_is_taught_what_it_says_before_calibration(head, replay, grown):
+    """The uniform share is kept beside the weights, and not learnt into them."""
+    calibrated = ContextFusion.from_config(head.get_config())
+    calibrated([tf.constant(part) for part in replay.features])
+    calibrated.set_weights(head.get_weights())
+    calibrated.uniform_share.assign(0.3)
+    held_out, concepts = examples([0, 1, 2, 3], 200, seed=1), [examples([4], 5, seed=2)]
+    found = grow_head(calibrated, replay.features, held_out, concepts)
+    assert float(found.uniform_share) == pytest.approx(0.3)
+    for one, other in zip(found.output_stage.get_weights(), grown.output_stage.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_lower_stages_are_as_they_were(head, replay, grown):
+    for old, new in zip(head.get_weights(), grown.get_weights(), strict=True):
+        assert old.shape == new.shape and np.array_equal(old, new) or new.shape[-1] == 5
+    old = head.penultimate([tf.constant(part) for part in replay.features])
+    np.testing.assert_array_equal(grown.penultimate([tf.constant(p) for p in replay.features]), old)
+
+
+def test_the_new_row_starts_as_the_difference_of_means(head, replay):
+    concept = examples([4], 5, seed=2)
+    kernel, bias = _imprinted(head, replay.features, [concept])
+    known, own = (head.penultimate([tf.constant(p) for p in e.features]).numpy() for e in (replay, concept))
+    direction = own.mean(axis=0) - known.mean(axis=0)
+    row = kernel[:, 4]
+    assert row @ direction == pytest.approx(np.linalg.norm(row) * np.linalg.norm(direction), rel=1e-4)
+    assert np.linalg.norm(row) == pytest.approx(np.linalg.norm(kernel[:, :4], axis=0).mean(), rel=1e-4)
+    logits = (known @ kernel + bias).mean(axis=0)
+    assert logits[4] == pytest.approx(logits[:4].mean(), abs=1e-4)
+    old_kernel, old_bias = head.output_stage.get_weights()
+    assert np.array_equal(kernel[:, :4], old_kernel) and np.array_equal(bias[:4], old_bias)
+
+
+def test_an_old_row_moves_as_far_as_its_pictures_need(head, replay):
+    """Pictures of label 3 are taught as label 1; its logit of what is usual is as it was."""
+    concept = examples([3], 5, seed=2)._replace(labels=np.full(5, 1, np.int32))
+    kernel, bias = _imprinted(head, replay.features, [concept])
+    known, own = (head.penultimate([tf.constant(p) for p in e.features]).numpy() for e in (replay, concept))
+    old_kernel, old_bias = head.output_stage.get_weights()
+    others = [0, 2, 3]
+    assert np.array_equal(kernel[:, others], old_kernel[:, others])
+    assert np.array_equal(bias[others], old_bias[others])
+    logits = own @ old_kernel + old_bias
+    assert (logits.argmax(axis=1) == 3).all()
+    usual, mean = known.mean(axis=0), own.mean(axis=0)
+    rise = mean @ (kernel - old_kernel)[:, 1] + (bias - old_bias)[1]
+    assert rise == pytest.approx((logits[:, 3] - logits[:, 1]).max(), rel=1e-4)
+    assert usual @ (kernel - old_kernel)[:, 1] + (bias - old_bias)[1] == pytest.approx(0, abs=1e-3)
+
+
+def test_an_old_row_stays_where_its_pictures_are_answered_by_it(head, replay):
+    concept = examples([1], 5, seed=2)
+    assert (answers(head, concept) == 1).all()
+    for found, old in zip(_imprinted(head, replay.features, [concept]), head.output_stage.get_weights()):
+        assert np.array_equal(found, old)
+
+
+def test_more_pictures_of_an_old_label_make_no_row(head, replay):
+    grown = grow_head(head, replay.features, examples([0, 1, 2, 3], 50, seed=1), [examples([2], 5, seed=2)])
+    assert grown.num_labels == 4
+
+
+def test_two_concepts_one_label_and_one_more(head, replay):
+    concepts = [examples([4], 5, seed=2), examples([4], 2, seed=5), examples([1], 1, seed=6)]
+    grown = grow_head(head, replay.features, examples([0, 1, 2, 3], 50, seed=1), concepts)
+    assert grown.num_labels == 5
+    assert (answers(grown, examples([4], 200, seed=3)) == 4).mean() > 0.8
+
+
+def test_a_concept_costs_no_more_accuracy_than_it_may(head, replay):
+    # The pictures of label 0 under another name: they would take all of label 0.
+    held_out = examples([0, 1, 2, 3], 100, seed=1)
+    twin = Examples(examples([0], 20, seed=2).features, np.full(20, 4, np.int32))
+    grown = grow_head(head, replay.features, held_out, [twin])
+    before, after = ((answers(one, held_out) == held_out.labels).sum() for one in (head, grown))
+    assert after >= before - COST * len(held_out.labels)
+    assert (answers(grown, held_out) == 4).any(), "it takes what it may"
+
+
+def test_without_held_out_pictures_the_bias_is_what_training_made_it(head, replay):
+    nothing = Examples([part[:0] for part in replay.features], replay.labels[:0])
+    grown = grow_head(head, replay.features, nothing, [examples([4], 5, seed=2)])
+    assert (answers(grown, examples([4], 200, seed=3)) == 4).mean() > 0.5
+
+
+def test_the_same_seed_makes_the_same_head(head, replay, grown):
+    again = grow_head(head, replay.features, examples([0, 1, 2, 3], 200, seed=1), [examples([4], 5, seed=2)])
+    for one, other in zip(grown.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("leads", "cost", "expected"),
+    [
+        ([-1.0, 0.5, -0.25], 0, -0.5),  # nothing may be taken: down below the best
+        ([-1.0, 0.5, -0.25], 1, 0.25),  # 0.5 may go, -0.25 must stay
+        ([-1.0, 0.5, -0.25], 2, 1.0),
+        ([-9.0, -8.0], 0, 1.5),  # as far as is sensible
+        ([0.1], 1, 1.5),
+        ([], 0, 1.5),
+    ],
+)
+def test_how_far_a_bias_is_raised(leads, cost, expected):
+    assert _raise(np.array(leads), cost) == pytest.approx(expected, abs=2e-4)

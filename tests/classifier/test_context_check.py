@@ -1,0 +1,72 @@
+"""Whether context helps on val, and the head that does without it."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import ctxvision as cv
+from ctxvision._files import read_json
+from ctxvision.classifier.context_check import check_context, sentence_of, with_idle_context, without_context
+from ctxvision.layers import ContextFusion
+from ctxvision.metrics import Interval
+from ctxvision.training.progress import Progress
+
+
+@pytest.fixture
+def run(tiny_run, tmp_path):
+    shutil.copytree(tiny_run.directory, tmp_path / "run")
+    return cv.Run(tmp_path / "run")
+
+
+def test_the_numbers_are_those_of_heads_on_val(run):
+    check = read_json(run.stages.folder("visual_only") / "check.json")
+    assert check["pictures"] == len(run.data.split("val").paths) and check["seeds"] == 2
+    assert check["gain"]["mean"] == pytest.approx(check["multimodal"] - check["visual_only"])
+    assert check["gain"]["low"] <= check["gain"]["mean"] <= check["gain"]["high"]
+    before = check["sentence"]
+    assert check_context(run, Progress()) == before and before.startswith("On val, ")
+
+
+@pytest.mark.parametrize(
+    "gain, sentence",
+    [
+        ((0.05, 0.02, 0.08), r"context adds \+5\.0 points of top-1 \(\+2\.0 to \+8\.0\)\.$"),
+        (
+            (-0.05, -0.08, -0.02),
+            r"context costs accuracy: −5\.0 points of top-1 \(−8\.0 to −2\.0\); .*--without-context",
+        ),
+        ((0.0, -0.02, 0.02), r"no difference by context is shown: \+0\.0 points .*--without-context"),
+    ],
+)
+def test_the_sentence_is_no_stronger_than_the_interval(gain, sentence):
+    assert re.search(sentence, sentence_of(Interval(*gain)))
+
+
+def test_an_idle_context_changes_nothing():
+    visual, context = tf.random.normal([8, 6], seed=1), tf.random.normal([8, 5], seed=2)
+    alone = ContextFusion(3, hidden=16)
+    for _ in range(3):
+        alone([visual * 3 + 1], training=True)  # moves the running mean and deviation
+    alone.uniform_share.assign(0.1)
+    both = with_idle_context(alone, context_dim=5)
+    np.testing.assert_allclose(both([visual, context]), alone([visual]), atol=1e-6)
+    np.testing.assert_allclose(both([visual, 100 * context]), alone([visual]), atol=1e-6)
+
+
+def test_the_model_without_context_answers_by_the_picture_and_still_shows_phrases(run):
+    model, pixels = without_context(run), run.data.pictures("test:easy")[:8]
+    outputs = model(tf.constant(pixels))
+    assert (outputs["phrases"].numpy() == run.classifier(tf.constant(pixels))["phrases"].numpy()).all()
+    told = cv.explain(model, tf.constant(pixels), top=1)
+    np.testing.assert_allclose(told["shares"], 0, atol=1e-6)
+    top = outputs["probabilities"].numpy().argmax(axis=1)
+    assert (top == run.data.label_ids("test:easy")[:8]).mean() > 0.7
+
+
+def test_a_run_from_before_the_stage(run):
+    shutil.rmtree(run.directory / "visual_only")
+    with pytest.raises(cv.InputError, match="no finished stage 'visual_only': run the same ctxvision train"):
+        cv.export(run, run.directory / "export", context=False)

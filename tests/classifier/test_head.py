@@ -1,0 +1,109 @@
+"""Heads over features: what balances do, and what is refused."""
+
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+
+from ctxvision.classifier import head as module
+from ctxvision.classifier.head import BALANCES, probabilities_of, train_head
+from ctxvision.metrics import expected_calibration_error
+
+
+@pytest.fixture(scope="module")
+def rare():
+    """Features [N, 4] of which two say, not for sure, whether a common and a rare label are there."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(1500, 4)).astype(np.float32)
+    chances = 1 / (1 + np.exp(-(2 * features[:, :2] - [0.0, 3.5])))
+    return features, (rng.random(chances.shape) < chances).astype(np.float32)
+
+
+@pytest.mark.parametrize("balance", BALANCES)
+def test_several_labels_are_learnt_each_on_its_own(rare, balance):
+    features, targets = rare
+    head = train_head([features], targets, 2, 300, 0, balance, hidden=16)
+    found = probabilities_of(head, [features])
+    assert head.get_layer("context_fusion").activation == "sigmoid"
+    assert np.abs(found.sum(axis=1) - 1).mean() > 0.05
+    assert (np.corrcoef(found.T, features[:, :2].T)[:2, 2:].diagonal() > 0.5).all()
+
+
+def test_what_positive_weights_add_is_taken_off(rare):
+    """Rare positives weigh eleven times as much, and still the probabilities come true."""
+    features, targets = rare
+    assert (targets[:, 1] == 0).sum() / targets[:, 1].sum() > 8
+    head = train_head([features], targets, 2, 600, 0, "positive_weight", hidden=16)
+    found = probabilities_of(head, [features])
+    assert expected_calibration_error(found[:, 1], targets[:, 1]) < 0.05
+    assert found[:, 1].mean() == pytest.approx(targets[:, 1].mean(), abs=0.04)
+
+
+def test_a_label_without_positives_is_no_error(rare):
+    features, targets = rare
+    head = train_head([features], targets * [1, 0], 2, 20, 0, "positive_weight", hidden=16)
+    assert np.isfinite(probabilities_of(head, [features])).all()
+
+
+def weights_of(rare, seed, **settings):
+    features, targets = rare
+    settings = {"steps": 40, "hidden": 16, **settings}
+    return train_head([features], targets, 2, seed=seed, **settings).get_weights()
+
+
+def test_a_head_is_the_same_whichever_were_trained_before(rare, monkeypatch):
+    """Weights, dropout and the optimizer of the model that heads share start anew for each."""
+    monkeypatch.setattr(module, "_remembered", OrderedDict())
+    alone = weights_of(rare, 1)
+    module._compiled.cache_clear()
+    module._remembered.clear()
+    other = weights_of(rare, 0)
+    after = weights_of(rare, 1)
+    for a, b in zip(alone, after, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(alone[0], other[0])
+
+
+def test_no_head_is_trained_twice_and_all_of_a_shape_share_a_model(rare, monkeypatch):
+    monkeypatch.setattr(module, "_remembered", OrderedDict())
+    fitted, fit = [], module.fit
+
+    def counting(model, batches):
+        fitted.append(model)
+        return fit(model, batches)
+
+    monkeypatch.setattr(module, "fit", counting)
+    first, again = weights_of(rare, 0), weights_of(rare, 0)
+    assert len(fitted) == 1 and all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    weights_of(rare, 1)
+    assert len(fitted) == 2 and fitted[0] is fitted[1]
+    features, targets = rare
+    weights_of((features + 1, targets), 1)
+    weights_of((features, 1 - targets), 1)
+    assert len(fitted) == 4
+    weights_of(rare, 1, hidden=8)
+    assert fitted[-1] is not fitted[0]
+
+
+def test_what_a_caller_does_to_a_head_stays_with_it(rare):
+    features, targets = rare
+    head = train_head([features], targets, 2, 40, 0, hidden=16)
+    head.get_layer("context_fusion").output_stage.bias.assign([9.0, 9.0])
+    again = train_head([features], targets, 2, 40, 0, hidden=16)
+    assert np.abs(again.get_layer("context_fusion").output_stage.bias).max() < 9
+
+
+def test_only_so_many_heads_are_remembered(rare, monkeypatch):
+    monkeypatch.setattr(module, "_remembered", OrderedDict())
+    monkeypatch.setattr(module, "MOST_REMEMBERED", 2)
+    for seed in range(4):
+        weights_of(rare, seed, steps=1)
+    assert len(module._remembered) == 2
+
+
+def test_bad_input(rare):
+    features, targets = rare
+    with pytest.raises(ValueError, match="balance must be one of none, positive_weight, focal, got 'x'"):
+        train_head([features], targets, 2, 1, 0, "x")
+    with pytest.raises(ValueError, match="features must be finite, got 1 rows of modality 0"):
+        train_head([np.array([[np.inf]])], targets[:1], 2, 1, 0)

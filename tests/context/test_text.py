@@ -1,0 +1,38 @@
+"""The text encoder of a run: what training leaves behind, and how it is read again."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ctxvision._files import read_json
+from ctxvision.context.text import forget_untrained, ngrams_of
+from ctxvision.layers import DualEncoderText
+
+
+def test_ngrams_that_training_never_moved_are_zero():
+    layer = DualEncoderText(dim=4, hash_buckets=20)
+    before = layer.ngram_table.numpy()
+    moved = before.copy()
+    moved[[0, 3], 1] += 1
+    layer.ngram_table.assign(moved)
+    forget_untrained(layer, before)
+    expected = np.zeros([21, 4])
+    expected[[0, 3]] = moved[[0, 3]]
+    np.testing.assert_array_equal(layer.ngram_table, expected)
+
+
+def test_phrases_in_parts():
+    layer, phrases = DualEncoderText(dim=4, character_ngrams=5), [f"red fox {i}" for i in range(7)]
+    np.testing.assert_array_equal(ngrams_of(layer, phrases, size=3), layer.ngram_ids(tf.constant(phrases)))
+
+
+def test_a_run_knows_its_trained_words_and_no_others(tiny_run):
+    encoder = tiny_run.context.text_encoder
+    assert (
+        encoder.character_ngrams
+        == read_json(tiny_run.context.directory / "text" / "encoder.json")["character_ngrams"]
+    )
+    known, unknown = encoder(tf.constant(["red square", "zzxqj"])).numpy()
+    assert np.linalg.norm(known) == pytest.approx(1, abs=1e-5) and not unknown.any()
+    table = tiny_run.context.phrase_table
+    np.testing.assert_allclose(table.text_embeddings[table.ids(["red square"])[0]], known, atol=1e-6)

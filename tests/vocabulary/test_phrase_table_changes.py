@@ -1,0 +1,233 @@
+import numpy as np
+import pytest
+
+from ctxvision import InputError, PhraseTable
+from tests.vocabulary.small_table import PHRASES, UNIT, contents
+
+
+def test_upsert_replaces_in_place_and_appends(either):
+    ids = either.upsert(
+        ["new", "Größe"], [[0.0, 5.0], [2.0, 0.0]], [3, 9], ["en", "xx"], flags={"adult": [True, False]}
+    )
+    assert ids.tolist() == [4, 1] and ids.dtype == np.int32
+    assert list(either.phrases) == ["red car", "Größe", "猫", "caf\u00e9", "new"]
+    np.testing.assert_allclose(either.prototypes, [[0.6, 0.8], [1, 0], [1, 0], [-1, 0], [0, 1]], rtol=1e-6)
+    assert either.counts.tolist() == [5, 9, 7, 1, 3]
+    assert either.languages.tolist() == ["en", "xx", "ja", "fr", "en"]
+    assert either.flags["adult"].tolist() == [False, False, False, True, True]
+    assert either.ids(["Größe", "new"]).tolist() == [1, 4]
+    assert either.text_embeddings is None
+
+
+def test_upsert_keeps_what_is_not_given(either):
+    either.upsert(["猫", "neko"], [[0.0, 1.0], [0.0, 1.0]])
+    assert either.counts.tolist() == [5, 0, 7, 1, 1]
+    assert either.languages.tolist() == ["en", "de", "ja", "fr", "en"]
+    assert either.flags["adult"].tolist() == [False, True, False, True, False]
+
+
+def test_text_embeddings_stay_while_no_new_phrase_is_without(either):
+    either.upsert(["猫"], [[0.0, 1.0]])
+    assert either.text_embeddings.tolist() == np.eye(4).tolist()
+    either.upsert(["neko", "猫"], [[0.0, 1.0], [1.0, 0.0]], text_embeddings=[[5, 6, 7, 8], [9, 9, 9, 9]])
+    expected = [[1, 0, 0, 0], [0, 1, 0, 0], [9, 9, 9, 9], [0, 0, 0, 1], [5, 6, 7, 8]]
+    assert either.text_embeddings.tolist() == expected
+    either.upsert(["mao"], [[0.0, 1.0]])
+    assert either.text_embeddings is None
+
+
+def test_a_new_flag_is_false_elsewhere(either):
+    either.upsert(["猫"], [[0.0, 1.0]], flags={"animal": [True]})
+    assert either.flags["animal"].tolist() == [False, False, True, False]
+    assert either.flags["adult"].tolist() == [False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("columns", "match"),
+    [
+        ({"prototypes": [[1.0, 0.0, 0.0]]}, "prototypes must have 2 columns as the table has, got 3"),
+        ({"text_embeddings": [[1.0]]}, "text_embeddings must have 4 columns as the table has, got 1"),
+        ({"counts": [-1]}, "counts must be integers of 0 or more, got -1 for 'x'"),
+        ({"phrases": []}, "phrases must not be empty"),
+    ],
+)
+def test_bad_upsert_changes_nothing(either, columns, match):
+    before = contents(either)
+    with pytest.raises(InputError, match=match):
+        either.upsert(**{"phrases": ["x"], "prototypes": [[1.0, 0.0]], **columns})
+    assert contents(either) == before
+
+
+def test_upsert_refuses_text_embeddings_that_the_table_does_not_keep():
+    table = PhraseTable.from_arrays(["a"], [[1.0]])
+    with pytest.raises(
+        InputError, match="text_embeddings must be left out where the table has none, got 1 rows"
+    ):
+        table.upsert(["b"], [[1.0]], text_embeddings=[[1.0]])
+
+
+def test_a_removed_phrase_keeps_its_id(either):
+    ids = either.remove(["Größe", "cafe\u0301"])
+    assert ids.tolist() == [1, 3] and ids.dtype == np.int32
+    assert either.live.tolist() == [True, False, True, False] and len(either) == 4
+    assert either.ids(PHRASES).tolist() == [0, -1, 2, -1]
+    assert either.upsert(["neu", "caf\u00e9"], [[1.0, 0.0], [0.0, 1.0]]).tolist() == [4, 3]
+    assert either.live.tolist() == [True, False, True, True, True]
+    # What came back is like new.
+    assert either.counts.tolist() == [5, 0, 7, 1, 1] and either.languages[3] == "en"
+    assert either.flags["adult"].tolist() == [False, True, False, False, False]
+    np.testing.assert_array_equal(either.prototypes[3], [0, 1])
+
+
+def test_a_phrase_that_comes_back_has_its_text_embedding(either):
+    either.remove(["猫"])
+    either.upsert(["猫"], [[0.0, 1.0]])
+    assert either.text_embeddings.tolist() == np.eye(4).tolist()
+
+
+def test_remove_refuses_unknown_phrases_and_the_last_one(either):
+    either.remove(["Größe"])
+    before = contents(either)
+    for phrase in ("dog", "Größe"):
+        with pytest.raises(InputError, match=f"phrases to remove must be in the table, got '{phrase}'"):
+            either.remove(["猫", phrase])
+    with pytest.raises(InputError, match="phrases to remove must leave at least one in the table"):
+        either.remove(["red car", "猫", "caf\u00e9", "cafe\u0301"])
+    assert either.remove([]).tolist() == []
+    assert contents(either) == before
+
+
+@pytest.fixture
+def other():
+    return PhraseTable.from_arrays(
+        ["gone", "neko", "猫", "Größe", "red car"],
+        [[1.0, 1.0], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0], [-3.0, -4.0]],
+        [1, 2, 21, 0, 5],
+        ["en", "xx", "en", "en", "en"],
+        np.full([5, 4], 8.0),
+        {"new": [True, True, True, False, False]},
+    )
+
+
+def test_merge(either, other):
+    other.remove(["gone"])
+    assert either.merge(other).tolist() == [4, 2, 1, 0]
+    assert list(either.phrases) == ["red car", "Größe", "猫", "caf\u00e9", "neko"]
+    # red car and Größe cancel out; 猫 is [7, 21] of length 7 sqrt(10).
+    expected = [[0.6, 0.8], [0, -1], [10**-0.5, 3 * 10**-0.5], [-1, 0], [0, 1]]
+    np.testing.assert_allclose(either.prototypes, expected, rtol=1e-6)
+    assert either.counts.tolist() == [10, 0, 28, 1, 2]
+    assert either.languages.tolist() == ["en", "de", "ja", "fr", "xx"]
+    assert either.flags["adult"].tolist() == [False, True, False, True, False]
+    assert either.flags["new"].tolist() == [False, False, True, False, True]
+    np.testing.assert_array_equal(either.text_embeddings, [*np.eye(4), [8, 8, 8, 8]])
+    assert either.live.all()
+
+
+def test_merge_of_phrases_without_pictures_weighs_them_alike():
+    table = PhraseTable.from_arrays(["a"], [[1.0, 0.0]], [0])
+    table.merge(PhraseTable.from_arrays(["a"], [[0.0, 1.0]], [0]))
+    np.testing.assert_allclose(table.prototypes, [[0.5**0.5, 0.5**0.5]], rtol=1e-6)
+    assert table.counts.tolist() == [0]
+
+
+def test_merge_brings_back_what_was_removed_as_the_other_has_it(either, other):
+    either.remove(["猫"])
+    either.merge(other)
+    np.testing.assert_array_equal(either.prototypes[2], [0, 1])
+    assert either.counts[2] == 21 and either.languages[2] == "en" and either.live[2]
+    assert either.text_embeddings[2].tolist() == [8, 8, 8, 8]
+
+
+def test_merge_without_text_embeddings_drops_them_only_for_new_phrases(either):
+    either.merge(PhraseTable.from_arrays(["猫"], [[0.0, 1.0]]))
+    assert either.text_embeddings.tolist() == np.eye(4).tolist()
+    either.merge(PhraseTable.from_arrays(["neko"], [[0.0, 1.0]]))
+    assert either.text_embeddings is None
+
+
+def test_merge_of_other_widths_changes_nothing(either):
+    before = contents(either)
+    with pytest.raises(InputError, match="prototypes must have 2 columns as the table has, got 1"):
+        either.merge(PhraseTable.from_arrays(["猫"], [[1.0]]))
+    with pytest.raises(InputError, match="text_embeddings must have 4 columns as the table has, got 1"):
+        either.merge(PhraseTable.from_arrays(["猫"], [[1.0, 0.0]], text_embeddings=[[1.0]]))
+    assert contents(either) == before
+
+
+def test_merge_with_itself_doubles_the_counts(either):
+    assert either.merge(either).tolist() == [0, 1, 2, 3]
+    assert either.counts.tolist() == [10, 0, 14, 2]
+    np.testing.assert_allclose(either.prototypes, UNIT, rtol=1e-6)
+
+
+def test_shrink_renumbers(either):
+    either.remove(["猫"])
+    either.shrink(min_count=1)
+    assert list(either.phrases) == ["red car", "caf\u00e9"] and either.live.tolist() == [True, True]
+    np.testing.assert_allclose(either.prototypes, [[0.6, 0.8], [-1, 0]], rtol=1e-6)
+    assert either.counts.tolist() == [5, 1] and either.languages.tolist() == ["en", "fr"]
+    assert either.flags["adult"].tolist() == [False, True]
+    assert either.text_embeddings.tolist() == [[1, 0, 0, 0], [0, 0, 0, 1]]
+    assert either.ids(PHRASES).tolist() == [0, -1, -1, 1]
+    assert either.upsert(["猫"], [[1.0, 0.0]]).tolist() == [2]
+    with pytest.raises(
+        InputError, match="min_count must leave at least one phrase, got 6 with 5 pictures at most"
+    ):
+        either.shrink(min_count=6)
+
+
+def test_embed_texts(either):
+    sizes = []
+
+    def encode(phrases):
+        sizes.append(len(phrases))
+        return [[len(phrase), 1.0] for phrase in phrases]
+
+    either.remove(["猫"])
+    either.embed_texts(encode, batch_size=3)
+    assert either.text_embeddings.tolist() == [[7, 1], [5, 1], [1, 1], [4, 1]]
+    assert either.text_embeddings.dtype == np.float32 and sizes == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("encode", "match"),
+    [
+        (lambda phrases: np.ones([len(phrases) + 1, 2]), r"encode must return \[3, T\] .* got \[4, 2\]"),
+        (lambda phrases: np.ones(len(phrases)), r"encode must return \[3, T\] .* got \[3\]"),
+        (
+            lambda phrases: np.ones([len(phrases), len(phrases)]),
+            r"encode must return \[1, 3\] .* got \[1, 1\]",
+        ),
+        (
+            lambda phrases: [[float("nan")] if p == "猫" else [1.0] for p in phrases],
+            "finite rows, got .* for '猫'",
+        ),
+    ],
+)
+def test_bad_encoder_changes_nothing(either, encode, match):
+    before = contents(either)
+    with pytest.raises(InputError, match=match):
+        either.embed_texts(encode, batch_size=3)
+    assert contents(either) == before
+    with pytest.raises(InputError, match="batch_size must be at least 1, got 0"):
+        either.embed_texts(lambda phrases: np.ones([len(phrases), 1]), batch_size=0)
+
+
+def test_changes_of_columns_in_several_blocks(monkeypatch, tmp_path):
+    """Rows in another order than the table's, phrases across blocks' borders."""
+    monkeypatch.setattr("ctxvision.vocabulary._columns.BLOCK_BYTES", 20)
+    phrases = [f"{'phrase' * (i % 3)} {i}" for i in range(20)]
+    PhraseTable.from_arrays(phrases, np.ones([20, 1]), np.arange(20)).save(tmp_path / "table")
+    table = PhraseTable.load(tmp_path / "table")
+    changed = [phrases[17], "new", phrases[3], "newer", phrases[11]]
+    assert table.upsert(changed, -np.ones([5, 1]), [170, 200, 30, 210, 110]).tolist() == [17, 20, 3, 21, 11]
+    counts = [*range(3), 30, *range(4, 11), 110, *range(12, 17), 170, 18, 19, 200, 210]
+    assert table.counts.tolist() == counts
+    assert np.flatnonzero(table.prototypes[:, 0] < 0).tolist() == [3, 11, 17, 20, 21]
+    table.remove([phrases[18], phrases[12]])
+    table.shrink(5)
+    left = [i for i in range(22) if counts[i] >= 5 and i not in (12, 18)]
+    assert list(table.phrases) == [[*phrases, "new", "newer"][i] for i in left]
+    assert table.counts.tolist() == [counts[i] for i in left]
+    assert table.ids([*table.phrases, *phrases[:3]]).tolist() == [*range(len(left)), -1, -1, -1]
