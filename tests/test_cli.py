@@ -1,6 +1,7 @@
 """Every verb, as a person types it; exit status and sentences."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -236,10 +237,13 @@ def test_the_demo_on_a_few_labels(tmp_path, monkeypatch, capsys):
 
     small = {"phrase_steps": 60, "visual_steps": 30, "text_steps": 30, "head_steps": 60, "seeds": 1}
     monkeypatch.setattr(pipeline, "QUICK", {**small, "fractions": [1.0]})
-    monkeypatch.setattr(pipeline, "write_demo_data", lambda folder: write_demo_data(folder, limit=6))
+    monkeypatch.setattr(pipeline, "write_demo_data", lambda folder: write_demo_data(folder, limit=12))
     assert main(["demo", "--quick", "--out", str(tmp_path / "demo")]) == 0
     out = capsys.readouterr().out
     assert out.count(".png") == 3 and "report.html" in out and "gRPC" in out
+    assert re.search(
+        r"12 subgroups with a context of their own took \d+ s; 2 groups over the same context took \d+ s", out
+    )
     records = json.loads((tmp_path / "demo" / "metrics.json").read_text())
     assert {record["split"] for record in records} == {"seen", "unseen"}
 

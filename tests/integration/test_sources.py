@@ -97,7 +97,7 @@ def test_captions_and_labels_from_the_command_line_to_a_report(colours, tmp_path
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())
     values = [r["value"] for r in found if r["metric"] == "top1" and r["method"] == "multimodal"]
     assert values and min(values) > 0.6
-    assert "red square" in list(cv.Run(tmp_path / "run").phrase_table.phrases)
+    assert "red square" in list(cv.Run(tmp_path / "run").context.phrase_table.phrases)
     # The same data again is the same run; other data is not.
     capsys.readouterr()
     assert main(train) == 0 and "visual/1: done before, kept" in capsys.readouterr().err
