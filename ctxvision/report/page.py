@@ -52,7 +52,7 @@ def page(
         records: all records of the run.
         examples: pictures with their answers, see `write_report`.
         history: training curves by stage.
-        check: what the stage `context` found on `val`, where it is known.
+        check: what the stage `visual_only` found on `val`, where it is known.
         left_out: suite to why it was not measured.
     """
     title = f"What context adds: {config['data']['name']}"

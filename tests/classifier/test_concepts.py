@@ -63,6 +63,7 @@ def test_undo_restores_what_was_before(run, purple, easy):
     assert {path.name for path in left} == {".lock", "concepts.json"} and run.concepts() == []
 
 
+@pytest.mark.slow
 def test_undo_in_any_order(run, purple, tmp_path):
     grey = np.full_like(purple, 128)
     run.add_concept("grey", grey)

@@ -75,6 +75,7 @@ def test_a_context_has_its_tower_with_it(tiny_data, tmp_path, settings):
         _ = cv.Context(moved).phrase_generator
 
 
+@pytest.mark.slow
 def test_a_mapping_on_top_learns_the_labels(tiny_data, tmp_path, settings):
     changes = {"visual_dim": 8, "learning_rate": 0.03, "phrase_steps": 1, "text_steps": 1}
     run = over_a_context(tiny_data, tmp_path / "run", {**settings, **changes})

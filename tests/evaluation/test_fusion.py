@@ -20,6 +20,7 @@ def test_budgets_are_equal(dims, num_labels):
         assert number == pytest.approx(concat, rel=0.02)
 
 
+@pytest.mark.slow
 def test_fusion(tiny_run, tmp_path):
     run = Run(shutil.copytree(tiny_run.directory, tmp_path / "run"))
     records = fusion(run, Progress(), seeds=1)

@@ -167,6 +167,7 @@ def test_scann_agrees_with_the_model_once_its_ops_are_imported(images, tmp_path)
     assert json.loads((tmp_path / "1/assets/ctxvision.json").read_text())["needs"] == ["scann"]
 
 
+@pytest.mark.slow
 def test_with_text_the_callers_words_count(images, tmp_path):
     model = tiny_classifier(labels=LABELS)
     cv.export_saved_model(model, tmp_path / "1", with_text=True)
