@@ -3,6 +3,7 @@ import json
 import pytest
 
 import ctxvision as cv
+from ctxvision.classifier.config import refuse_context_settings
 
 
 def test_a_file_and_overrides(tmp_path):
@@ -46,3 +47,18 @@ def test_bad_files(tmp_path, content, sentence):
 def test_missing_file(tmp_path):
     with pytest.raises(cv.InputError, match="config must be a file, got .*none.json"):
         cv.Config.from_file(tmp_path / "none.json")
+
+
+def test_settings_of_both_hold_for_both_and_a_nested_one_wins():
+    config = cv.Config.from_dict({"seed": 2, "phrase_steps": 7, "context": {"seed": 5}})
+    assert (config.seed, config.context.seed, config.context.phrase_steps) == (2, 5, 7)
+
+
+@pytest.mark.parametrize("settings", [{"phrase_steps": 3}, {"seed": 1, "context": {"seed": 1}}])
+def test_settings_of_a_context_beside_a_context(settings):
+    with pytest.raises(cv.InputError, match="settings must be the run's own beside a context, got"):
+        refuse_context_settings(settings)
+
+
+def test_settings_that_both_have_are_the_runs_beside_a_context():
+    refuse_context_settings({"seed": 1, "image_size": 64, "head_steps": 5})

@@ -64,7 +64,7 @@ def test_text_recall_by_hand(context, tiny_data, tiny_run):
     assert found["text_recall@1"] == pytest.approx(np.mean(np.array(places) < 1))
 
 
-def test_labels_of_web_pictures_stand_in_for_queries(tiny_data, monkeypatch):
+def test_without_queries_or_labels_on_web_pictures_nothing_is_true(tiny_data, monkeypatch):
     data = LoadedData(tiny_data, 16)
     rows, web = data.split("test:easy"), data.split("web")
     silent = dataclasses.replace(rows, queries=[()] * len(rows))
