@@ -6,6 +6,7 @@ import tensorflow as tf
 from ctxvision.context.context import Context
 from ctxvision.context.found_phrases import BATCH_SIZE, search
 from ctxvision.layers import ContextPooling, DualEncoderText
+from ctxvision.models.phrase_context import PhraseContext
 from ctxvision.vocabulary import PhraseTable
 
 
@@ -24,11 +25,12 @@ def contexts_of(
     Returns:
         float32 [N, text_dim] context vectors, and int32 [N, k] row numbers in the table of the phrases behind them.
     """
-    ids, scores = nearest_phrases(context, embeddings, k, table)
-    text, pooling = folded_text(context, table), ContextPooling(weighting)
-    rows = [slice(i, i + BATCH_SIZE) for i in range(0, len(ids), BATCH_SIZE)]
-    parts = [pooling([text(tf.constant(ids[some])), tf.constant(scores[some])]) for some in rows]
-    return np.concatenate(parts), ids
+    parts = PhraseContext(
+        context.retrieval(k, table=table), folded_text(context, table), ContextPooling(weighting)
+    )
+    starts = range(0, len(embeddings), BATCH_SIZE)
+    found = [parts.find(tf.constant(embeddings[i : i + BATCH_SIZE])) for i in starts]
+    return np.concatenate([one.vector for one in found]), np.concatenate([one.ids for one in found])
 
 
 def nearest_phrases(

@@ -15,7 +15,7 @@ from ctxvision.evaluation.features import Features, short_name
 from ctxvision.evaluation.kept import Kept
 from ctxvision.metrics import paired_interval, sign_flip_p_value
 from ctxvision.metrics.records import Record
-from ctxvision.models.explanation import explain_features, without_phrases
+from ctxvision.models.explanation import explain_found, without_phrases
 from ctxvision.training.progress import Progress
 
 COUNTS = (1, 2, 3, 5)
@@ -99,18 +99,19 @@ def _explained(features: Features, split: str) -> Explained:
     parts = []
     for start in range(0, len(rows), BATCH_SIZE):
         part = rows[start : start + BATCH_SIZE]
-        told = explain_features(model, tf.constant(queries[part]), tf.constant(visual[part]), top=1)
+        found = model.find_context(tf.constant(queries[part]))
+        told = explain_found(model, found, tf.constant(visual[part]), top=1)
         parts.append(
             (told["phrase_ids"], told["phrase_scores"], told["shares"][:, 0], told["label_ids"][:, 0])
         )
-    found = Explained(visual[rows], *(np.concatenate(column) for column in zip(*parts)))
-    several = np.count_nonzero(found.scores > -1, axis=1) > 1
+    explained = Explained(visual[rows], *(np.concatenate(column) for column in zip(*parts)))
+    several = np.count_nonzero(explained.scores > -1, axis=1) > 1
     if not several.any():
         raise InputError(
             f"a picture must have two phrases or more for deletion, got none of {split} with more than one: give "
             "more queries."
         )
-    return Explained(*(values[several] for values in found))
+    return Explained(*(values[several] for values in explained))
 
 
 def _falls(

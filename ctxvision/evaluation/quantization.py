@@ -44,9 +44,8 @@ def _answers(run: Run, model: ContextClassifier) -> tuple[np.ndarray, np.ndarray
     probabilities, ids = [], []
     for start in range(0, len(queries), _PICTURES_AT_A_TIME):
         part = slice(start, start + _PICTURES_AT_A_TIME)
-        found = model.retrieval(tf.constant(queries[part]))
-        context = model.pooling([model.text(found.ids), found.scores])
-        probabilities.append(model.fusion([tf.constant(visual[part]), context]).numpy())
+        found = model.find_context(tf.constant(queries[part]))
+        probabilities.append(model.fusion([tf.constant(visual[part]), found.vector]).numpy())
         ids.append(found.ids.numpy())
     return np.concatenate(probabilities), np.concatenate(ids)
 

@@ -14,6 +14,7 @@ from ctxvision.layers.dual_encoder_text import DualEncoderText
 from ctxvision.layers.phrase_generator import PhraseGenerator
 from ctxvision.layers.prototype_retrieval import PrototypeRetrieval
 from ctxvision.layers.visual_encoder import VisualEncoder
+from ctxvision.models.phrase_context import FoundContext, PhraseContext
 
 
 class ContextClassifier(keras.Model):
@@ -74,13 +75,13 @@ class ContextClassifier(keras.Model):
         # === Functional model ===
         pixels = keras.Input((None, None, 3), name="pixels")
         queries, visual = _by_both(phrase_generator, visual_encoder, pixels)
-        found = prototype_retrieval(queries)
-        context = context_pooling([dual_encoder_text(found.ids), found.scores])
+        retrieved = prototype_retrieval(queries)
+        context = PhraseContext(prototype_retrieval, dual_encoder_text, context_pooling)
         outputs = {
-            "probabilities": context_fusion([visual, context]),
-            "phrases": found.phrases,
-            "phrase_scores": found.scores,
-            "phrase_ids": found.ids,
+            "probabilities": context_fusion([visual, context.pooled(retrieved.ids, retrieved.scores).vector]),
+            "phrases": retrieved.phrases,
+            "phrase_scores": retrieved.scores,
+            "phrase_ids": retrieved.ids,
         }
         super().__init__(inputs=pixels, outputs=outputs, name=name)
 
@@ -104,16 +105,19 @@ class ContextClassifier(keras.Model):
         """Query embeddings float32 [B, 64], L2-normalised, and visual features float32 [B, D]."""
         return _by_both(self.phrase_generator, self.visual_encoder, pixels, training=training)
 
+    def find_context(self, queries: tf.Tensor, **asked: Any) -> FoundContext:
+        """The phrases of query embeddings float32 [B, 64] and their context vector, see `PhraseContext.find`."""
+        return PhraseContext(self.retrieval, self.text, self.pooling).find(queries, **asked)
+
     def classify(self, pixels: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
         """As a call, without the phrases' strings: what XLA compiles; `phrases_of` gives the strings.
 
         For XLA the pixels must have the towers' size already, since it cannot resize with antialiasing.
         """
         queries, visual = self.embed(pixels, training)
-        ids, scores = self.retrieval.search(queries)
-        context = self.pooling([self.text(ids), scores])
-        probabilities = self.fusion([visual, context], training=training)
-        return {"probabilities": probabilities, "phrase_scores": scores, "phrase_ids": ids}
+        found = self.find_context(queries)
+        probabilities = self.fusion([visual, found.vector], training=training)
+        return {"probabilities": probabilities, "phrase_scores": found.scores, "phrase_ids": found.ids}
 
     def phrases_of(self, phrase_ids: tf.Tensor) -> tf.Tensor:
         """string [B, k] of int32 [B, k] row numbers, looked up on the host; "" where there is none."""

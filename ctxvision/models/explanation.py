@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from ctxvision.layers.context_pooling import ContextPooling
 from ctxvision.models.context_classifier import ContextClassifier
+from ctxvision.models.phrase_context import FoundContext
 
 
 def explain(model: ContextClassifier, pixels: tf.Tensor, top: int = 3) -> dict[str, tf.Tensor]:
@@ -22,41 +23,41 @@ def explain(model: ContextClassifier, pixels: tf.Tensor, top: int = 3) -> dict[s
         against the label); `visual` float32 [B, top], the probability minus that with an average picture's visual
         features; `phrases` string [B, k] and `phrase_scores` float32 [B, k].
     """
-    return explain_features(model, *model.embed(pixels), top)
+    queries, visual = model.embed(pixels)
+    return explain_found(model, model.find_context(queries), visual, top)
 
 
-def explain_features(
-    model: ContextClassifier, queries: tf.Tensor, visual: tf.Tensor, top: int = 3
+def explain_found(
+    model: ContextClassifier, found: FoundContext, visual: tf.Tensor, top: int = 3
 ) -> dict[str, tf.Tensor]:
-    """As `explain`, of pictures whose features are known.
+    """As `explain`, of pictures whose phrases and features are known.
 
     Args:
         model, top: as above.
-        queries: float32 [B, 64], query embeddings.
+        found: the phrases of B pictures.
         visual: float32 [B, D], visual features.
 
     Returns:
         As `explain`, and `phrase_ids` int32 [B, k], row numbers of the phrase table, -1 where there is none.
     """
-    found = model.retrieval(queries)
-    embeddings, k = model.text(found.ids), found.scores.shape[1]
+    k = found.scores.shape[1]
 
     # Variant 0 has every phrase; variant j + 1 lacks phrase j.
     removed = tf.concat([tf.zeros([1, k], tf.bool), tf.eye(k, dtype=tf.bool)], axis=0)
     removed = tf.repeat(removed[tf.newaxis], tf.shape(found.scores)[0], axis=0)
-    probabilities = without_phrases(model.pooling, model.fusion, visual, embeddings, found.scores, removed)
+    probabilities = without_phrases(model.pooling, model.fusion, visual, found.embeddings, found.scores, removed)
 
     whole = probabilities[:, 0]
     values, label_ids = tf.math.top_k(whole, min(top, model.fusion.num_labels))
     without = tf.gather(probabilities[:, 1:], label_ids, axis=2, batch_dims=1)
     average = tf.broadcast_to(model.fusion.average_input(0), tf.shape(visual))
-    unseen = model.fusion([average, model.pooling([embeddings, found.scores])])
+    unseen = model.fusion([average, found.vector])
     return {
         "label_ids": label_ids,
         "scores": values,
         "shares": values[:, :, tf.newaxis] - tf.transpose(without, [0, 2, 1]),
         "visual": values - tf.gather(unseen, label_ids, axis=1, batch_dims=1),
-        "phrases": found.phrases,
+        "phrases": model.phrases_of(found.ids),
         "phrase_scores": found.scores,
         "phrase_ids": found.ids,
     }

@@ -51,7 +51,7 @@ def test_what_is_recorded(run, records):
 
 def test_a_second_call_measures_nothing(run, records, monkeypatch):
     monkeypatch.setattr(module, "train_head", None)
-    monkeypatch.setattr(module, "explain_features", None)
+    monkeypatch.setattr(module, "explain_found", None)
     assert deletion(run, Progress(), seeds=1) == records
 
 
@@ -77,12 +77,12 @@ def test_which_phrases_are_removed(run, monkeypatch):
 
 
 def test_pictures_with_one_phrase_cannot_be_tested(run, monkeypatch):
-    def one_phrase(model, queries, visual, top):
-        absent = tf.fill([len(queries), 3], -1.0)
-        keys = {"shares": absent[:, tf.newaxis], "label_ids": tf.zeros([len(queries), 1], tf.int32)}
-        return {"phrase_scores": absent, "phrase_ids": tf.zeros([len(queries), 3], tf.int32), **keys}
+    def one_phrase(model, found, visual, top):
+        absent = tf.fill([len(visual), 3], -1.0)
+        keys = {"shares": absent[:, tf.newaxis], "label_ids": tf.zeros([len(visual), 1], tf.int32)}
+        return {"phrase_scores": absent, "phrase_ids": tf.zeros([len(visual), 3], tf.int32), **keys}
 
-    monkeypatch.setattr(module, "explain_features", one_phrase)
+    monkeypatch.setattr(module, "explain_found", one_phrase)
     monkeypatch.setattr(
         module, "Kept", lambda *_: type("None", (), {"arrays": lambda _, name, measure: measure()})()
     )

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from ctxvision.models.context_classifier import ContextClassifier
 from ctxvision.serving.signatures.labels import Labels
-from ctxvision.serving.signatures.picture_batch import Embed, blank_invalid, decode_pictures
+from ctxvision.serving.signatures.picture_batch import Embed, Find, blank_invalid, decode_pictures
 
 TOP_LABELS = 5
 # Of the context that the caller's own text makes; chosen on `val` of the demo.
@@ -12,7 +12,7 @@ TEXT_SHARE = 0.4
 
 
 def answer_signatures(
-    model: ContextClassifier, embed: Embed, labels: Labels, with_text: bool
+    model: ContextClassifier, embed: Embed, find: Find, labels: Labels, with_text: bool
 ) -> dict[str, tf.types.experimental.GenericFunction]:
     """`serving_default`, `pixels`, `pixels_float32` and, with text, `with_context`: see `build_signatures`."""
     size, top = model.image_size, min(TOP_LABELS, len(model.labels))
@@ -23,15 +23,13 @@ def answer_signatures(
 
     def answer(pixels: tf.Tensor, valid: tf.Tensor, texts: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         queries, visual = embed(pixels)
-        found = model.retrieval(queries)
-        context = model.pooling([model.text(found.ids), found.scores])
-        if texts is not None:
-            context = joined(context, model.text(texts))
+        found = find(queries)
+        context = found.vector if texts is None else joined(found.vector, model.text(texts))
         probabilities = model.fusion([visual, context], training=False)
         outputs = {
             "probabilities": probabilities,
             **labels.named(*tf.math.top_k(probabilities, top)),
-            "phrases": found.phrases,
+            "phrases": model.phrases_of(found.ids),
             "phrase_scores": found.scores,
         }
         return blank_invalid(outputs, valid)

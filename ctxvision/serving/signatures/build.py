@@ -66,13 +66,14 @@ def build_signatures(
         - `about` (`fields` string [M], names of facts) to `values` string [M], JSON, "" for another name.
     """
     labels = Labels(model)
-    # One function for all signatures: its graph, most of which is ConvNets, is traced and saved once.
+    # Functions that the signatures share, so that ConvNets and search are traced and saved once.
     embed = tf.function(functools.partial(embed_pictures, model.embed), autograph=False)
+    find = tf.function(model.find_context, autograph=False)
     signatures = {
-        **answer_signatures(model, embed, labels, with_text),
-        "explain": explain_signature(model, embed, labels),
+        **answer_signatures(model, embed, find, labels, with_text),
+        "explain": explain_signature(model, embed, find, labels),
         "embed": embed_signature(model, embed),
-        "zero_shot": zero_shot_signature(model, with_text),
+        "zero_shot": zero_shot_signature(model, find, with_text),
     }
     known = {
         "labels": model.labels,

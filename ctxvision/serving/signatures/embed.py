@@ -15,12 +15,12 @@ def embed_signature(model: ContextClassifier, embed_both: Embed) -> tf.types.exp
     def embed(image_bytes: tf.Tensor, **asked: Any) -> dict[str, tf.Tensor]:
         pixels, valid = decode_pictures(image_bytes, model.image_size)
         queries, visual = embed_both(pixels)
-        found = model.retrieval(queries, **asked)
+        found = model.find_context(queries, **asked)
         outputs = {
             "query_embedding": queries,
             "visual": visual,
-            "context": model.pooling([model.text(found.ids), found.scores]),
-            "phrases": found.phrases,
+            "context": found.vector,
+            "phrases": model.phrases_of(found.ids),
             "phrase_scores": found.scores,
             "phrase_ids": found.ids,
         }

@@ -3,15 +3,15 @@
 import tensorflow as tf
 
 from ctxvision.models.context_classifier import ContextClassifier
-from ctxvision.models.explanation import explain_features
+from ctxvision.models.explanation import explain_found
 from ctxvision.serving.signatures.labels import Labels
-from ctxvision.serving.signatures.picture_batch import Embed, blank_invalid, decode_pictures
+from ctxvision.serving.signatures.picture_batch import Embed, Find, blank_invalid, decode_pictures
 
 TOP_EXPLAINED = 3
 
 
 def explain_signature(
-    model: ContextClassifier, embed: Embed, labels: Labels
+    model: ContextClassifier, embed: Embed, find: Find, labels: Labels
 ) -> tf.types.experimental.GenericFunction:
     """`explain`: see `build_signatures`."""
 
@@ -19,7 +19,7 @@ def explain_signature(
     def explained(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         pixels, valid = decode_pictures(image_bytes, model.image_size)
         queries, visual = embed(pixels)
-        found = explain_features(model, queries, visual, TOP_EXPLAINED)
+        found = explain_found(model, find(queries), visual, TOP_EXPLAINED)
         outputs = {
             **labels.named(found["scores"], found["label_ids"]),
             "phrases": found["phrases"],

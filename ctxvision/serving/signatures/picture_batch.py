@@ -6,9 +6,12 @@ from typing import Any, TypeAlias
 import tensorflow as tf
 
 from ctxvision.data.pictures import picture_decoder
+from ctxvision.models.phrase_context import FoundContext
 
 # Pixels [B, H, W, 3] of any number of pictures to query embeddings and visual features.
 Embed: TypeAlias = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+# Query embeddings to phrases and context vectors.
+Find: TypeAlias = Callable[[tf.Tensor], FoundContext]
 # At once, each of which may take some 400 MB for a picture of the most pixels.
 _DECODERS = 4
 

@@ -3,10 +3,12 @@
 import tensorflow as tf
 
 from ctxvision.models.context_classifier import ContextClassifier
-from ctxvision.serving.signatures.picture_batch import blank_invalid, decode_pictures, embed_pictures
+from ctxvision.serving.signatures.picture_batch import Find, blank_invalid, decode_pictures, embed_pictures
 
 
-def zero_shot_signature(model: ContextClassifier, with_text: bool) -> tf.types.experimental.GenericFunction:
+def zero_shot_signature(
+    model: ContextClassifier, find: Find, with_text: bool
+) -> tf.types.experimental.GenericFunction:
     """`zero_shot`: see `build_signatures`.
 
     The score is the cosine of the candidate and of what the picture's context has beyond the average context of
@@ -20,8 +22,7 @@ def zero_shot_signature(model: ContextClassifier, with_text: bool) -> tf.types.e
     def scored(image_bytes: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
         pixels, valid = decode_pictures(image_bytes, model.image_size)
         queries = embed_pictures(lambda some: model.phrase_generator(some, training=False), pixels)
-        found = model.retrieval(queries)
-        context = model.pooling([model.text(found.ids), found.scores]) - model.fusion.average_input(1)
+        context = find(queries).vector - model.fusion.average_input(1)
         scores = tf.matmul(
             tf.math.l2_normalize(context, axis=1), tf.math.l2_normalize(candidates, axis=1), transpose_b=True
         )
