@@ -15,7 +15,7 @@ import pytest  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import ctxvision  # noqa: E402  (binds Keras 2 before any test touches tf.keras)
-from tests.tiny_data import SETTINGS, write_tiny_data  # noqa: E402
+from tests.tiny_data import tiny_settings, write_tiny_data  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):
@@ -58,7 +58,7 @@ def tiny_run(tiny_data, made_once, tmp_path_factory):
     """Read only: a test that changes a run copies it first. Each process has a copy, which it may lock."""
 
     def train(out):
-        ctxvision.train(tiny_data, out, ctxvision.Config.from_dict(SETTINGS))
+        ctxvision.train(tiny_data, out, ctxvision.Config.from_dict(tiny_settings(tiny_data)))
 
     copy = tmp_path_factory.mktemp("runs") / "run"
     return ctxvision.Run(shutil.copytree(made_once("tiny-run", train), copy))
@@ -70,7 +70,7 @@ def multi_label_run(tiny_data, tiny_run, made_once, tmp_path_factory):
 
     def train(out):
         settings = {
-            **SETTINGS,
+            **tiny_settings(tiny_data),
             "multi_label": True,
             "label_column": "label|coarse_label",
             "fractions": [1.0],

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ctxvision.cli import main
 from ctxvision.serving.loading import load_export
-from tests.tiny_data import SETTINGS, write_tiny_data
+from tests.tiny_data import tiny_settings, write_tiny_data
 
 ENGLISH = ["red square", "blue square", "ripe tomato", "fresh lawn", "deep sea", "sweet lemon"]
 
@@ -21,7 +21,7 @@ def phrase_files(run):
 
 
 def test_train_on_a_finished_run_prints_where_things_are(tiny_data, tiny_run, tmp_path, capsys):
-    (tmp_path / "config.json").write_text(json.dumps(SETTINGS))
+    (tmp_path / "config.json").write_text(json.dumps(tiny_settings(tiny_data)))
     arguments = ["train", str(tiny_data), "--out", str(tiny_run.directory)]
     assert main([*arguments, "--config", str(tmp_path / "config.json")]) == 0
     out = capsys.readouterr().out

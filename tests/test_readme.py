@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.tiny_data import SETTINGS
+from tests.tiny_data import tiny_settings
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -19,7 +19,7 @@ def test_python_blocks_run(tiny_run, tiny_data, tmp_path):
     """In a process of their own, as a reader's: memory that is asked for counts what the process holds already."""
     shutil.copytree(tiny_data, tmp_path / "photos")
     shutil.copytree(tiny_run.directory, tmp_path / "runs" / "photos")
-    (tmp_path / "settings.json").write_text(json.dumps(SETTINGS))
+    (tmp_path / "settings.json").write_text(json.dumps(tiny_settings(tiny_data)))
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert len(blocks) == 5
     blocks[3] += "print(probabilities.shape, found.ids.shape)\n"

@@ -9,9 +9,12 @@ import tensorflow as tf
 
 import ctxvision as cv
 from ctxvision.classifier.fork import new_run
-from tests.tiny_data import SETTINGS
+from tests.tiny_data import tiny_settings
 
-CONFIG = cv.Config.from_dict({**SETTINGS, "fractions": [1.0], "label_column": "coarse_label"})
+
+def config_of(data, **settings):
+    changes = {"fractions": [1.0], "label_column": "coarse_label", **settings}
+    return cv.Config.from_dict({**tiny_settings(data), **changes})
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ def context(tiny_run, tmp_path):
 
 @pytest.fixture
 def run(context, tiny_data, tmp_path):
-    return new_run(tmp_path / "run", CONFIG, tiny_data, context)
+    return new_run(tmp_path / "run", config_of(tiny_data), tiny_data, context)
 
 
 def phrases_of(owner):
@@ -46,13 +49,13 @@ def test_changes_to_either_are_not_seen_by_the_other(run, context):
 
 
 def test_a_runs_languages_filter_the_contexts_phrases(context, tiny_data, tmp_path):
-    config = cv.Config.from_dict({**CONFIG.own_dict(), "languages": ["es"]})
+    config = config_of(tiny_data, languages=["es"])
     run = new_run(tmp_path / "spanish", config, tiny_data, context)
     assert run.context.num_retrievable() == 4 and context.num_retrievable() == 8
 
 
 def test_phrases_that_pass_no_filter(context, tiny_data, tmp_path):
-    config = cv.Config.from_dict({**CONFIG.own_dict(), "languages": ["xx"], "visual_steps": 1})
+    config = config_of(tiny_data, languages=["xx"], visual_steps=1)
     with pytest.raises(cv.InputError, match="at least 3 phrases for context, got 0 in xx with 2 pictures or"):
         cv.train(tiny_data, tmp_path / "run", config, context)
 

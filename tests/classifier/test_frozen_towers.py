@@ -12,7 +12,7 @@ from ctxvision.classifier.run_folder import create_run
 from ctxvision.classifier.visual import train_visual
 from ctxvision.training.progress import Progress
 from tests.layer_checks import check_layer
-from tests.tiny_data import SETTINGS
+from tests.tiny_data import tiny_settings
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +32,9 @@ def tower(tmp_path_factory):
 
 
 @pytest.fixture
-def settings(tower):
+def settings(tower, tiny_data):
     towers = {"phrase_backbone": tower, "visual_backbone": tower}
-    return {**SETTINGS, **towers, "phrase_pixels": "0..1", "visual_pixels": "0..1"}
+    return {**tiny_settings(tiny_data), **towers, "phrase_pixels": "0..1", "visual_pixels": "0..1"}
 
 
 def over_a_context(data, out, settings):

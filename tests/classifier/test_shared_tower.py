@@ -6,14 +6,14 @@ import tensorflow as tf
 
 import ctxvision as cv
 from ctxvision.serving.loading import load_export
-from tests.tiny_data import SETTINGS
+from tests.tiny_data import tiny_settings
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def shared_run(tiny_data, tmp_path_factory):
-    settings = {**SETTINGS, "visual_backbone": "shared", "fractions": [1.0]}
+    settings = {**tiny_settings(tiny_data), "visual_backbone": "shared", "fractions": [1.0]}
     return cv.train(tiny_data, tmp_path_factory.mktemp("shared") / "run", cv.Config.from_dict(settings))
 
 

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.tiny_data import SETTINGS
+from tests.tiny_data import tiny_settings
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,7 @@ def records(run):
 
 
 def test_killed_in_the_two_longest_stages(tiny_data, tiny_run, tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(SETTINGS))
+    (tmp_path / "config.json").write_text(json.dumps(tiny_settings(tiny_data)))
     run = tmp_path / "run"
     command = [*TRAIN, str(tiny_data), "--out", str(run), "--config", str(tmp_path / "config.json")]
     kill_when(command, (run / "context" / "unfinished" / "generator" / "state.json").exists)

@@ -15,7 +15,7 @@ from ctxvision.context.generator import class_numbers, phrase_model
 from ctxvision.context.pooled import contexts_of
 from ctxvision.evaluation import SUITES
 from ctxvision.training.loaded_data import LoadedData
-from tests.tiny_data import SETTINGS, write_tiny_data
+from tests.tiny_data import tiny_settings, write_tiny_data
 
 
 def value(run, **keys):
@@ -206,7 +206,7 @@ def test_the_classifier_is_made_anew_in_a_strategys_scope(tiny_run):
 
 def test_the_same_call_again_keeps_everything(tiny_run, tiny_data, capsys):
     before = {path: path.stat().st_mtime_ns for path in tiny_run.directory.rglob("*.npz")}
-    cv.train(tiny_data, tiny_run.directory, cv.Config.from_dict(SETTINGS))
+    cv.train(tiny_data, tiny_run.directory, cv.Config.from_dict(tiny_settings(tiny_data)))
     assert {path: path.stat().st_mtime_ns for path in tiny_run.directory.rglob("*.npz")} == before
     assert "context/generator: done before, kept" in capsys.readouterr().err
 
@@ -215,13 +215,13 @@ def test_a_run_made_with_other_settings_is_refused(tiny_run, tiny_data):
     with pytest.raises(
         cv.InputError, match="out must be a new folder or a run made with the same settings, .* seed"
     ):
-        cv.train(tiny_data, tiny_run.directory, cv.Config.from_dict({**SETTINGS, "seed": 5}))
+        cv.train(tiny_data, tiny_run.directory, cv.Config.from_dict({**tiny_settings(tiny_data), "seed": 5}))
 
 
-def test_a_run_made_from_other_data_is_refused(tiny_run, tmp_path):
+def test_a_run_made_from_other_data_is_refused(tiny_run, tiny_data, tmp_path):
     other = write_tiny_data(tmp_path / "data", web=8, labelled=8, test=4)
     with pytest.raises(cv.InputError, match="where data differ"):
-        cv.train(other, tiny_run.directory, cv.Config.from_dict(SETTINGS))
+        cv.train(other, tiny_run.directory, cv.Config.from_dict(tiny_settings(tiny_data)))
 
 
 def test_bad_data_leaves_nothing_behind(tiny_data, tmp_path):
@@ -238,13 +238,13 @@ def test_a_vocabulary_smaller_than_k(tiny_run, tiny_data, tmp_path):
     stored = json.loads(context.read_text())
     stored["settings"]["min_phrase_count"] = 1000
     context.write_text(json.dumps(stored))
-    settings = {**SETTINGS, "min_phrase_count": 1000}
+    settings = {**tiny_settings(tiny_data), "min_phrase_count": 1000}
     with pytest.raises(cv.InputError, match="vocabulary must have at least 3 phrases for context, got 0"):
         cv.train(tiny_data, copy, cv.Config.from_dict(settings))
 
 
 def test_too_few_softmax_classes(tiny_data, tmp_path):
-    settings = {**SETTINGS, "min_class_count": 1000, "visual_steps": 1, "fractions": [1.0]}
+    settings = {**tiny_settings(tiny_data), "min_class_count": 1000, "visual_steps": 1, "fractions": [1.0]}
     with pytest.raises(
         cv.InputError, match="min_class_count must leave at least 2 queries, got 1000 which leaves 0"
     ):
