@@ -25,8 +25,9 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: 0 if item.module is first else 2 if item.module in needing else 1)
 
 
-def pytest_collection_finish():
-    """The modules that are imported by now stay: garbage collection need not look through TensorFlow each time."""
+@pytest.fixture(scope="module", autouse=True)
+def frozen_garbage_collector():
+    """What is left of other modules stays: a collection need not look through it and TensorFlow each time."""
     gc.collect()
     gc.freeze()
 

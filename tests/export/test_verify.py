@@ -74,7 +74,7 @@ def test_parity_with_the_run(tiny_run, tmp_path):
     done = verify(tiny_run.directory / "export", "--run", tiny_run.directory, "--images", picture)
     status, seen = said(done)["parity"]
     assert status == "ok" and "1 pictures, every signature" in seen, done.stdout + done.stderr
-    # Its towers are ResNets: of no pictures, oneDNN's convolutions fail on some processors.
+    # Of no pictures, oneDNN's convolutions fail on some processors, as those of the run's towers do.
     assert said(done)["batch sizes"] == ("ok", "1, 3 and 0 pictures, every signature")
 
 

@@ -68,6 +68,7 @@ def test_prediction_compiles_in_static_shapes_and_strings_come_after_it(backend)
     assert not DYNAMIC.search(hlo_of(lambda pixels: model.classify(pixels), pixels))
 
 
+@pytest.mark.slow
 def test_the_whole_model_is_fine_tuned_and_predicts_compiled():
     """`model.fit` as on a TPU: head and visual encoder learn through the end-to-end model, as they do uncompiled."""
     rng = np.random.default_rng(0)

@@ -173,7 +173,7 @@ def scann(seed, kind, dim, k, probes, depth, changes):
         live_through(world, layer, changes, 1, exact=(probes, depth) == (30, 1500))
 
 
-@pytest.mark.parametrize(("holds", "number"), [(lists, 8), (exact, 8), (scann, 3)])
+@pytest.mark.parametrize(("holds", "number"), [(lists, 4), (exact, 4), (scann, 2)])
 def test_some_worlds(holds, number):
     examples(number)(holds)()
 

@@ -92,6 +92,7 @@ def test_more_lists_are_tried_where_rows_outweigh_them(monkeypatch):
     # Each row far from every other: nearly all lists have to be read.
     monkeypatch.setattr(tuning, "_FEWEST_IN_LIST", 4)
     monkeypatch.setattr(tuning, "_IMBALANCE", 2)
+    monkeypatch.setattr(tuning, "_ladder", lambda fewest, most: [fewest, most])
     rows = np.random.default_rng(2).standard_normal((N, 64)).astype(np.float32)
     table = PhraseTable.from_arrays([f"p{i}" for i in range(len(rows))], rows)
     cost_is(monkeypatch, lambda search: -search.num_lists)
