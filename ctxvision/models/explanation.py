@@ -45,7 +45,9 @@ def explain_found(
     # Variant 0 has every phrase; variant j + 1 lacks phrase j.
     removed = tf.concat([tf.zeros([1, k], tf.bool), tf.eye(k, dtype=tf.bool)], axis=0)
     removed = tf.repeat(removed[tf.newaxis], tf.shape(found.scores)[0], axis=0)
-    probabilities = without_phrases(model.pooling, model.fusion, visual, found.embeddings, found.scores, removed)
+    probabilities = without_phrases(
+        model.pooling, model.fusion, visual, found.embeddings, found.scores, removed
+    )
 
     whole = probabilities[:, 0]
     values, label_ids = tf.math.top_k(whole, min(top, model.fusion.num_labels))

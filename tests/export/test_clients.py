@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from tensorflow_serving.apis import model_pb2, predict_pb2
 
 from ctxvision.serving import Server, predict
 from tests.export.conftest import EXPORT
+from tests.fresh_process import run_fresh
 from tests.serving.conftest import encode
 
 CLIENTS = EXPORT / "clients"
@@ -66,6 +68,11 @@ def client(request, server):
 
 
 def ask(client: Client, *paths, address=None):
+    if client.command[0] == sys.executable:
+        program, arguments = Path(client.command[1]), [address or client.address, *paths]
+        return run_fresh(
+            program, arguments, ["tensorflow", "tensorflow_serving.apis.prediction_service_pb2_grpc"]
+        )
     command = [*client.command, address or client.address, *map(str, paths)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 

@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -225,8 +224,10 @@ def test_saved_model_cli_reads_it_as_the_readme_says(version):
     lines = re.findall(r"^saved_model_cli .*$", (EXPORT / "README.md").read_text(encoding="utf-8"), re.M)
     tool = Path(sys.executable).with_name("saved_model_cli")
     shown, told = (
-        subprocess.run(
-            [str(tool), *shlex.split(line.replace("DIR/1", str(version)))[1:]], capture_output=True, text=True
+        run_fresh(
+            tool,
+            shlex.split(line.replace("DIR/1", str(version)))[1:],
+            ["tensorflow", "tensorflow.python.tools.saved_model_cli"],
         ).stdout
         for line in lines
     )

@@ -302,6 +302,7 @@ def test_all_leaves_out_what_has_no_data_and_the_report_says_why(tiny_run, tmp_p
     assert "– left out" in (copy / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_more_seeds_and_fractions_train_only_what_is_missing(tiny_run, tmp_path, monkeypatch):
     copy = tmp_path / "run"
     shutil.copytree(tiny_run.directory, copy)

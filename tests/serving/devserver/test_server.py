@@ -361,7 +361,7 @@ sys.exit(status)
 """
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_ctrl_c_and_termination_end_a_server_that_has_loaded_no_more_than_it_needs(
     export_directory, images, sent
 ):
