@@ -1,10 +1,9 @@
 """The whole way: from a data folder to a trained, measured, exported run."""
 
-import dataclasses
 import functools
 import os
-import time
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -16,11 +15,11 @@ from ctxvision.classifier.fusion import train_classifier
 from ctxvision.classifier.run import Run
 from ctxvision.classifier.run_folder import OWN_CONTEXT, create_run
 from ctxvision.classifier.visual import train_visual
-from ctxvision.context.context import TWO_TOWERS, Context
+from ctxvision.context.context import Context
 from ctxvision.context.finish import index_settings
 from ctxvision.context.towers import with_found_tower
 from ctxvision.context.train import train_context
-from ctxvision.data import load_data, write_demo_data
+from ctxvision.data import load_data
 from ctxvision.data.source import Source
 from ctxvision.errors import InputError
 from ctxvision.evaluation.examples import write_examples
@@ -33,17 +32,13 @@ from ctxvision.evaluation.table1 import table1
 from ctxvision.metrics.records import save_records
 from ctxvision.models.context_tagger import ContextTagger
 from ctxvision.report.write import write_report as write_page
-from ctxvision.serving import Prediction, Server, export_saved_model, predict
+from ctxvision.serving import export_saved_model
 from ctxvision.serving.export import export_tagger
 from ctxvision.training.progress import Progress
 from ctxvision.training.strategies import check_batch, is_chief, make_strategy, wait_for
 
 # Phrases a picture of a tagger.
 TAGS = 10
-# Pictures that the demo asks its export for.
-_PICTURES = 3
-# A tenth of the demo's training.
-QUICK = {"phrase_steps": 600, "visual_steps": 200, "text_steps": 300, "head_steps": 200, "seeds": 1}
 
 
 def train(
@@ -87,8 +82,9 @@ def train(
     if not is_chief(strategy):
         wait_for(Path(out) / "config.json")
     own = Path(out) / OWN_CONTEXT
-    create_run(out, config, data, given.directory if given else own, of_context.image_size)
-    run = Run(out)
+    place = given.directory if given else own
+    create_run(out, config, data, place, of_context.image_size)
+    run = Run(out, place)
     if given is None:
         # The same pictures, decoded once, where both see them at the same size.
         loaded = run.data if run.data.image_size == of_context.image_size else None
@@ -217,10 +213,23 @@ def _curves(run: Run) -> dict[str, dict[str, list[float]]]:
     return own | {f"{OWN_CONTEXT}/{stage}": curves for stage, curves in run.context.stages.curves().items()}
 
 
+def _times(run: Run) -> list[dict[str, Any]]:
+    """Seconds of the context, of the run, and of runs inside its folder over the same context."""
+    own = {stage: s for stage, s in run.stages.seconds().items() if Path(stage).parts[0] != OWN_CONTEXT}
+    inside = [Run(path.parent, run.context.directory) for path in sorted(run.directory.glob("*/config.json"))]
+    parts = [
+        ("context", run.context.stages.seconds()),
+        (f"{len(run.choice.labels)} labels", own),
+        *((f"{len(one.choice.labels)} labels over the same context", one.stages.seconds()) for one in inside),
+    ]
+    return [{"part": part, "seconds": round(sum(seconds.values()), 1)} for part, seconds in parts]
+
+
 def write_report(run: Run | str | os.PathLike[str]) -> Path:
     """Writes `report.html` from what a run has measured, and returns its path."""
     run = run if isinstance(run, Run) else Run(run)
     write_json(run.directory / "logs" / "history.json", _curves(run))
+    write_json(run.directory / "logs" / "times.json", _times(run))
     return write_page(run.directory)
 
 
@@ -252,11 +261,6 @@ def export(
         InputError: the run is not trained to the end.
     """
     run = run if isinstance(run, Run) else Run(run)
-    if with_text and run.context.kind == TWO_TOWERS:
-        raise InputError(
-            "with_text must be left out for a context from two towers, got True: callers embed their words "
-            "with that tower."
-        )
     version = _next_version(directory)
     build = run.build_classifier if context else functools.partial(without_context, run)
     model, facts = build(retrieval, quantize), facts_of(run, context)
@@ -287,66 +291,3 @@ def export_context(
 def _next_version(directory: str | os.PathLike[str]) -> Path:
     versions = [int(path.name) for path in Path(directory).glob("*") if path.name.isdigit()]
     return Path(directory) / str(max(versions, default=0) + 1)
-
-
-def demo(
-    out: str | os.PathLike[str] = "runs/demo",
-    seed: int = 0,
-    quick: bool = False,
-    progress: Progress | None = None,
-) -> Run:
-    """Trains the whole pipeline on the demo's pictures, which installed packages carry.
-
-    The run learns the pictures' subgroups, and makes a context for that. A second run, in `out/groups`, learns their
-    groups over the same context.
-
-    Args:
-        out: the run's folder; the data set is written to `out/emoji`.
-        seed: of all training; which thing is in which split does not depend on it (see `write_demo_data` for that).
-        quick: a tenth of the training, to see that everything works; its accuracies mean little.
-        progress: where progress is printed; standard error by default.
-
-    Returns:
-        The first run.
-
-    Raises:
-        InputError: the packages of the extra `demo` are not installed, or `out` holds another run.
-    """
-    progress = progress or Progress()
-    data = Path(out) / "emoji"
-    if not (data / "images.csv").is_file():
-        write_demo_data(data)
-    config = Config.preset("demo", **(QUICK if quick else {}), seed=seed)
-    start = time.monotonic()
-    run = train(data, out, config, progress=progress)
-    first = time.monotonic() - start
-    groups = dataclasses.replace(config, label_column="coarse_label", fractions=(max(config.fractions),))
-    start = time.monotonic()
-    second = train(data, Path(out) / "groups", groups, run.context.directory, progress)
-    took = time.monotonic() - start
-    if (made := Path(out) / "taxonomies.json").is_file():
-        return run
-    rows = [(run, first), (second, took)]
-    write_json(
-        made,
-        [{"labels": len(one.data.labels), "seconds": round(seconds, 1)} for one, seconds in rows],
-    )
-    return run
-
-
-def demo_prediction(run: Run) -> list[Prediction]:
-    """Serves a run's export on a free port and asks for three pictures of its first test split, explained.
-
-    Args:
-        run: trained to the end.
-
-    Returns:
-        Three predictions, the same pictures each time.
-
-    Raises:
-        InputError: the run holds no export.
-    """
-    paths = run.data.split(run.data.test_splits[0]).paths
-    chosen = [paths[(2 * i + 1) * len(paths) // (2 * _PICTURES)] for i in range(_PICTURES)]
-    with Server(run.directory / "export", port=0) as server:
-        return predict(f"{server.host}:{server.port}", chosen, explain=True)

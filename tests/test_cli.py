@@ -105,6 +105,33 @@ def test_phrases(tiny_run, tmp_path, capsys):
     assert stats[-1].startswith("kilobytes on disk")
 
 
+def test_a_context_alone_and_moved(tiny_run, tiny_data, tmp_path, capsys):
+    """Describes, measures and exports; its run opens with `--context`."""
+    run, context = str(tmp_path / "run"), str(tmp_path / "context")
+    shutil.copytree(tiny_run.directory, run)
+    shutil.move(f"{run}/context", context)
+    picture = tiny_run.data.split("test:easy").paths[0]
+
+    def typed(*arguments, status=0):
+        assert main([*arguments]) == status
+        told = capsys.readouterr()
+        return told.err if status else told.out
+
+    assert (
+        typed("context", "describe", context, picture, "-k", "2").splitlines()[1].split("  ")[-1] in ENGLISH
+    )
+    (line,) = typed("context", "describe", context, picture, "--json").splitlines()
+    assert json.loads(line)["path"] == picture and len(json.loads(line)["phrases"]) == 5
+    figures = typed("context", "evaluate", context, str(tiny_data))
+    assert re.search(r"test:easy +hit@3 +\d+\.\d%", figures) and f"card  {context}/README.md" in figures
+    version = typed("context", "export", context, "--to", str(tmp_path / "tagger")).strip()
+    assert version == str(tmp_path / "tagger" / "1")
+
+    assert "none there: name its folder with --context" in typed("phrases", "stats", run, status=2)
+    assert typed("phrases", "stats", run, "--context", context).startswith("phrases")
+    assert typed("report", run, "--context", context).strip() == f"{run}/report.html"
+
+
 def test_concepts(tiny_run, tmp_path, capsys):
     """A label comes from pictures, is exported and predicted, and goes."""
     run, pictures = tmp_path / "run", tmp_path / "pictures"
@@ -232,18 +259,19 @@ def test_version_and_help_are_quick_and_quiet():
 @pytest.mark.slow
 def test_the_demo_on_a_few_labels(tmp_path, monkeypatch, capsys):
     """`ctxvision demo` with the steps cut down: real pictures, real server, three answers."""
-    import ctxvision.pipeline as pipeline
+    import ctxvision.demo_run as demo_run
     from ctxvision.data import write_demo_data
 
     small = {"phrase_steps": 60, "visual_steps": 30, "text_steps": 30, "head_steps": 60, "seeds": 1}
-    monkeypatch.setattr(pipeline, "QUICK", {**small, "fractions": [1.0]})
-    monkeypatch.setattr(pipeline, "write_demo_data", lambda folder: write_demo_data(folder, limit=12))
+    monkeypatch.setattr(demo_run, "QUICK", {**small, "fractions": [1.0]})
+    monkeypatch.setattr(demo_run, "write_demo_data", lambda folder: write_demo_data(folder, limit=12))
     assert main(["demo", "--quick", "--out", str(tmp_path / "demo")]) == 0
     out = capsys.readouterr().out
     assert out.count(".png") == 3 and "report.html" in out and "gRPC" in out
-    assert re.search(
-        r"12 subgroups with a context of their own took \d+ s; 2 groups over the same context took \d+ s", out
-    )
+    times = dict(re.findall(r"^(context|12 labels|2 labels over the same context) +(\d+) s$", out, re.M))
+    assert len(times) == 3 and int(times["2 labels over the same context"]) > 0
+    report = (tmp_path / "demo" / "report.html").read_text()
+    assert "2 labels over the same context" in report and "groups/" not in report
     records = json.loads((tmp_path / "demo" / "metrics.json").read_text())
     assert {record["split"] for record in records} == {"seen", "unseen"}
 

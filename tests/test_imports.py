@@ -20,6 +20,7 @@ GROUPS = (
     {"classifier"},
     {"evaluation"},
     {"pipeline"},
+    {"demo_run"},
     {"cli"},
 )
 # Off the line: what each may import of it, and nothing after it.

@@ -32,14 +32,16 @@ def tiny_classifier(
     keras.utils.set_random_seed(0)
     table = tiny_table(rows)
     text = cv.DualEncoderText(dim=10, hash_buckets=64, name="dual_encoder_text")
-    text.fold(text(tf.constant(list(table.phrases))).numpy())
+    embeddings = cv.PhraseEmbeddings(dim=10, name="phrase_embeddings")
+    embeddings.assign(text(tf.constant(list(table.phrases))).numpy())
     model = cv.ContextClassifier(
         cv.PhraseGenerator(_tower(4), name="phrase_generator"),
         cv.PrototypeRetrieval(k, backend, name="prototype_retrieval").index(table),
-        text,
+        embeddings,
         cv.VisualEncoder(_tower(6), name="visual_encoder"),
         cv.ContextFusion(len(labels), hidden=16, dropout=dropout, name="context_fusion"),
         labels,
+        dual_encoder_text=text,
     )
     for weight in model.fusion.trainable_weights:
         weight.assign(weight * 3.0)

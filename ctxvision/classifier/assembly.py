@@ -7,10 +7,11 @@ import numpy as np
 from ctxvision.classifier.choice import STAGE
 from ctxvision.classifier.concept_store import ConceptStore, labels_with
 from ctxvision.classifier.run_folder import RunFolder
+from ctxvision.classifier.task import task_of
 from ctxvision.context.context import Context
 from ctxvision.errors import InputError
-from ctxvision.layers import ContextFusion, ContextPooling, DualEncoderText
-from ctxvision.layers.dual_encoder_text import int8_rows
+from ctxvision.layers import ContextFusion, ContextPooling, PhraseEmbeddings
+from ctxvision.layers.phrase_embeddings import int8_rows
 from ctxvision.models import ContextClassifier
 from ctxvision.training.weights import load_weights
 
@@ -38,29 +39,30 @@ def assemble(run: RunFolder, backend: str = "ivf", quantize: str | None = None) 
     settings |= {"dtype": "float16"} if quantize else {}
     concepts = run.concepts()
     labels = labels_with(choice.labels, concepts)
-    activation = "sigmoid" if run.config.multi_label else "softmax"
-    fusion = ContextFusion(len(labels), activation=activation, name="context_fusion")
+    fusion = ContextFusion(len(labels), activation=task_of(run.config).activation, name="context_fusion")
     model = ContextClassifier(
         context.phrase_generator,
         context.retrieval(choice.k, backend, **settings),
-        _text_encoder(context, quantize),
+        _phrase_embeddings(context, quantize),
         run.visual_encoder(max(run.config.fractions)),
         fusion,
         labels,
         ContextPooling(choice.weighting, name="context_pooling"),
         choice.thresholds,
+        context.text_encoder,
     )
     trained = run.stages.folder(STAGE) / "weights.npz"
     load_weights(fusion, ConceptStore(run.directory).head(concepts) if concepts else trained)
     # Only the head learns from few labels; unfreeze a tower by setting its `trainable`.
-    for layer in (model.phrase_generator, model.text, model.visual_encoder):
+    for layer in (model.phrase_generator, model.visual_encoder):
         layer.trainable = False
     return model
 
 
-def _text_encoder(context: Context, quantize: str | None) -> DualEncoderText:
+def _phrase_embeddings(context: Context, quantize: str | None) -> PhraseEmbeddings:
     if quantize is None:
-        return context.text_encoder
-    layer, text = context.load_text_encoder(), np.asarray(context.phrase_table.text_embeddings)
-    layer.fold(int8_rows(text) if quantize == "int8" else text.astype(np.float16))
+        return context.phrase_embeddings
+    layer = PhraseEmbeddings(context.config.text_dim, name="phrase_embeddings", trainable=False)
+    text = np.asarray(context.phrase_table.text_embeddings)
+    layer.assign(int8_rows(text) if quantize == "int8" else text.astype(np.float16))
     return layer

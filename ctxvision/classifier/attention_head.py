@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from ctxvision.classifier.head import batches
-from ctxvision.layers import ContextFusion, ContextPooling, DualEncoderText
+from ctxvision.layers import ContextFusion, ContextPooling, PhraseEmbeddings
 from ctxvision.training.fit import cosine_adamw, fit
 from ctxvision.training.strategies import building, steps_per_execution
 
@@ -19,7 +19,7 @@ def train_attention_head(
     num_labels: int,
     steps: int,
     seed: int,
-    text: DualEncoderText,
+    text: PhraseEmbeddings,
 ) -> keras.Model:
     """Trains `ContextPooling("attention")` and `ContextFusion` as one, as `train_head` trains the latter.
 
@@ -46,7 +46,7 @@ def train_attention_head(
 
 
 def attention_head_model(
-    features: Sequence[np.ndarray], num_labels: int, seed: int, text: DualEncoderText, **fusion: Any
+    features: Sequence[np.ndarray], num_labels: int, seed: int, text: PhraseEmbeddings, **fusion: Any
 ) -> keras.Model:
     """The model that `train_attention_head` trains, for features of these widths; `fusion`: as for `train_head`."""
     keras.utils.set_random_seed(seed)

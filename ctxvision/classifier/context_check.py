@@ -7,20 +7,13 @@ import tensorflow as tf
 
 from ctxvision._files import read_json, write_json
 from ctxvision.classifier.features import context_vectors
-from ctxvision.classifier.fusion import calibrate
 from ctxvision.classifier.head import probabilities_of, train_head
 from ctxvision.classifier.run import Run
 from ctxvision.classifier.run_folder import RunFolder
+from ctxvision.classifier.task import task_of
 from ctxvision.errors import InputError
 from ctxvision.layers import ContextFusion
-from ctxvision.metrics import (
-    Interval,
-    interval_of_draws,
-    map_draws,
-    mean_average_precision,
-    paired_interval,
-    ranks_of,
-)
+from ctxvision.metrics import Interval
 from ctxvision.models import ContextClassifier
 from ctxvision.training.progress import Progress
 from ctxvision.training.weights import load_weights, save_weights
@@ -61,14 +54,14 @@ def check_context(run: RunFolder, progress: Progress) -> str:
             found.append(probabilities_of(head, features["val"][:modalities]))
             if modalities == 1:
                 heads.append(head)
-    compare = _compared_by_map if config.multi_label else _compared_by_top1
-    visual, multimodal, gain = compare(answers[1], answers[2], val)
-    sentence = sentence_of(gain, "mAP" if config.multi_label else "top-1")
-    calibration = calibrate(heads[0], features["val"][:1], val)
+    task = task_of(config)
+    visual, multimodal, gain = task.compare(answers[1], answers[2], val)
+    sentence = sentence_of(gain, task.title)
+    calibration = task.calibrate(heads[0], features["val"][:1], val)
     with run.stages.finishing(STAGE) as folder:
         off = with_idle_context(heads[0].get_layer("context_fusion"), run.context.config.text_dim)
         save_weights(off, folder / "weights.npz")
-        check: dict[str, Any] = {"metric": "map" if config.multi_label else "top1", **calibration}
+        check: dict[str, Any] = {"metric": task.metric, **calibration}
         check |= {"pictures": len(val), "seeds": config.seeds}
         check |= {
             "visual_only": visual,
@@ -78,25 +71,6 @@ def check_context(run: RunFolder, progress: Progress) -> str:
         }
         write_json(folder / "check.json", check)
     return sentence
-
-
-def _compared_by_top1(
-    visual: list[np.ndarray], multimodal: list[np.ndarray], labels: np.ndarray
-) -> tuple[float, float, Interval]:
-    base, right = (
-        np.stack([ranks_of(p, labels) < 1 for p in some]).astype(float) for some in (visual, multimodal)
-    )
-    return float(base.mean()), float(right.mean()), paired_interval(right - base)
-
-
-def _compared_by_map(
-    visual: list[np.ndarray], multimodal: list[np.ndarray], targets: np.ndarray
-) -> tuple[float, float, Interval]:
-    base, found = (
-        np.array([mean_average_precision(p, targets) for p in some]) for some in (visual, multimodal)
-    )
-    base_draws, draws = (np.stack([map_draws(p, targets) for p in some]) for some in (visual, multimodal))
-    return float(base.mean()), float(found.mean()), interval_of_draws(found - base, draws - base_draws)
 
 
 def without_context(run: Run, backend: str = "ivf", quantize: str | None = None) -> ContextClassifier:
@@ -117,9 +91,9 @@ def without_context(run: Run, backend: str = "ivf", quantize: str | None = None)
         )
     model = run.build_classifier(backend, quantize)
     fusion = ContextFusion(len(model.labels), activation=model.fusion.activation, name="context_fusion")
-    parts = (model.phrase_generator, model.retrieval, model.text, model.visual_encoder)
+    parts = (model.phrase_generator, model.retrieval, model.phrase_embeddings, model.visual_encoder)
     thresholds = read_json(stored / "check.json").get("thresholds")
-    off = ContextClassifier(*parts, fusion, model.labels, model.pooling, thresholds)
+    off = ContextClassifier(*parts, fusion, model.labels, model.pooling, thresholds, model.text)
     load_weights(fusion, stored / "weights.npz")
     return off
 

@@ -42,9 +42,9 @@ def add_phrase(
     """
     owner = opened(owner)
     context = context_of(owner)
-    rows = context.text_encoder.folded_rows
+    rows = context.phrase_embeddings.num_rows
     ids = of_context.add_phrase(context, phrase, images, language, text)
-    _take_over(owner, ids, grown=context.text_encoder.folded_rows != rows)
+    _take_over(owner, ids, grown=context.phrase_embeddings.num_rows != rows)
     return int(ids[0])
 
 

@@ -7,9 +7,9 @@ import tensorflow as tf
 import tf_keras as keras
 
 from ctxvision.classifier.run_folder import RunFolder
+from ctxvision.classifier.task import task_of
 from ctxvision.classifier.towers import SHARED, new_visual_encoder
 from ctxvision.layers import VisualEncoder
-from ctxvision.losses import KnownLabels
 from ctxvision.training.batches import epochs_of, tiled_batches
 from ctxvision.training.fit import cosine_adamw, fit_resumably
 from ctxvision.training.progress import Progress
@@ -43,17 +43,17 @@ def train_visual(
         return
     rows = data.fraction_of("pretrain", fraction)
     pictures, targets = run.tower_inputs(encoder, "pretrain"), data.label_targets("pretrain")[rows]
+    task = task_of(config)
+    targets = task.encoder_targets(targets, len(data.labels))
     steps = max(1, round(config.visual_steps * max(fraction, 0.25)))
     epochs, steps_per_epoch = epochs_of(len(rows), config.batch_size, steps)
     with building(strategy, policy_of(strategy)):
         model = visual_model(encoder, pictures.shape[1:], len(data.labels), f"visual_{fraction:g}")
         model.compile(
             cosine_adamw(config.learning_rate, epochs * steps_per_epoch, weight_decay=0.05),
-            visual_loss(config.multi_label),
+            task.encoder_loss(),
             steps_per_execution=steps_per_execution(strategy),
         )
-    if not config.multi_label:
-        targets = tf.one_hot(targets, len(data.labels)).numpy()
     curves = fit_resumably(
         model,
         tiled_batches(pictures, (targets,), config.batch_size, config.seed, rows),
@@ -81,10 +81,3 @@ def visual_model(encoder: VisualEncoder, shape: Sequence[int], num_labels: int, 
     pixels = keras.Input(shape)
     logits = keras.layers.Dense(num_labels, dtype="float32")(encoder(pixels))
     return keras.Model(pixels, logits, name=name)
-
-
-def visual_loss(multi_label: bool) -> keras.losses.Loss:
-    """Of logits and targets float32 [B, num_labels]; of several labels those are left out that nobody verified."""
-    if multi_label:
-        return KnownLabels(keras.losses.BinaryCrossentropy(from_logits=True))
-    return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)

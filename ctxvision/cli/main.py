@@ -14,6 +14,7 @@ import ctxvision
 from ctxvision.cli.context import add_context_verbs
 from ctxvision.cli.data import add_data_verbs, config_of
 from ctxvision.cli.phrases import add_concepts_verbs, add_phrases_verbs
+from ctxvision.cli.runs import add_run, run_of
 from ctxvision.errors import InputError
 
 
@@ -90,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.set_defaults(verb=_plan)
 
     verb = verbs.add_parser("evaluate", help="measure a run and write its report anew")
-    verb.add_argument("run")
+    add_run(verb)
     verb.add_argument("--suite", default="all", help="name of a suite, or all (default: %(default)s)")
     verb.add_argument("--seeds", type=int, help="heads for each row")
     verb.add_argument(
@@ -102,11 +103,11 @@ def _parser() -> argparse.ArgumentParser:
     verb.set_defaults(verb=_evaluate)
 
     verb = verbs.add_parser("report", help="write report.html anew")
-    verb.add_argument("run")
-    verb.set_defaults(verb=lambda chosen: print(ctxvision.write_report(chosen.run)))
+    add_run(verb)
+    verb.set_defaults(verb=lambda chosen: print(ctxvision.write_report(run_of(chosen))))
 
     verb = verbs.add_parser("export", help="write a SavedModel for TF Serving")
-    verb.add_argument("run")
+    add_run(verb)
     verb.add_argument("--to", required=True, help="folder of the model; the next version in it is written")
     verb.add_argument("--retrieval", choices=("ivf", "exact", "scann"), default="ivf")
     verb.add_argument("--without-context", action="store_true", help="the picture alone decides")
@@ -169,11 +170,9 @@ def _demo(chosen: argparse.Namespace) -> None:
 
     run = ctxvision.demo(chosen.out, chosen.seed, chosen.quick)
     predictions = ctxvision.demo_prediction(run)
-    first, second = json.loads((run.directory / "taxonomies.json").read_text(encoding="utf-8"))
-    print(
-        f"\n{first['labels']} subgroups with a context of their own took {first['seconds']:.0f} s; "
-        f"{second['labels']} groups over the same context took {second['seconds']:.0f} s."
-    )
+    print()
+    for time in json.loads((run.directory / "logs" / "times.json").read_text(encoding="utf-8")):
+        print(f"{time['part']:<34}  {time['seconds']:5.0f} s")
     print("\nThree test pictures, answered over gRPC:\n")
     print("\n\n".join(format_prediction(prediction, explain=True) for prediction in predictions))
     print(f"\nreport  {run.directory / 'report.html'}\nexport  {run.directory / 'export'}")
@@ -199,13 +198,13 @@ def _plan(chosen: argparse.Namespace) -> None:
 
 
 def _evaluate(chosen: argparse.Namespace) -> None:
-    print(ctxvision.evaluate(chosen.run, chosen.suite, chosen.seeds, trainable_min=chosen.trainable_min))
+    print(ctxvision.evaluate(run_of(chosen), chosen.suite, chosen.seeds, trainable_min=chosen.trainable_min))
 
 
 def _export(chosen: argparse.Namespace) -> None:
     context = not chosen.without_context
     settings = {"context": context, "with_text": chosen.with_text, "quantize": chosen.quantize}
-    version = ctxvision.export(chosen.run, chosen.to, chosen.retrieval, **settings)
+    version = ctxvision.export(run_of(chosen), chosen.to, chosen.retrieval, **settings)
     print(version)
     if chosen.quantize:
         cost = json.loads((version / "assets" / "ctxvision.json").read_text(encoding="utf-8"))["quantized"]

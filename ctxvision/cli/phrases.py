@@ -3,6 +3,7 @@
 import argparse
 
 import ctxvision
+from ctxvision.cli.runs import add_owner, add_run, owner_of, run_of
 from ctxvision.errors import InputError
 
 
@@ -11,7 +12,7 @@ def add_phrases_verbs(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(required=True, metavar="add|remove|list|search|stats")
 
     verb = verbs.add_parser("add", help="a phrase, from pictures of it; one that is known is replaced")
-    verb.add_argument("owner", metavar="CONTEXT|RUN", help="folder of a context or a run")
+    add_owner(verb)
     verb.add_argument("phrase")
     verb.add_argument(
         "--images", nargs="+", required=True, metavar="IMAGE", help="pictures, or folders of them"
@@ -21,24 +22,24 @@ def add_phrases_verbs(parser: argparse.ArgumentParser) -> None:
     verb.set_defaults(verb=_phrases_add)
 
     verb = verbs.add_parser("remove", help="phrases")
-    verb.add_argument("owner", metavar="CONTEXT|RUN", help="folder of a context or a run")
+    add_owner(verb)
     verb.add_argument("phrases", nargs="+", metavar="PHRASE")
     verb.set_defaults(verb=_phrases_remove)
 
     verb = verbs.add_parser("list", help="phrases with the pictures behind them, most first")
-    verb.add_argument("owner", metavar="CONTEXT|RUN", help="folder of a context or a run")
+    add_owner(verb)
     verb.add_argument("--language", help="of this language alone")
     verb.add_argument("--limit", type=int, default=20, help="how many (default: %(default)s; 0: all)")
     verb.set_defaults(verb=_phrases_list)
 
     verb = verbs.add_parser("search", help="phrases nearest to a picture or to a phrase")
-    verb.add_argument("owner", metavar="CONTEXT|RUN", help="folder of a context or a run")
+    add_owner(verb)
     verb.add_argument("query", help="a picture's file, or words")
     verb.add_argument("-k", type=int, default=10, help="how many (default: %(default)s)")
     verb.set_defaults(verb=_phrases_search)
 
     verb = verbs.add_parser("stats", help="what the vocabulary holds")
-    verb.add_argument("owner", metavar="CONTEXT|RUN", help="folder of a context or a run")
+    add_owner(verb)
     verb.set_defaults(verb=_phrases_stats)
 
 
@@ -47,7 +48,7 @@ def add_concepts_verbs(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(required=True, metavar="add|remove|list")
 
     verb = verbs.add_parser("add", help="a label, or more of a known one, from 1 to 50 pictures")
-    verb.add_argument("run", help="folder of the run")
+    add_run(verb)
     verb.add_argument("name", help="of the concept; becomes a phrase as well")
     verb.add_argument(
         "--images", nargs="+", required=True, metavar="IMAGE", help="pictures, or folders of them"
@@ -56,19 +57,19 @@ def add_concepts_verbs(parser: argparse.ArgumentParser) -> None:
     verb.set_defaults(verb=_concepts_add)
 
     verb = verbs.add_parser("remove", help="a concept: the run is as it was without it")
-    verb.add_argument("run", help="folder of the run")
+    add_run(verb)
     verb.add_argument("name")
     verb.set_defaults(verb=_concepts_remove)
 
     verb = verbs.add_parser("list", help="concepts, in the order in which they were added")
-    verb.add_argument("run", help="folder of the run")
+    add_run(verb)
     verb.set_defaults(verb=_concepts_list)
 
 
 def _phrases_add(chosen: argparse.Namespace) -> None:
-    from ctxvision.classifier.phrases import context_of, opened
+    from ctxvision.classifier.phrases import context_of
 
-    owner = opened(chosen.owner)
+    owner = owner_of(chosen)
     number = ctxvision.add_phrase(owner, chosen.phrase, chosen.images, chosen.language, chosen.text)
     print(f"{chosen.phrase!r} is phrase {number}; the next ctxvision export knows it")
     if chosen.language not in context_of(owner).languages:
@@ -76,14 +77,14 @@ def _phrases_add(chosen: argparse.Namespace) -> None:
 
 
 def _phrases_remove(chosen: argparse.Namespace) -> None:
-    ctxvision.remove_phrases(chosen.owner, chosen.phrases)
+    ctxvision.remove_phrases(owner_of(chosen), chosen.phrases)
     print(f"removed: {', '.join(map(repr, chosen.phrases))}; the next ctxvision export does without")
 
 
 def _phrases_list(chosen: argparse.Namespace) -> None:
     if chosen.limit < 0:
         raise InputError(f"limit must be 0 or more, got {chosen.limit}: 0 lists all.")
-    phrases = ctxvision.list_phrases(chosen.owner, chosen.language)
+    phrases = ctxvision.list_phrases(owner_of(chosen), chosen.language)
     shown = phrases[: chosen.limit or None]
     _print_columns(
         ["pictures", "language", "phrase"], [[str(p.count), p.language, p.phrase] for p in shown], ">< "
@@ -93,13 +94,13 @@ def _phrases_list(chosen: argparse.Namespace) -> None:
 
 
 def _phrases_search(chosen: argparse.Namespace) -> None:
-    found = ctxvision.search_phrases(chosen.owner, chosen.query, chosen.k)
+    found = ctxvision.search_phrases(owner_of(chosen), chosen.query, chosen.k)
     rows = [[f"{p.score:.3f}", str(p.count), p.language, p.phrase] for p in found]
     _print_columns(["score", "pictures", "language", "phrase"], rows, ">>< ")
 
 
 def _phrases_stats(chosen: argparse.Namespace) -> None:
-    stats = ctxvision.phrase_stats(chosen.owner)
+    stats = ctxvision.phrase_stats(owner_of(chosen))
     rows = [
         ["phrases", stats.phrases],
         ["may become context", stats.retrievable],
@@ -112,7 +113,7 @@ def _phrases_stats(chosen: argparse.Namespace) -> None:
 
 
 def _concepts_add(chosen: argparse.Namespace) -> None:
-    concept = ctxvision.Run(chosen.run).add_concept(chosen.name, chosen.images, chosen.label)
+    concept = run_of(chosen).add_concept(chosen.name, chosen.images, chosen.label)
     learnt = "1 picture" if concept.pictures == 1 else f"{concept.pictures} pictures"
     print(
         f"{concept.name!r} is learnt from {learnt} as {concept.label!r}; the next ctxvision export knows it"
@@ -120,12 +121,12 @@ def _concepts_add(chosen: argparse.Namespace) -> None:
 
 
 def _concepts_remove(chosen: argparse.Namespace) -> None:
-    ctxvision.Run(chosen.run).remove_concept(chosen.name)
+    run_of(chosen).remove_concept(chosen.name)
     print(f"removed: {chosen.name!r}; the next ctxvision export does without")
 
 
 def _concepts_list(chosen: argparse.Namespace) -> None:
-    concepts = ctxvision.Run(chosen.run).concepts()
+    concepts = run_of(chosen).concepts()
     rows = [[str(concept.pictures), concept.label, concept.name] for concept in concepts]
     _print_columns(["pictures", "label", "concept"], rows, ">< ")
 

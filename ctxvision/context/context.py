@@ -16,7 +16,7 @@ from ctxvision.context.found_phrases import FoundPhrase, described, search
 from ctxvision.context.text_tower import TextProjection
 from ctxvision.context.towers import new_phrase_generator
 from ctxvision.errors import InputError
-from ctxvision.layers import DualEncoderText, PhraseGenerator, PrototypeRetrieval
+from ctxvision.layers import DualEncoderText, PhraseEmbeddings, PhraseGenerator, PrototypeRetrieval
 from ctxvision.layers.retrieval.vocabulary import retrievable_ids
 from ctxvision.training.given_pictures import Images, given_pictures
 from ctxvision.training.stages import Stages
@@ -69,8 +69,9 @@ class Context:
     def fingerprint(self) -> str:
         """Of what a run must not have exchanged: the generator's and the text encoder's weights."""
         digest = hashlib.sha256(self.kind.encode())
-        for stage in ("generator", "text"):
-            digest.update((self.stages.folder(stage) / "weights.npz").read_bytes())
+        text = "projection.npz" if self.kind == TWO_TOWERS else "weights.npz"
+        for path in (self.stages.folder("generator") / "weights.npz", self.stages.folder("text") / text):
+            digest.update(path.read_bytes())
         return digest.hexdigest()[:16]
 
     @functools.cached_property
@@ -104,23 +105,26 @@ class Context:
         return self._table or self.stages.folder("table")
 
     @functools.cached_property
-    def text_encoder(self) -> DualEncoderText:
-        """Words, or row numbers of the phrase table, to text embeddings float32 [..., text_dim]."""
-        layer = self.load_text_encoder()
-        layer.fold(np.asarray(self.phrase_table.text_embeddings))
-        return layer
-
-    def load_text_encoder(self) -> DualEncoderText:
-        """Another copy of the text encoder, with nothing folded in."""
+    def text_encoder(self) -> DualEncoderText | None:
+        """Words to text embeddings float32 [..., text_dim]; None where a text tower does that, see `embed_texts`."""
         folder = self.stages.folder("text")
+        if self.kind == TWO_TOWERS:
+            return None
         layer = DualEncoderText(
             self.config.text_dim, **read_json(folder / "encoder.json"), name="dual_encoder_text"
         )
         return load_weights(layer, folder / "weights.npz")
 
+    @functools.cached_property
+    def phrase_embeddings(self) -> PhraseEmbeddings:
+        """Row numbers of the phrase table to text embeddings float32 [..., text_dim]."""
+        layer = PhraseEmbeddings(self.config.text_dim, name="phrase_embeddings", trainable=False)
+        layer.assign(np.asarray(self.phrase_table.text_embeddings))
+        return layer
+
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 [N, text_dim] of any words, L2-normalised; zeros for those of which nothing is known."""
-        if self.kind == TWO_TOWERS:
+        """float32 [N, text_dim] of any words, L2-normalised; zeros for unknown words."""
+        if self.text_encoder is None:
             return TextProjection(self.stages.folder("text"))(texts)
         parts = [self.text_encoder(tf.constant(texts[i : i + _TEXTS])) for i in range(0, len(texts), _TEXTS)]
         return np.concatenate(parts)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ctxvision.context.context import TWO_TOWERS, Context
+from ctxvision.context.context import Context
 from ctxvision.context.found_phrases import FoundPhrase, described
 from ctxvision.errors import InputError
 from ctxvision.layers.retrieval.supported_rows import Rows, SupportedRows
@@ -46,7 +46,7 @@ def add_phrase(
         text_embeddings=meaning,
         flags={PINNED: np.array([True])},
     )
-    context.text_encoder.fold(np.asanyarray(table.text_embeddings))
+    context.phrase_embeddings.assign(np.asanyarray(table.text_embeddings))
     return ids
 
 
@@ -70,7 +70,7 @@ def remove_phrases(context: Context, phrases: Sequence[str], needed: int = 1) ->
             f"{len(found) - len(left)} of {len(found)}: remove fewer."
         )
     ids = table.remove(phrases)
-    context.text_encoder.fold(np.asanyarray(table.text_embeddings))
+    context.phrase_embeddings.assign(np.asanyarray(table.text_embeddings))
     return ids
 
 
@@ -147,13 +147,14 @@ def phrase_stats(context: Context) -> PhraseStats:
 
 
 def _text_embedding(context: Context, argument: str, text: str) -> np.ndarray:
-    """float32 [1, T]; zeros for words of which the encoder has learnt nothing, not even by their letters."""
-    if context.kind == TWO_TOWERS:
+    """float32 [1, T]; zeros for words that the encoder does not know, not even by their letters."""
+    encoder = context.text_encoder
+    if encoder is None:
         if not text.strip():
             raise InputError(f"{argument} must have words, got {text!r}: write some.")
         return context.embed_texts([text])
     try:
-        encoder, phrases = context.text_encoder, tf.constant([text])
+        phrases = tf.constant([text])
         words = encoder.ngram_ids(phrases).numpy()
     except ValueError:
         raise InputError(f"{argument} must be valid Unicode, got {text!r}: type it as UTF-8.") from None

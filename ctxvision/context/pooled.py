@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from ctxvision.context.context import Context
 from ctxvision.context.found_phrases import BATCH_SIZE, search
-from ctxvision.layers import ContextPooling, DualEncoderText
+from ctxvision.layers import ContextPooling, PhraseEmbeddings
 from ctxvision.models.phrase_context import PhraseContext
 from ctxvision.vocabulary import PhraseTable
 
@@ -26,7 +26,7 @@ def contexts_of(
         float32 [N, text_dim] context vectors, and int32 [N, k] row numbers in the table of the phrases behind them.
     """
     parts = PhraseContext(
-        context.retrieval(k, table=table), folded_text(context, table), ContextPooling(weighting)
+        context.retrieval(k, table=table), _embeddings_of(context, table), ContextPooling(weighting)
     )
     starts = range(0, len(embeddings), BATCH_SIZE)
     found = [parts.find(tf.constant(embeddings[i : i + BATCH_SIZE])) for i in starts]
@@ -51,8 +51,10 @@ def found_phrases(context: Context, embeddings: np.ndarray, depth: int) -> list[
     return [[texts.get(i, "") for i in row] for row in ids.tolist()]
 
 
-def folded_text(context: Context, table: PhraseTable | None = None) -> DualEncoderText:
-    """A frozen layer from row numbers of the table, by default the context's own, to their text embeddings."""
-    layer = DualEncoderText(context.config.text_dim, hash_buckets=1, trainable=False)  # it reads no words
-    layer.fold(np.asarray((table or context.phrase_table).text_embeddings))
+def _embeddings_of(context: Context, table: PhraseTable | None) -> PhraseEmbeddings:
+    """Row numbers of the table, by default the context's own, to text embeddings."""
+    if table is None:
+        return context.phrase_embeddings
+    layer = PhraseEmbeddings(context.config.text_dim, trainable=False)
+    layer.assign(np.asarray(table.text_embeddings))
     return layer

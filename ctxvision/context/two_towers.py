@@ -12,9 +12,7 @@ import shutil
 from collections.abc import Iterator
 
 import numpy as np
-import tensorflow as tf
 
-from ctxvision._files import write_json
 from ctxvision.context.config import ContextConfig
 from ctxvision.context.context import TWO_TOWERS, Context
 from ctxvision.context.finish import finish_context
@@ -24,7 +22,6 @@ from ctxvision.context.text_tower import BATCH, SAMPLE, Projection, TextTower, f
 from ctxvision.context.towers import copy_tower, new_phrase_generator, tower_name, with_found_tower
 from ctxvision.data.source import Source
 from ctxvision.errors import InputError
-from ctxvision.layers import DualEncoderText
 from ctxvision.training.loaded_data import LoadedData
 from ctxvision.training.progress import Progress
 from ctxvision.training.weights import save_weights
@@ -148,12 +145,8 @@ def _write_table(
 
 
 def _keep_text_tower(context: Context, tower: TextTower, texts: Projection) -> None:
-    """The encoder only looks rows up: words are embedded by the text tower, which is copied."""
-    encoder = DualEncoderText(context.config.text_dim, hash_buckets=1, name="dual_encoder_text")
-    encoder.ngram_table.assign(tf.zeros_like(encoder.ngram_table))
+    """Copies the text tower, which embeds words in place of a `DualEncoderText`."""
     with context.stages.finishing("text") as folder:
-        save_weights(encoder, folder / "weights.npz")
-        write_json(folder / "encoder.json", {"hash_buckets": 1})
         shutil.copytree(tower.directory, folder / "tower")
         np.savez(folder / "projection.npz", mean=texts.mean, kernel=texts.kernel)
 

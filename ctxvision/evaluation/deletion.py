@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ctxvision.classifier.fusion import calibrate
 from ctxvision.classifier.head import train_head
 from ctxvision.classifier.run import Run
+from ctxvision.classifier.task import task_of
 from ctxvision.errors import InputError
 from ctxvision.evaluation.features import Features, short_name
 from ctxvision.evaluation.kept import Kept
@@ -68,7 +68,7 @@ def deletion(run: Run, progress: Progress, seeds: int) -> list[Record]:
         )
         targets, steps = run.data.label_targets("train"), run.config.head_steps
         trained = train_head(train, targets, len(run.data.labels), steps, seed, run.choice.balance)
-        calibrate(trained, val, run.data.label_targets("val"))
+        task_of(run.config).calibrate(trained, val, run.data.label_targets("val"))
         return trained
 
     records = []
@@ -134,7 +134,7 @@ def _falls(
             model.pooling,
             head,
             tf.constant(explained.visual[some]),
-            model.text(tf.constant(explained.ids[some])),
+            model.phrase_embeddings(tf.constant(explained.ids[some])),
             tf.constant(explained.scores[some]),
             tf.constant(masks[some]),
         )

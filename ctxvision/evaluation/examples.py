@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from ctxvision._files import write_json
-from ctxvision.classifier.fusion import calibrate
 from ctxvision.classifier.head import probabilities_of, train_head
 from ctxvision.classifier.run import Run
+from ctxvision.classifier.task import task_of
 from ctxvision.evaluation.features import short_name
 from ctxvision.metrics.records import Record, save_records
 from ctxvision.models import explain
@@ -38,7 +38,7 @@ def write_examples(run: Run, path: Path) -> list[Record]:
         config.seed,
         run.choice.balance,
     )
-    calibrate(visual_head, [run.visual_features("val", fraction)], data.label_targets("val"))
+    task_of(config).calibrate(visual_head, [run.visual_features("val", fraction)], data.label_targets("val"))
     examples, records = [], []
     for split in data.test_splits:
         visual = probabilities_of(visual_head, [run.visual_features(split, fraction)])

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ctxvision.classifier.attention_head import train_attention_head
 from ctxvision.classifier.run import Run
-from ctxvision.context.pooled import folded_text, nearest_phrases
+from ctxvision.context.pooled import nearest_phrases
 from ctxvision.evaluation.features import ContextRecipe, Features
 from ctxvision.evaluation.heads import Heads, Ranks
 from ctxvision.layers import ContextFusion
@@ -65,7 +65,7 @@ def fusion(run: Run, progress: Progress, seeds: int) -> list[Record]:
             *nearest_phrases(run.context, run.query_embeddings(split), chosen.k),
         ]
 
-    train = functools.partial(train_attention_head, text=folded_text(run.context))
+    train = functools.partial(train_attention_head, text=run.context.phrase_embeddings)
     found["attention"] = [heads.ranks("attention", phrases, seed, train=train) for seed in range(seeds)]
 
     records = []

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from ctxvision.classifier.run import Run
-from ctxvision.metrics import mean_average_precision, top_k_accuracy
+from ctxvision.classifier.task import task_of
 from ctxvision.models import ContextClassifier
 
 _PICTURES_AT_A_TIME = 256
@@ -26,11 +26,11 @@ def quantization_cost(run: Run, before: ContextClassifier, after: ContextClassif
     """
     targets = run.data.label_targets("val")
     answers, phrases = zip(*(_answers(run, model) for model in (before, after)), strict=True)
-    quality = mean_average_precision if run.config.multi_label else _top1
+    task = task_of(run.config)
     return {
-        "metric": "map" if run.config.multi_label else "top1",
-        "before": float(quality(answers[0], targets)),
-        "after": float(quality(answers[1], targets)),
+        "metric": task.metric,
+        "before": float(task.quality(answers[0], targets)),
+        "after": float(task.quality(answers[1], targets)),
         "same_phrases": float(np.mean([np.isin(b, a).mean() for b, a in zip(*phrases, strict=True)])),
         "pictures": len(targets),
         "megabytes_before": _megabytes(before),
@@ -48,10 +48,6 @@ def _answers(run: Run, model: ContextClassifier) -> tuple[np.ndarray, np.ndarray
         probabilities.append(model.fusion([tf.constant(visual[part]), found.vector]).numpy())
         ids.append(found.ids.numpy())
     return np.concatenate(probabilities), np.concatenate(ids)
-
-
-def _top1(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    return top_k_accuracy(probabilities, labels, 1)
 
 
 def _megabytes(model: ContextClassifier) -> float:

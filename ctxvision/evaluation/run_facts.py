@@ -5,6 +5,7 @@ from typing import Any
 from ctxvision._files import read_json
 from ctxvision.classifier.context_check import STAGE as VISUAL_ONLY
 from ctxvision.classifier.run import Run
+from ctxvision.classifier.task import task_of
 from ctxvision.metrics.records import load_records, select, summary
 
 _TOP1 = ("top1", "map")
@@ -38,9 +39,8 @@ def facts_of(run: Run, context: bool = True) -> dict[str, Any]:
 
 def _metrics(run: Run, method: str) -> list[dict[str, Any]]:
     path = run.directory / "metrics.json"
-    suite = "multi-label" if run.config.multi_label else "table1"
     records = load_records(path) if path.is_file() else []
     fraction = max(run.config.fractions)
-    found = select(records, suite=suite, method=method, fraction=fraction)
+    found = select(records, suite=task_of(run.config).suite, method=method, fraction=fraction)
     rows = summary([r for r in found if r.metric in _TOP1 and r.seed is not None], ("split", "metric"))
     return [{key: round(v, 4) if isinstance(v, float) else v for key, v in row.items()} for row in rows]

@@ -2,14 +2,10 @@
 
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
 import tf_keras as keras
 
-from ctxvision.layers.retrieval.vocabulary import with_room
-
-_ROWS_AT_A_TIME = 1 << 17
 # Letters of a character n-gram, a word's start "<" and end ">" among them.
 _CHARACTERS = 3
 
@@ -25,27 +21,22 @@ class DualEncoderText(keras.layers.Layer):
     With `character_ngrams` the runs of three letters in each word are n-grams as well (Bojanowski et al. 2017), so
     that a misspelt or unseen word shares most of its n-grams with those it resembles.
 
-    The embeddings of a whole vocabulary can be folded in: the layer then also maps row numbers to embeddings, by a
-    gather and without any string op.
+    `PhraseEmbeddings` keeps what the layer makes of a whole vocabulary.
 
     Args:
         dim: width of the embedding, 200 in the method.
         hash_buckets: rows of the n-gram table; n-grams whose hashes collide share a row.
         max_ngrams: n-grams of words read of each phrase, unigrams first (16: phrases of up to 8 words in full).
         character_ngrams: n-grams of characters read of each phrase besides, 0 for none.
-        folded_rows: rows kept for `fold`, which sets it; a copy made from the config then has room for them.
-        folded_dtype: "float32", "float16" or "int8", of the rows kept for `fold`, which sets it.
 
     Call arguments:
-        inputs: string [...], phrases of any language; or integer [...], row numbers of the folded embeddings,
-            where a number below 0 is no phrase.
+        phrases: string [...], of any language.
 
     Returns:
-        float32 [..., dim], L2-normalised; zeros for `""`, for white space and for no phrase.
+        float32 [..., dim], L2-normalised; zeros for `""` and for white space.
 
     Raises:
-        ValueError: an argument out of its range, inputs that are neither strings nor integers, or row numbers
-            before `fold`.
+        ValueError: an argument out of its range, or phrases that are not strings.
 
     Example:
         >>> DualEncoderText()(tf.constant([["golden fish", "goldfish", ""]])).shape
@@ -58,8 +49,6 @@ class DualEncoderText(keras.layers.Layer):
         hash_buckets: int = 2**15,
         max_ngrams: int = 16,
         character_ngrams: int = 0,
-        folded_rows: int = 0,
-        folded_dtype: str = "float32",
         **kwargs: Any,
     ):
         # Float32 whatever the policy: a softmax and a normalisation.
@@ -75,8 +64,6 @@ class DualEncoderText(keras.layers.Layer):
         self.hash_buckets = hash_buckets
         self.max_ngrams = max_ngrams
         self.character_ngrams = character_ngrams
-        self.folded_rows = folded_rows
-        self.folded_dtype = folded_dtype
         # Row 0 is padding's; its weight is 0, so that it never learns. Small, or Adagrad takes long to move them.
         self.ngram_table = self.add_weight(
             name="ngram_table",
@@ -84,9 +71,6 @@ class DualEncoderText(keras.layers.Layer):
             initializer=keras.initializers.RandomNormal(stddev=0.02, seed=0),
         )
         self.attention = self.add_weight(name="attention", shape=(dim,), initializer="zeros")
-        self.folded: tf.Variable | None = None
-        if folded_rows:
-            self._keep_rows()
 
     def ngram_ids(self, phrases: tf.Tensor) -> tf.Tensor:
         """Hashed n-grams of string [...]: int32 [..., max_ngrams + character_ngrams] in 1..hash_buckets, 0 is padding.
@@ -115,55 +99,13 @@ class DualEncoderText(keras.layers.Layer):
         weights = tf.nn.softmax(scores) * tf.cast(present, tf.float32)
         return tf.math.l2_normalize(tf.einsum("...m,...md->...d", weights, vectors), axis=-1)
 
-    def fold(self, text_embeddings: np.ndarray) -> None:
-        """Keeps the embeddings [N, dim] of a vocabulary, so that the layer takes row numbers as well.
-
-        They are kept as they are, float32, float16 or int8 of any scale (as of `int8_rows`; normalised again when they
-        are looked up), with some room for rows that come later: folding again what fits replaces them in place;
-        otherwise functions that were traced before keep the old rows.
-
-        Raises:
-            ValueError: `text_embeddings` is not [N, dim].
-        """
-        shape = np.shape(text_embeddings)
-        if len(shape) != 2 or shape[0] < 1 or shape[1] != self.dim:
+    def call(self, phrases: tf.Tensor) -> tf.Tensor:
+        phrases = tf.convert_to_tensor(phrases)
+        if phrases.dtype != tf.string:
             raise ValueError(
-                f"text_embeddings must have shape [N, {self.dim}] with N at least 1, got {shape}: embed the phrases "
-                f"with this layer."
+                f"phrases must be strings, got dtype {phrases.dtype.name}: look row numbers up with PhraseEmbeddings."
             )
-        kind = str(text_embeddings.dtype)
-        dtype = kind if kind in ("float16", "int8") else "float32"
-        if self.folded is None or shape[0] > self.folded_rows or dtype != self.folded_dtype:
-            self.folded_rows, self.folded_dtype = with_room(int(shape[0])), dtype
-            self._keep_rows()
-        for start in range(0, shape[0], _ROWS_AT_A_TIME):
-            part = text_embeddings[start : start + _ROWS_AT_A_TIME]
-            # In a strategy's scope there is a copy for each replica.
-            for folded in tf.distribute.get_strategy().experimental_local_results(self.folded):
-                folded[start : start + len(part)].assign(np.asarray(part, dtype))
-
-    def _keep_rows(self) -> None:
-        rows = tf.zeros([self.folded_rows, self.dim], self.folded_dtype)
-        self.folded = tf.Variable(rows, trainable=False, name="folded")
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        inputs = tf.convert_to_tensor(inputs)
-        if inputs.dtype == tf.string:
-            return self.encode(self.ngram_ids(inputs))
-        if not inputs.dtype.is_integer:
-            raise ValueError(
-                f"inputs must be phrases (string) or row numbers (integer), got dtype {inputs.dtype.name}: pass "
-                f"either."
-            )
-        if self.folded is None:
-            raise ValueError(
-                "inputs are row numbers, but no text embeddings are folded in: call fold(text_embeddings) first, "
-                "or pass phrases as strings."
-            )
-        rows = tf.cast(tf.gather(self.folded, tf.maximum(inputs, 0)), tf.float32)
-        if self.folded_dtype == "int8":
-            rows = tf.math.l2_normalize(rows, axis=-1)
-        return rows * tf.cast(inputs >= 0, tf.float32)[..., tf.newaxis]
+        return self.encode(self.ngram_ids(phrases))
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -172,15 +114,7 @@ class DualEncoderText(keras.layers.Layer):
             "hash_buckets": self.hash_buckets,
             "max_ngrams": self.max_ngrams,
             "character_ngrams": self.character_ngrams,
-            "folded_rows": self.folded_rows,
-            "folded_dtype": self.folded_dtype,
         }
-
-
-def int8_rows(rows: np.ndarray) -> np.ndarray:
-    """int8 [N, D] of float rows [N, D], each scaled so that its largest number is 127; zeros stay zeros."""
-    largest = np.abs(rows).max(axis=1, keepdims=True).astype(np.float32)
-    return np.round(rows * (127 / np.maximum(largest, 1e-12))).astype(np.int8)
 
 
 def _character_ngrams(words: tf.RaggedTensor) -> tf.RaggedTensor:

@@ -11,6 +11,7 @@ from ctxvision.layers.backbone import BackboneFeatures
 from ctxvision.layers.context_fusion import ContextFusion
 from ctxvision.layers.context_pooling import ContextPooling
 from ctxvision.layers.dual_encoder_text import DualEncoderText
+from ctxvision.layers.phrase_embeddings import PhraseEmbeddings
 from ctxvision.layers.phrase_generator import PhraseGenerator
 from ctxvision.layers.prototype_retrieval import PrototypeRetrieval
 from ctxvision.layers.visual_encoder import VisualEncoder
@@ -29,13 +30,14 @@ class ContextClassifier(keras.Model):
     Args:
         phrase_generator: pixels to query embeddings.
         prototype_retrieval: already indexed.
-        dual_encoder_text: with the table's text embeddings folded in.
+        phrase_embeddings: of the same table's phrases.
         visual_encoder: pixels to visual features. Where its `tower` is the phrase generator's, that ConvNet is run once.
         context_fusion: [visual, context] to probabilities.
         labels: the L label names in the order of the probabilities.
         context_pooling: the phrases' embeddings to one context; similarity-weighted by default.
         thresholds: the probability from which on each of the L labels is accepted, where pictures have several
             labels; None under softmax. The model does not use them: an export does.
+        dual_encoder_text: what has made the phrase embeddings. The model does not use it: an export `with_text` does.
 
     Call arguments:
         pixels: [B, H, W, 3], uint8 or float in 0..255, RGB, any height and width.
@@ -52,12 +54,13 @@ class ContextClassifier(keras.Model):
         self,
         phrase_generator: PhraseGenerator,
         prototype_retrieval: PrototypeRetrieval,
-        dual_encoder_text: DualEncoderText,
+        phrase_embeddings: PhraseEmbeddings,
         visual_encoder: VisualEncoder,
         context_fusion: ContextFusion,
         labels: Sequence[str],
         context_pooling: ContextPooling | None = None,
         thresholds: Sequence[float] | None = None,
+        dual_encoder_text: DualEncoderText | None = None,
         name: str = "context_classifier",
     ):
         if len(labels) != context_fusion.num_labels:
@@ -76,7 +79,7 @@ class ContextClassifier(keras.Model):
         pixels = keras.Input((None, None, 3), name="pixels")
         queries, visual = _by_both(phrase_generator, visual_encoder, pixels)
         retrieved = prototype_retrieval(queries)
-        context = PhraseContext(prototype_retrieval, dual_encoder_text, context_pooling)
+        context = PhraseContext(prototype_retrieval, phrase_embeddings, context_pooling)
         outputs = {
             "probabilities": context_fusion([visual, context.pooled(retrieved.ids, retrieved.scores).vector]),
             "phrases": retrieved.phrases,
@@ -88,7 +91,9 @@ class ContextClassifier(keras.Model):
         # === Config ===
         self.phrase_generator = phrase_generator
         self.retrieval = prototype_retrieval
-        self.text = dual_encoder_text
+        self.phrase_embeddings = phrase_embeddings
+        # Not tracked by Keras: its weights are none of the model's, and no gradient reaches them.
+        object.__setattr__(self, "text", dual_encoder_text)
         self.visual_encoder = visual_encoder
         self.pooling = context_pooling
         self.fusion = context_fusion
@@ -107,7 +112,7 @@ class ContextClassifier(keras.Model):
 
     def find_context(self, queries: tf.Tensor, **asked: Any) -> FoundContext:
         """The phrases of query embeddings float32 [B, 64] and their context vector, see `PhraseContext.find`."""
-        return PhraseContext(self.retrieval, self.text, self.pooling).find(queries, **asked)
+        return PhraseContext(self.retrieval, self.phrase_embeddings, self.pooling).find(queries, **asked)
 
     def classify(self, pixels: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
         """As a call, without the phrases' strings: what XLA compiles; `phrases_of` gives the strings.

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from ctxvision.layers.context_pooling import ContextPooling
-from ctxvision.layers.dual_encoder_text import DualEncoderText
+from ctxvision.layers.phrase_embeddings import PhraseEmbeddings
 from ctxvision.layers.prototype_retrieval import PrototypeRetrieval
 
 
@@ -30,12 +30,12 @@ class PhraseContext(NamedTuple):
 
     Attributes:
         retrieval: already indexed.
-        text: with the text embeddings of the same table folded in.
+        embeddings: of the same table's phrases.
         pooling: of the phrases' embeddings.
     """
 
     retrieval: PrototypeRetrieval
-    text: DualEncoderText
+    embeddings: PhraseEmbeddings
     pooling: ContextPooling
 
     def find(self, queries: tf.Tensor, **asked: Any) -> FoundContext:
@@ -49,5 +49,5 @@ class PhraseContext(NamedTuple):
 
     def pooled(self, ids: tf.Tensor, scores: tf.Tensor) -> FoundContext:
         """The context of phrases that are found already: int32 [B, k] row numbers and float32 [B, k] scores."""
-        embeddings = self.text(ids)
+        embeddings = self.embeddings(ids)
         return FoundContext(ids, scores, embeddings, self.pooling([embeddings, scores]))

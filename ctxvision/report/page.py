@@ -44,6 +44,7 @@ def page(
     history: dict[str, dict[str, list[float]]],
     check: dict[str, Any] | None = None,
     left_out: dict[str, str] | None = None,
+    times: Sequence[dict[str, Any]] = (),
 ) -> str:
     """The whole page.
 
@@ -54,6 +55,7 @@ def page(
         history: training curves by stage.
         check: what the stage `visual_only` found on `val`, where it is known.
         left_out: suite to why it was not measured.
+        times: what was trained, and how long it took.
     """
     title = f"What context adds: {config['data']['name']}"
     suites = suites_of(records)
@@ -63,6 +65,7 @@ def page(
         *(section(suite, select(records, suite=suite)) for suite in suites),
         _phrase_hits(select(records, suite="phrases")),
         _gallery(examples, select(records, suite="answers")),
+        _times(times),
         _curves(history),
         _settings(config),
     ]
@@ -186,6 +189,14 @@ def _answer(name: str, answer: dict[str, Any], truth: str) -> str:
         f'<div class="is-{word}"><dt>{name}</dt><dd>{escape(answer["label"])}</dd>'
         f'<dd><span class="mark-{word}">{mark} {word}</span>, {100 * answer["score"]:.0f}%</dd></div>'
     )
+
+
+def _times(times: Sequence[dict[str, Any]]) -> str:
+    if not times:
+        return ""
+    rows = {str(one["part"]): f"{one['seconds']:,.0f} s" for one in times}
+    note = '<p class="note">Training and measuring, without exports. A context is made once, for any number of runs.</p>'
+    return f"<h2>Time</h2>{note}{_pairs('Seconds', rows)}"
 
 
 def _curves(history: dict[str, dict[str, list[float]]]) -> str:

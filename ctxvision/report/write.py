@@ -30,7 +30,8 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
               "split", "visual_only": {"label", "score"}, "multimodal": {"label", "score"}, "phrases":
               [{"phrase", "score", "share"}], "kind": "win" | "loss" | "both_right" | "both_wrong"}`; scores of
               answers are probabilities, those of phrases cosines, a share is a difference of probability;
-            * `logs/history.json`, where it is there: `{stage: {"loss": [...], "val_top1": [...]}}`.
+            * `logs/history.json`, where it is there: `{stage: {"loss": [...], "val_top1": [...]}}`;
+            * `logs/times.json`, where it is there: a list of `{"part", "seconds"}`.
 
     Returns:
         The path of `report.html`.
@@ -55,11 +56,14 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
     for number, example in enumerate(examples):
         _check_example(example, number, run / "evaluation" / "examples.json")
     history = _read_optional(run / "logs" / "history.json", dict, "ctxvision train")
+    times = _read_optional(run / "logs" / "times.json", list, "ctxvision train")
     check = _read_optional(run / "visual_only" / "check.json", dict, "ctxvision train")
     left_out = _read_optional(run / "measured" / "left_out.json", dict, "ctxvision evaluate")
     target = run / "report.html"
     with atomic_path(target) as temporary:
-        temporary.write_text(page(config, records, examples, history, check, left_out), encoding="utf-8")
+        temporary.write_text(
+            page(config, records, examples, history, check, left_out, times), encoding="utf-8"
+        )
     return target
 
 

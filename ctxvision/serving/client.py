@@ -102,11 +102,16 @@ def predict(
             raise InputError(f"image must be a file, got {path!r}, which is not there: check the path.")
     signature = "explain" if explain else "serving_default"
     ask = _remote(str(target), signature, name) if remote else _local(target, signature)
-    return [
-        prediction
-        for some_paths, contents in _requests(paths)
-        for prediction in _predictions(some_paths, ask(contents), explain)
-    ]
+    predictions: list[Prediction] = []
+    for some_paths, contents in _requests(paths):
+        answer = ask(contents)
+        if "labels" not in answer:
+            raise InputError(
+                f"target must be a classifier, got {str(target)!r}, which tells no labels: for the phrases of a context's "
+                f"tagger, run ctxvision context describe CONTEXT IMAGE."
+            )
+        predictions += _predictions(some_paths, answer, explain)
+    return predictions
 
 
 def format_prediction(prediction: Prediction, explain: bool = False) -> str:

@@ -45,7 +45,7 @@ def export_saved_model(
 
     Raises:
         InputError: the directory is not named by a whole number, or holds something already, or the model
-            retrieves by another backend.
+            retrieves by another backend or has no text encoder to go along.
 
     Example:
         >>> cv.export_saved_model(run.classifier, "serving/1")
@@ -55,6 +55,11 @@ def export_saved_model(
         raise InputError(
             f"retrieval must be the model's backend {model.retrieval.backend!r}, got {retrieval!r}: build the classifier "
             f"with PrototypeRetrieval(backend={retrieval!r})."
+        )
+    if with_text and model.text is None:
+        raise InputError(
+            "with_text must be left out for a model that has no dual_encoder_text, such as one from two towers, got True: "
+            "callers embed their words themselves, for the signature zero_shot."
         )
     traced = build_signatures(model, with_text, {**_versions(), **(facts or {})})
     _write(traced, directory, model.image_size)

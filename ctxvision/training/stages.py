@@ -1,6 +1,7 @@
 """A folder of stages, each of which is there whole or not at all."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from ctxvision.training.progress import Progress
 class Stages:
     """The stages of a context or a run: a stage that is done is skipped, one that was stopped resumes.
 
-        STAGE/done.json         written last: the stage is done
+        STAGE/done.json         written last: the stage is done; it tells the seconds of the process that finished it
         unfinished/STAGE/       checkpoints of a stage while it runs
 
     Args:
@@ -25,6 +26,7 @@ class Stages:
     def __init__(self, directory: Path, remedy: str):
         self.directory = directory
         self._remedy = remedy
+        self._started: dict[str, float] = {}
 
     def folder(self, stage: str) -> Path:
         """The folder of a stage's result.
@@ -51,6 +53,7 @@ class Stages:
             progress.skip(stage)
             return
         progress.start(stage)
+        self._started[stage] = time.monotonic()
         progress.finish(work() or "")
 
     def unfinished(self, stage: str) -> Path:
@@ -59,15 +62,30 @@ class Stages:
 
     def curves(self) -> dict[str, dict[str, list[float]]]:
         """Stage to training curves, for every finished stage that has some."""
-        stages = sorted(path.parent for path in self.directory.glob("**/done.json"))
-        facts = {str(stage.relative_to(self.directory)): read_json(stage / "done.json") for stage in stages}
-        return {stage: fact["curves"] for stage, fact in facts.items() if "curves" in fact}
+        return {stage: facts["curves"] for stage, facts in self._finished().items() if "curves" in facts}
+
+    def seconds(self) -> dict[str, float]:
+        """Stage to its seconds, for every finished stage."""
+        return {stage: facts["seconds"] for stage, facts in self._finished().items() if "seconds" in facts}
+
+    def _finished(self) -> dict[str, dict[str, Any]]:
+        """Stage to facts. A context inside the folder is a part of it, another run is not."""
+        folders = sorted(
+            path.parent.relative_to(self.directory) for path in self.directory.glob("**/done.json")
+        )
+        return {
+            str(folder): read_json(self.directory / folder / "done.json")
+            for folder in folders
+            if not any((self.directory / above / "config.json").is_file() for above in folder.parents[:-1])
+        }
 
     @contextmanager
     def finishing(self, stage: str, **facts: Any) -> Iterator[Path]:
         """Yields a folder for the stage's result; at the end it takes its place and the checkpoints are deleted."""
         with atomic_directory(self.directory / stage) as folder:
             yield folder
+            if stage in self._started:
+                facts["seconds"] = round(time.monotonic() - self._started[stage], 3)
             write_json(folder / "done.json", facts)
         shutil.rmtree(self.unfinished(stage), ignore_errors=True)
         with suppress(OSError):  # another stage's checkpoints may be there

@@ -4,7 +4,7 @@ import numpy as np
 
 from ctxvision.classifier.attention_head import train_attention_head
 from ctxvision.classifier.head import probabilities_of
-from ctxvision.layers import DualEncoderText
+from ctxvision.layers import PhraseEmbeddings
 
 
 def test_it_attends_to_the_phrases_that_tell():
@@ -12,8 +12,8 @@ def test_it_attends_to_the_phrases_that_tell():
     # Rows 0 to 2 name a label and share the direction 0; the others share the direction 1 and say nothing.
     embeddings = rng.normal(0, 0.3, (43, 12)).astype(np.float32)
     embeddings[:3, 0], embeddings[3:, 1] = 1, 1
-    text = DualEncoderText(12, hash_buckets=8, trainable=False)
-    text.fold(embeddings)
+    text = PhraseEmbeddings(12)
+    text.assign(embeddings)
     labels = rng.integers(0, 3, 400).astype(np.int32)
     ids = np.column_stack([labels, rng.integers(3, 43, (400, 4))]).astype(np.int32)
     ids[::2, 4] = -1
@@ -25,6 +25,6 @@ def test_it_attends_to_the_phrases_that_tell():
     assert attention[0] - attention[1] > 0.2
     assert factor > 0
     assert (probabilities_of(head, features).argmax(axis=1) == labels).mean() > 0.95
-    assert np.array_equal(text.folded[:43], embeddings)
+    assert np.array_equal(text.rows[:43], embeddings)
     again = train_attention_head(features, labels, 3, steps=300, seed=0, text=text)
     np.testing.assert_allclose(probabilities_of(again, features), probabilities_of(head, features), atol=1e-4)

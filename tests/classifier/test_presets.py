@@ -51,11 +51,12 @@ def test_the_papers_sizes_learn_a_step_and_predict():
 
     table = cv.PhraseTable.from_arrays(phrases, generator(tf.random.uniform([4, 75, 75, 3], 0, 255)))
     text = cv.DualEncoderText(config.context.text_dim, hash_buckets=64, name="dual_encoder_text")
-    text.fold(text(tf.constant(phrases)).numpy())
+    embeddings = cv.PhraseEmbeddings(config.context.text_dim, name="phrase_embeddings")
+    embeddings.assign(text(tf.constant(phrases)).numpy())
     classifier = cv.ContextClassifier(
         generator,
         cv.PrototypeRetrieval(config.context_phrases, name="prototype_retrieval").index(table),
-        text,
+        embeddings,
         encoder,
         cv.ContextFusion(5, name="context_fusion"),
         list("abcde"),

@@ -64,9 +64,11 @@ def test_a_text_of_its_own(run, purple):
         np.testing.assert_array_equal(run.context.phrase_table.text_embeddings[12], expected)
         np.testing.assert_array_equal(run.context.phrase_table.text_embeddings[:12], known)
         np.testing.assert_allclose(
-            run.context.text_encoder(tf.constant([12])), expected[np.newaxis], atol=1e-6
+            run.context.phrase_embeddings(tf.constant([12])), expected[np.newaxis], atol=1e-6
         )
-        np.testing.assert_allclose(run.classifier.text(tf.constant([12])), expected[np.newaxis], atol=1e-6)
+        np.testing.assert_allclose(
+            run.classifier.phrase_embeddings(tf.constant([12])), expected[np.newaxis], atol=1e-6
+        )
 
 
 def test_a_known_phrase_is_replaced(run, purple):

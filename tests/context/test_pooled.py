@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ctxvision.context.pooled import contexts_of, folded_text, nearest_phrases
+from ctxvision.context.pooled import contexts_of, nearest_phrases
 
 
 def test_nearest_phrases_and_their_context(tiny_run):
@@ -22,4 +22,4 @@ def test_nearest_phrases_and_their_context(tiny_run):
     np.testing.assert_array_equal(same_ids, ids)
     embeddings = np.asarray(table.text_embeddings, np.float32)
     np.testing.assert_allclose(found, embeddings[ids].mean(axis=1), atol=1e-5)
-    np.testing.assert_array_equal(folded_text(tiny_run.context)(ids), embeddings[ids])
+    np.testing.assert_array_equal(tiny_run.context.phrase_embeddings(ids), embeddings[ids])

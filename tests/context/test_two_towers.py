@@ -132,7 +132,9 @@ def test_the_vocabulary_grows_by_the_text_tower(run, tmp_path):
     expected = copy.context.phrase_table.text_embeddings[copy.context.phrase_table.ids(["a red"])[0]]
     np.testing.assert_allclose(copy.context.phrase_table.text_embeddings[row], expected, atol=1e-5)
     assert cv.search_phrases(copy, "lemon", k=1)[0].phrase.endswith("lemon")
-    with pytest.raises(cv.InputError, match="with_text must be left out for a context from two towers"):
+    with pytest.raises(
+        cv.InputError, match="with_text must be left out for a model that has no dual_encoder_text"
+    ):
         cv.export(copy, tmp_path / "export", with_text=True)
 
 

@@ -129,6 +129,12 @@ def test_multi_label_must_be_true_or_false():
 
 def test_thresholds_must_fit_the_labels(multi_label_run):
     model = multi_label_run.classifier
-    parts = (model.phrase_generator, model.retrieval, model.text, model.visual_encoder, model.fusion)
+    parts = (
+        model.phrase_generator,
+        model.retrieval,
+        model.phrase_embeddings,
+        model.visual_encoder,
+        model.fusion,
+    )
     with pytest.raises(ValueError, match="thresholds must be given for each of the 6 labels, got 1"):
         cv.ContextClassifier(*parts, model.labels, model.pooling, [0.5])

@@ -144,7 +144,7 @@ def test_quantised_tables_answer_nearly_the_same(tiny_run):
     expected = tiny_run.build_classifier("exact")(pixels)
     for quantize, dtype in (("float16", tf.float16), ("int8", tf.int8)):
         model = tiny_run.build_classifier("ivf", quantize)
-        assert model.text.folded.dtype == dtype
+        assert model.phrase_embeddings.rows.dtype == dtype
         np.testing.assert_allclose(model(pixels)["probabilities"], expected["probabilities"], atol=0.02)
     with pytest.raises(cv.InputError, match="quantize must be one of float16, int8, got 'int4'"):
         tiny_run.build_classifier("ivf", "int4")

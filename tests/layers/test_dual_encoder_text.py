@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from ctxvision.layers.dual_encoder_text import DualEncoderText, int8_rows
+from ctxvision.layers.dual_encoder_text import DualEncoderText
 from tests.layer_checks import check_layer
 
 FRESH = ("tensorflow", "tensorflow_text")
@@ -22,12 +22,6 @@ def with_weights(table, attention):
 
 def test_layer_contract_for_phrases():
     check_layer(small(), tf.constant(["red fox", "", "Fox"]), fresh_process_imports=FRESH)
-
-
-def test_layer_contract_for_row_numbers():
-    layer = small()
-    layer.fold(np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32))
-    check_layer(layer, tf.constant([[2, -1], [0, 1]]), fresh_process_imports=FRESH)
 
 
 def test_attention_pooling_by_hand():
@@ -99,107 +93,12 @@ def test_gradient_is_sparse_finite_and_leaves_padding_alone():
     assert not dense[0].any() and dense[ids[1, 0]].any()
 
 
-def test_folded_rows_are_gathered():
-    layer = small()
-    layer.fold(np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32))
-    for dtype in (tf.int32, tf.int64):
-        rows = layer(tf.constant([[2, -1], [0, 1]], dtype))
-        np.testing.assert_allclose(rows, [[[0.6, 0.8], [0, 0]], [[1, 0], [0, 1]]])
-    assert [v.name for v in layer.non_trainable_variables] == ["folded:0"]
-    assert "folded:0" not in [v.name for v in layer.trainable_variables]
-
-
-def test_folding_again_reaches_traced_functions():
-    layer = small()
-    layer.fold(np.array([[1, 0], [0, 1]], np.float32))
-    traced = tf.function(layer)
-    traced(tf.constant([[0]]))
-    layer.fold(np.array([[0, -1], [0, 1]], np.float32))
-    np.testing.assert_array_equal(traced(tf.constant([[0]])), [[[0, -1]]])
-    layer.fold(np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32))
-    np.testing.assert_allclose(traced(tf.constant([[2, 0]])), [[[0.6, 0.8], [1, 0]]])
-
-
-def test_folding_keeps_room_for_2048_rows():
-    layer = small()
-    layer.fold(np.eye(2, dtype=np.float32))
-    folded = layer.folded
-    assert folded.shape == (2050, 2) and layer.folded_rows == 2050
-    layer.fold(np.tile(np.array([[0, 1]], np.float32), [2050, 1]))
-    assert layer.folded is folded
-    np.testing.assert_array_equal(layer(tf.constant([0, 2049])), [[0, 1], [0, 1]])
-    layer.fold(np.tile(np.array([[1, 0]], np.float32), [2051, 1]))
-    assert layer.folded is not folded and layer.folded_rows == 2051 + 2048
-    np.testing.assert_array_equal(layer(tf.constant([2050])), [[1, 0]])
-
-
-def test_half_precision_rows_stay_so():
-    layer = small()
-    layer.fold(np.array([[0.6, 0.8]], np.float16))
-    assert layer.folded.dtype == tf.float16
-    found = layer(tf.constant([0, -1]))
-    assert found.dtype == tf.float32
-    np.testing.assert_array_equal(found, np.array([[0.6, 0.8], [0, 0]], np.float16).astype(np.float32))
-    copy = DualEncoderText.from_config(layer.get_config())
-    copy.set_weights(layer.get_weights())
-    assert copy.folded.dtype == tf.float16
-    np.testing.assert_array_equal(copy(tf.constant([0, -1])), found)
-    layer.fold(np.array([[0.6, 0.8]], np.float32))
-    assert layer.folded.dtype == tf.float32
-    np.testing.assert_array_equal(layer(tf.constant([0])), np.array([[0.6, 0.8]], np.float32))
-
-
-def test_a_copy_has_room_for_folded_rows():
-    layer = small()
-    layer.fold(np.array([[1, 0], [0.6, 0.8]], np.float32))
-    copy = DualEncoderText.from_config(layer.get_config())
-    copy.set_weights(layer.get_weights())
-    np.testing.assert_allclose(copy(tf.constant([1])), [[0.6, 0.8]])
-
-
-def test_row_numbers_need_no_string_op():
-    def string_ops(inputs):
-        ops = tf.function(layer).get_concrete_function(inputs).graph.get_operations()
-        return [op.type for op in ops if tf.string in [t.dtype for t in (*op.inputs, *op.outputs)]]
-
-    layer = small()
-    layer.fold(np.eye(2, dtype=np.float32))
-    assert string_ops(tf.TensorSpec([None, 3], tf.int32)) == []
-    assert "StringToHashBucketFast" in string_ops(tf.TensorSpec([None, 3], tf.string))
-
-
-def test_int8_rows_keep_their_direction():
-    rows = np.random.default_rng(0).normal(size=(50, 40)).astype(np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    rows[7] = 0
-    small_rows = int8_rows(rows)
-    assert small_rows.dtype == np.int8 and (np.abs(small_rows).max(axis=1)[np.arange(50) != 7] == 127).all()
-    layer = small(dim=40)
-    layer.fold(small_rows)
-    assert layer.folded.dtype == tf.int8 and layer.get_config()["folded_dtype"] == "int8"
-    found = layer(tf.constant([list(range(50)), [-1] * 50])).numpy()
-    # A number is off by half a step of max / 127 at most; over 40 of them the cosine by a few thousandths.
-    assert ((found[0] * rows).sum(axis=1)[np.arange(50) != 7] > 0.999).all()
-    assert not found[0, 7].any() and not found[1].any()
-    np.testing.assert_allclose(np.linalg.norm(found[0], axis=1), np.arange(50) != 7, atol=1e-6)
-    check_layer(layer, tf.constant([[2, -1], [0, 1]]), fresh_process_imports=FRESH)
-
-
-def test_row_numbers_before_fold():
-    with pytest.raises(ValueError, match=r"row numbers, but no text embeddings are folded in: call fold"):
-        small()(tf.constant([[1]]))
-
-
-@pytest.mark.parametrize("values", [[[0.5]], [[True]]])
+@pytest.mark.parametrize("values", [[[0.5]], [[True]], [[1]]])
 def test_other_dtypes(values):
-    with pytest.raises(ValueError, match=r"\(string\) or row numbers \(integer\), got dtype (float32|bool)"):
+    with pytest.raises(
+        ValueError, match=r"phrases must be strings, got dtype (float32|bool|int32): look row"
+    ):
         small()(tf.constant(values))
-
-
-@pytest.mark.parametrize("shape", [(2,), (2, 3), (2, 2, 2), (0, 2)])
-def test_fold_of_another_shape(shape):
-    with pytest.raises(ValueError, match=r"must have shape \[N, 2\] with N at least 1, got \("):
-        small().fold(np.zeros(shape, np.float32))
 
 
 @pytest.mark.parametrize("name", ["dim", "hash_buckets", "max_ngrams"])

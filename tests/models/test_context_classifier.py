@@ -26,10 +26,10 @@ def test_uint8_pixels_of_any_size():
     np.testing.assert_allclose(from_bytes, model(tf.cast(pixels, tf.float32))["probabilities"], atol=1e-6)
 
 
-def test_the_four_layers_are_in_the_summary_by_name():
+def test_the_layers_are_in_the_summary_by_name():
     lines = []
     tiny_classifier().summary(print_fn=lines.append)
-    for name in ("phrase_generator", "prototype_retrieval", "dual_encoder_text", "context_fusion"):
+    for name in ("phrase_generator", "prototype_retrieval", "phrase_embeddings", "context_fusion"):
         assert any(line.lstrip().startswith(name) for line in lines)
 
 
@@ -43,7 +43,7 @@ def test_a_phrase_that_comes_later_is_found_by_what_was_traced(backend, rows):
     traced(tf.constant(pixels))
 
     def change(ids):
-        model.text.fold(model.text(tf.constant(list(table.phrases))).numpy())
+        model.phrase_embeddings.assign(model.text(tf.constant(list(table.phrases))).numpy())
         model.retrieval.update(table, ids)
         return model.predict(pixels, verbose=0), traced(tf.constant(pixels)), model(pixels)
 
@@ -60,7 +60,7 @@ def test_a_phrase_that_comes_later_is_found_by_what_was_traced(backend, rows):
 
 def test_compile_and_fit_fine_tune_what_is_trainable():
     model = tiny_classifier()
-    model.phrase_generator.trainable = model.visual_encoder.trainable = model.text.trainable = False
+    model.phrase_generator.trainable = model.visual_encoder.trainable = False
     pixels = np.random.default_rng(0).uniform(0, 255, (32, 16, 16, 3)).astype(np.float32)
     labels = np.arange(32) % len(model.labels)
     tower, head = model.visual_encoder.get_weights(), model.fusion.get_weights()
@@ -79,7 +79,7 @@ def test_compile_and_fit_fine_tune_what_is_trainable():
 
 def test_an_unfrozen_visual_encoder_learns():
     model = tiny_classifier()
-    model.phrase_generator.trainable = model.text.trainable = False
+    model.phrase_generator.trainable = False
     before = model.visual_encoder.get_weights()[0]
     model.compile("adam", "sparse_categorical_crossentropy")
     model.fit(np.zeros([8, 16, 16, 3], np.float32) + 99, np.arange(8) % len(model.labels), verbose=0)
@@ -97,14 +97,19 @@ def test_labels_must_fit_the_head():
     model = tiny_classifier()
     with pytest.raises(ValueError, match="labels must name each of the 4 labels of context_fusion, got 1"):
         cv.ContextClassifier(
-            model.phrase_generator, model.retrieval, model.text, model.visual_encoder, model.fusion, ["one"]
+            model.phrase_generator,
+            model.retrieval,
+            model.phrase_embeddings,
+            model.visual_encoder,
+            model.fusion,
+            ["one"],
         )
 
 
 def test_a_tower_that_both_stand_on_is_run_once():
     apart = tiny_classifier()
     tower = apart.phrase_generator.tower
-    parts = (apart.phrase_generator, apart.retrieval, apart.text, cv.VisualEncoder(tower))
+    parts = (apart.phrase_generator, apart.retrieval, apart.phrase_embeddings, cv.VisualEncoder(tower))
     shared = cv.ContextClassifier(*parts, cv.ContextFusion(len(apart.labels)), apart.labels)
 
     def convolutions(model):

@@ -23,7 +23,7 @@ def test_a_share_is_what_the_probability_loses_without_the_phrase(model, pixels)
     # Phrase 1 of picture 2 left out by hand.
     ids, scores = outputs["phrase_ids"].numpy(), outputs["phrase_scores"].numpy().copy()
     scores[2, 1] = -1.0
-    context = model.pooling([model.text(tf.constant(ids)), tf.constant(scores)])
+    context = model.pooling([model.phrase_embeddings(tf.constant(ids)), tf.constant(scores)])
     without = model.fusion([model.visual_encoder(pixels), context]).numpy()
     for place in range(2):
         label = told["label_ids"][2, place]
@@ -34,7 +34,7 @@ def test_a_share_is_what_the_probability_loses_without_the_phrase(model, pixels)
 def test_the_pictures_share_is_against_an_average_picture(model, pixels):
     told = cv.explain(model, pixels, top=1)
     outputs = model(pixels)
-    context = model.pooling([model.text(outputs["phrase_ids"]), outputs["phrase_scores"]])
+    context = model.pooling([model.phrase_embeddings(outputs["phrase_ids"]), outputs["phrase_scores"]])
     average = np.tile(model.fusion.standardize[0].moving_mean.numpy(), (3, 1))
     unseen = model.fusion([tf.constant(average), context]).numpy()
     label = told["label_ids"][:, 0].numpy()

@@ -67,6 +67,10 @@ def run(tmp_path):
     write_json(
         tmp_path / "logs" / "history.json", {"visual": {"loss": [3.0, 2.0, 1.0], "val_top1": [0.1, 0.2, 0.3]}}
     )
+    write_json(
+        tmp_path / "logs" / "times.json",
+        [{"part": "context", "seconds": 1200.4}, {"part": "9 <labels>", "seconds": 3.0}],
+    )
     return tmp_path
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 import ctxvision as cv
-from ctxvision.pipeline import demo_prediction
+from ctxvision.demo_run import demo_prediction
 from ctxvision.serving import predict
 
 

@@ -87,7 +87,7 @@ def test_a_request_gets_what_it_asks_for(case, ask, model, images):
     np.testing.assert_allclose(answer["query_embedding"], queries, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(answer["query_embedding"], axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(answer["visual"], model.visual_encoder(pixels), atol=1e-5)
-    context = model.pooling([model.text(tf.constant(ids)), tf.constant(scores, tf.float32)])
+    context = model.pooling([model.phrase_embeddings(tf.constant(ids)), tf.constant(scores, tf.float32)])
     np.testing.assert_allclose(answer["context"], context, atol=1e-5)
     assert answer["valid"].all() and len(answer) == 7
 

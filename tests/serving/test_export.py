@@ -117,7 +117,7 @@ def expect_parity(arrays, model, pixels):
         found = model.retrieval(queries, **asked)
         assert np.array_equal(arrays[f"{name}/phrase_ids"], found.ids)
         assert np.array_equal(arrays[f"{name}/phrases"], found.phrases)
-        context = model.pooling([model.text(found.ids), found.scores])
+        context = model.pooling([model.phrase_embeddings(found.ids), found.scores])
         for key, inside in (
             ("query_embedding", queries),
             ("visual", model.visual_encoder(pixels)),
@@ -127,7 +127,7 @@ def expect_parity(arrays, model, pixels):
             np.testing.assert_allclose(arrays[f"{name}/{key}"], inside, atol=1e-5)
 
     found = model.retrieval(queries)
-    context = model.pooling([model.text(found.ids), found.scores])
+    context = model.pooling([model.phrase_embeddings(found.ids), found.scores])
     candidates = np.concatenate([CANDIDATES, model.text(tf.constant(TEXTS))])
     candidates = candidates[: arrays["zero_shot/scores"].shape[1]]
     beyond = context.numpy() - model.fusion.average_input(1)
@@ -178,7 +178,7 @@ def test_with_text_the_callers_words_count(images, tmp_path):
     assert "TFText>" in printed and "imported: ['tensorflow_text'" in printed
 
     found = model.retrieval(model.phrase_generator(pixels))
-    context = model.pooling([model.text(found.ids), found.scores])
+    context = model.pooling([model.phrase_embeddings(found.ids), found.scores])
     mixed = 0.6 * context + 0.4 * model.text(tf.constant(TEXTS))
     expected = model.fusion([model.visual_encoder(pixels), mixed]).numpy()
     found, without = arrays["with_context/probabilities"], arrays["serving_default/probabilities"]

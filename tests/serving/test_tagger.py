@@ -66,3 +66,9 @@ def test_it_tells_which_context_it_is_of_and_versions_count_up(tagger, tiny_run)
     assert about["signatures"] == ["serving_default", "pixels", "filtered", "about"]
     assert not (tagger / "assets" / "labels.txt").exists()
     assert tagger.name == "1" and cv.export_context(tiny_run.context, tagger.parent, k=2).name == "2"
+
+
+def test_it_is_no_classifier(tagger, tiny_run):
+    path = tiny_run.data.split("test:easy").paths[0]
+    with pytest.raises(cv.InputError, match="target must be a classifier, got .* ctxvision context describe"):
+        cv.predict(tagger, [path])

@@ -10,11 +10,12 @@ import tf_keras as keras
 import ctxvision as cv
 from ctxvision.classifier.attention_head import attention_head_model
 from ctxvision.classifier.head import head_model
-from ctxvision.classifier.visual import visual_loss, visual_model
+from ctxvision.classifier.task import ONE_LABEL, SEVERAL_LABELS
+from ctxvision.classifier.visual import visual_model
 from ctxvision.context.generator import phrase_model
 from ctxvision.context.text import TEXT_RATE, ngrams_of, text_model
 from ctxvision.data.associations import association_batches
-from ctxvision.layers import DualEncoderText, PhraseGenerator, VisualEncoder
+from ctxvision.layers import DualEncoderText, PhraseEmbeddings, PhraseGenerator, VisualEncoder
 from ctxvision.layers._batch_norm import batch_norm
 from ctxvision.losses import WeightedCrossEntropy
 from ctxvision.training.batches import tiled_batches
@@ -72,13 +73,13 @@ def stages() -> Iterator[tuple[str, Stage]]:
     yield "phrases, full softmax", Stage(phrases(13), adamw, None, pixels(queries))
     # More classes than `full_softmax_up_to`: 512 are sampled.
     yield "phrases, sampled", Stage(phrases(601), adamw, None, pixels(queries * 40))
-    for name, several in (("visual, single label", False), ("visual, multi-label", True)):
+    for name, task in (("visual, single label", ONE_LABEL), ("visual, multi-label", SEVERAL_LABELS)):
         yield (
             name,
             Stage(
                 lambda: visual_model(VisualEncoder(tower()), [16, 16, 3], 5, "visual"),
                 adamw,
-                visual_loss(several),
+                task.encoder_loss(),
                 pixels(labels),
             ),
         )
@@ -130,8 +131,8 @@ def stages() -> Iterator[tuple[str, Stage]]:
     embeddings = rng.normal(size=(12, 10)).astype(np.float32)
 
     def attention_head() -> keras.Model:
-        text = DualEncoderText(10, hash_buckets=9, trainable=False)
-        text.fold(embeddings)
+        text = PhraseEmbeddings(10)
+        text.assign(embeddings)
         return attention_head_model([visual[0], ids[0], scores[0]], 5, 0, text, dropout=0.0)
 
     yield (

@@ -78,7 +78,7 @@ def test_the_whole_model_is_fine_tuned_and_predicts_compiled():
     def fine_tuned(compiled):
         with building(tf.distribute.OneDeviceStrategy("/cpu:0")):
             model = tiny_classifier("ivf", rows=600, dropout=0.0)
-            model.phrase_generator.trainable = model.text.trainable = False
+            model.phrase_generator.trainable = False
             settings = {"jit_compile": compiled, "steps_per_execution": 2, "metrics": ["accuracy"]}
             model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", **settings)
         before = [weight.numpy() for weight in model.trainable_weights]

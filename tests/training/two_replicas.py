@@ -86,7 +86,7 @@ def predicted_apart(strategy):
     for scope in (tf.distribute.OneDeviceStrategy("/cpu:0"), strategy):
         with building(scope):
             model = tiny_classifier("ivf", rows=600, dropout=0.0)
-            model.phrase_generator.trainable = model.visual_encoder.trainable = model.text.trainable = False
+            model.phrase_generator.trainable = model.visual_encoder.trainable = False
             model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
         models.append(model)
     one, two = models

@@ -66,10 +66,10 @@ def classifier(phrases: int, backbones: list[str], quantize: str | None) -> cv.C
     """Two large towers, and a vocabulary of random phrases in clusters."""
     prototypes = np.concatenate([*synthetic_rows(phrases)])
     table = cv.PhraseTable.from_arrays([f"phrase {i}" for i in range(phrases)], prototypes)
-    text = cv.DualEncoderText(TEXT_DIM, name="dual_encoder_text")
+    text = cv.PhraseEmbeddings(TEXT_DIM, name="phrase_embeddings")
     embeddings = np.random.default_rng(1).standard_normal((phrases, TEXT_DIM), np.float32)
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-    text.fold(embeddings.astype(quantize or "float32"))
+    text.assign(embeddings.astype(quantize or "float32"))
     return cv.ContextClassifier(
         cv.PhraseGenerator(backbones[0], name="phrase_generator"),
         cv.PrototypeRetrieval(10, "ivf", name="prototype_retrieval").index(table, dtype=quantize),
@@ -97,7 +97,7 @@ def save_phases(model: cv.ContextClassifier, folder: Path) -> None:
                 ids, scores = model.retrieval.search(queries)
                 outputs = {**outputs, "ids": ids, "scores": scores}
             if phase >= 3:
-                context = model.pooling([model.text(ids), scores])
+                context = model.pooling([model.phrase_embeddings(ids), scores])
                 outputs["context"] = context
             if phase >= 4:
                 outputs = {"probabilities": model.fusion([visual, context], training=False), "ids": ids}

@@ -85,8 +85,8 @@ def small_export(directory: Path, labels: tuple[str, ...]) -> Path:
 
     rng = np.random.default_rng(0)
     table = cv.PhraseTable.from_arrays([f"phrase {i}" for i in range(1000)], rng.normal(size=(1000, 64)))
-    text = cv.DualEncoderText(dim=200)
-    text.fold(rng.normal(size=(1000, 200)).astype(np.float32))
+    text = cv.PhraseEmbeddings(dim=200)
+    text.assign(rng.normal(size=(1000, 200)).astype(np.float32))
     model = cv.ContextClassifier(
         cv.PhraseGenerator("resnet_mini"),
         cv.PrototypeRetrieval(10, "ivf").index(table),

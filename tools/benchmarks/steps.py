@@ -90,8 +90,8 @@ def prediction() -> dict[str, Any]:
     generator, encoder = new_phrase_generator(CONFIG.context), new_visual_encoder(CONFIG)
     phrases = [f"phrase {i}" for i in range(1000)]
     table = cv.PhraseTable.from_arrays(phrases, np.random.default_rng(0).normal(size=(1000, 64)))
-    text = cv.DualEncoderText(CONFIG.context.text_dim)
-    text.fold(text(tf.constant(phrases)).numpy())
+    text = cv.PhraseEmbeddings(CONFIG.context.text_dim)
+    text.assign(cv.DualEncoderText(CONFIG.context.text_dim)(tf.constant(phrases)).numpy())
     retrieval = cv.PrototypeRetrieval(CONFIG.context_phrases).index(table)
     fusion, pooling = cv.ContextFusion(1000), cv.ContextPooling("uniform")
     model = cv.ContextClassifier(generator, retrieval, text, encoder, fusion, phrases, pooling)

@@ -15,9 +15,9 @@ def zero_shot_signature(
     training, so that no candidate gains by lying near every picture.
     """
     encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
-    embeddings = tf.TensorSpec([None, model.text.dim], tf.float32, name="candidate_embeddings")
+    embeddings = tf.TensorSpec([None, model.phrase_embeddings.dim], tf.float32, name="candidate_embeddings")
     labels = tf.TensorSpec([None], tf.string, name="candidate_labels")
-    none, no_labels = tf.zeros([0, model.text.dim]), tf.constant([], tf.string)
+    none, no_labels = tf.zeros([0, model.phrase_embeddings.dim]), tf.constant([], tf.string)
 
     def scored(image_bytes: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
         pixels, valid = decode_pictures(image_bytes, model.image_size)

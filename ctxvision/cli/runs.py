@@ -1,0 +1,38 @@
+"""Arguments of the verbs that open a run."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+import ctxvision
+
+if TYPE_CHECKING:
+    from ctxvision.classifier.run import Run
+    from ctxvision.context.context import Context
+
+
+def add_run(verb: argparse.ArgumentParser) -> None:
+    """`RUN` and `--context`."""
+    verb.add_argument("run", metavar="RUN", help="folder of the run")
+    _add_context(verb)
+
+
+def add_owner(verb: argparse.ArgumentParser) -> None:
+    """`CONTEXT|RUN` and `--context`."""
+    verb.add_argument("owner", metavar="CONTEXT|RUN", help="folder of a context or a run")
+    _add_context(verb)
+
+
+def run_of(chosen: argparse.Namespace) -> "Run":
+    """The run that `add_run`'s arguments name."""
+    return ctxvision.Run(chosen.run, chosen.context)
+
+
+def owner_of(chosen: argparse.Namespace) -> "Context | Run":
+    """The context or run that `add_owner`'s arguments name."""
+    from ctxvision.classifier.phrases import opened
+
+    return ctxvision.Run(chosen.owner, chosen.context) if chosen.context else opened(chosen.owner)
+
+
+def _add_context(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--context", help="folder of the run's context, where it was moved since")

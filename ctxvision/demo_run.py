@@ -1,0 +1,70 @@
+"""The demo: the whole pipeline on pictures that installed packages carry."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+from ctxvision.classifier.config import Config
+from ctxvision.classifier.run import Run
+from ctxvision.data import write_demo_data
+from ctxvision.pipeline import train, write_report
+from ctxvision.serving import Prediction, Server, predict
+from ctxvision.training.progress import Progress
+
+# Pictures that the export is asked for.
+_PICTURES = 3
+# A tenth of the training.
+QUICK = {"phrase_steps": 600, "visual_steps": 200, "text_steps": 300, "head_steps": 200, "seeds": 1}
+
+
+def demo(
+    out: str | os.PathLike[str] = "runs/demo",
+    seed: int = 0,
+    quick: bool = False,
+    progress: Progress | None = None,
+) -> Run:
+    """Trains the whole pipeline on the demo's pictures, which installed packages carry.
+
+    The run learns the pictures' subgroups, and makes a context for that. A second run, in `out/groups`, learns their
+    groups over the same context.
+
+    Args:
+        out: the run's folder; the data set is written to `out/emoji`.
+        seed: of all training; which thing is in which split does not depend on it (see `write_demo_data` for that).
+        quick: a tenth of the training, to see that everything works; its accuracies mean little.
+        progress: where progress is printed; standard error by default.
+
+    Returns:
+        The first run.
+
+    Raises:
+        InputError: the packages of the extra `demo` are not installed, or `out` holds another run.
+    """
+    progress = progress or Progress()
+    data = Path(out) / "emoji"
+    if not (data / "images.csv").is_file():
+        write_demo_data(data)
+    config = Config.preset("demo", **(QUICK if quick else {}), seed=seed)
+    run = train(data, out, config, progress=progress)
+    groups = dataclasses.replace(config, label_column="coarse_label", fractions=(max(config.fractions),))
+    train(data, Path(out) / "groups", groups, run.context.directory, progress)
+    write_report(run)
+    return run
+
+
+def demo_prediction(run: Run) -> list[Prediction]:
+    """Serves a run's export on a free port and asks for three pictures of its first test split, explained.
+
+    Args:
+        run: trained to the end.
+
+    Returns:
+        Three predictions, the same pictures each time.
+
+    Raises:
+        InputError: the run holds no export.
+    """
+    paths = run.data.split(run.data.test_splits[0]).paths
+    chosen = [paths[(2 * i + 1) * len(paths) // (2 * _PICTURES)] for i in range(_PICTURES)]
+    with Server(run.directory / "export", port=0) as server:
+        return predict(f"{server.host}:{server.port}", chosen, explain=True)
