@@ -59,9 +59,9 @@ def train(
             and the run first makes a context of them by `config.context`, in `out/context`.
         progress: where progress is printed; standard error by default.
         strategy: where the towers and the text encoder train: a name of `make_strategy`, or any strategy; by default
-            that in whose scope this is called. Under several workers each calls this with the same arguments, `out`
-            being a folder that all see. Worker 0 runs every stage that is not training; the others return a run that
-            worker 0 has still to finish.
+            the strategy in whose scope this is called. Under several workers each worker calls this with the same
+            arguments, and all of them see the folder `out`. Worker 0 runs every stage that is not training. The
+            others return early, with a run that worker 0 finishes.
 
     Returns:
         The run; `run.classifier` is the end-to-end model.

@@ -1,14 +1,20 @@
 """One tiny run, trained once for all tests that need one."""
 
+import atexit
 import fcntl
 import gc
 import os
 import shutil
+import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Tests run in as many processes as there are cores.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    # Features that runs share, for the processes of this session alone.
+    os.environ["CTXVISION_CACHE"] = tempfile.mkdtemp(prefix="ctxvision-tests-")
+    atexit.register(shutil.rmtree, os.environ["CTXVISION_CACHE"], ignore_errors=True)
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402

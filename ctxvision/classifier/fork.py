@@ -3,6 +3,7 @@
 import os
 import shutil
 
+from ctxvision._files import link_or_copy
 from ctxvision.classifier.config import Config
 from ctxvision.classifier.run import Run
 from ctxvision.classifier.run_folder import RunFolder, create_run
@@ -36,11 +37,6 @@ def fork_table(run: RunFolder, context: Context) -> None:
     with run.stages.finishing("table", fingerprint=context.fingerprint) as folder:
         # Columns are never changed in place, and table.json is replaced by a rename.
         ignored = shutil.ignore_patterns(".lock", "done.json", "unfinished-*")
-        shutil.copytree(context.table_folder, folder, copy_function=_link, ignore=ignored, dirs_exist_ok=True)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system
-        shutil.copyfile(source, target)
+        shutil.copytree(
+            context.table_folder, folder, copy_function=link_or_copy, ignore=ignored, dirs_exist_ok=True
+        )

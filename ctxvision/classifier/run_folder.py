@@ -73,7 +73,7 @@ class RunFolder:
 
     def query_embeddings(self, split: str) -> np.ndarray:
         """float32 [N, embedding_dim] of a split, each row L2-normalised; computed once."""
-        return self._features.of("queries", lambda: self.context.phrase_generator, split)
+        return self._features.of("queries", lambda: self.context.phrase_generator, split, shared=True)
 
     def visual_features(self, split: str, fraction: float) -> np.ndarray:
         """float32 [N, D] of a split by the visual encoder of `fraction`; computed once."""

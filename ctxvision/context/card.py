@@ -1,4 +1,4 @@
-"""The card of a context: its README.md, written from what is known of it."""
+"""The card of a context: its README.md, written from its settings and figures."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ _TITLES = {
 
 
 def write_card(context: Context) -> None:
-    """Writes `README.md` into a context that is made."""
+    """Writes the `README.md` of a finished context."""
     stored = read_context(context.directory)
     table = context.phrase_table
     live = np.asarray(table.live)
@@ -31,8 +31,8 @@ def write_card(context: Context) -> None:
     versions = ", ".join(f"{name} {version}" for name, version in stored["versions"].items())
     rows = [
         ("made from", _made_from(context, stored)),
-        ("phrases", f"{live.sum():,}, of which {context.num_retrievable():,} may be found"),
-        ("languages", f"{languages}; found are those in {', '.join(context.languages)}"),
+        ("phrases", f"{live.sum():,}; retrieval finds {context.num_retrievable():,}"),
+        ("languages", f"{languages}; retrieval finds {', '.join(context.languages)}"),
         ("picture tower", _tower(context)),
         ("embeddings", f"{context.config.embedding_dim}-d queries, {context.config.text_dim}-d texts"),
         ("licence", stored["licence"] or "not given"),
@@ -54,8 +54,8 @@ A ctxvision context. It predicts from pixels alone what people would search for 
 
 ## Limits
 
-- It finds only phrases of its vocabulary; `ctxvision phrases add` adds others from pictures of them.
-- It knows pictures like those that it was made from. On others, measure it first.
+- It finds phrases of its vocabulary alone. `ctxvision phrases add` adds a phrase from pictures.
+- It knows pictures like those it was made from. Measure it on other pictures before you use it there.
 - A phrase says what people search for, not what is true of the picture.
 
 ## Use
@@ -73,7 +73,7 @@ def _made_from(context: Context, stored: dict[str, Any]) -> str:
     name, pictures = stored["data"]["name"], context.stages.facts("generator")["pictures"]
     if context.kind == TWO_TOWERS:
         phrases = stored["made_from"]["phrases"]
-        return f"a two-tower model and {phrases:,} phrases; pictures are seen from the mean of {pictures:,} of {name}"
+        return f"a two-tower model and {phrases:,} phrases; embeddings are centred on the mean of {pictures:,} pictures of {name}"
     classes = len(context.classes)
     more = ", and query pairs of a log" if stored["made_from"].get("associations") else ""
     return f"{pictures:,} pictures of {name} and their queries{more}; {classes:,} queries were classes"
@@ -84,7 +84,7 @@ def _tower(context: Context) -> str:
     name = config.phrase_backbone.rsplit("/", 1)[-1]
     size = f"at {config.image_size} pixels"
     if context.stages.facts("generator")["tower"]:
-        return f"{name} {size}, a copy of which lies in `generator/`"
+        return f"{name} {size}; `generator/` holds a copy"
     return f"{name} {size}, trained from random weights"
 
 
@@ -99,7 +99,7 @@ def _figures(context: Context) -> str:
     splits = list(dict.fromkeys((row["data"], row["split"]) for row in figures))
     value = {(row["data"], row["split"], row["metric"]): row["value"] for row in figures}
     lines = [
-        "In %, on pictures that it was not trained on unless the split is `web`.",
+        "In %. The context was trained on the split `web` of its own data, on no other pictures.",
         "",
         f"| data | split | {' | '.join(_TITLES[metric] for metric in metrics)} |",
         "|---" * (2 + len(metrics)) + "|",

@@ -67,7 +67,7 @@ class Context:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Of what a run must not have exchanged: the generator's and the text encoder's weights."""
+        """Sixteen hexadecimal digits of the generator's and the text encoder's weights; another context has others."""
         digest = hashlib.sha256(self.kind.encode())
         text = "projection.npz" if self.kind == TWO_TOWERS else "weights.npz"
         for path in (self.stages.folder("generator") / "weights.npz", self.stages.folder("text") / text):
@@ -89,7 +89,7 @@ class Context:
 
     @property
     def classes(self) -> list[str]:
-        """The queries that were softmax classes of the generator; none of a context from two towers."""
+        """The queries that were softmax classes of the generator; empty for a context from two towers."""
         path = self.stages.folder("generator") / "classes.json"
         return read_json(path) if path.is_file() else []
 

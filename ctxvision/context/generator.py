@@ -7,6 +7,7 @@ import tf_keras as keras
 from ctxvision._files import write_json
 from ctxvision.context.config import ContextConfig
 from ctxvision.context.context import Context
+from ctxvision.context.held_out import trained_on
 from ctxvision.context.towers import copy_tower, new_phrase_generator, tower_name
 from ctxvision.errors import InputError
 from ctxvision.layers import PhraseGenerator
@@ -47,7 +48,7 @@ def train_generator(
         generator = new_phrase_generator(config)
     pictures = features_of_web(context, data).tower_inputs(generator, "web")
     targets = padded_classes(len(pictures), log.pair_picture, classes[log.pair_query])
-    taught = np.flatnonzero(targets[:, 0] >= 0)
+    taught = np.flatnonzero((targets[:, 0] >= 0) & trained_on(data))
     targets = targets[taught]
 
     epochs, steps_per_epoch = epochs_of(len(taught), config.batch_size, config.phrase_steps)

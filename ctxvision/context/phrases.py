@@ -33,7 +33,7 @@ def add_phrase(
 ) -> np.ndarray:
     """Adds a phrase, or replaces it; see `classifier.phrases.add_phrase`. Returns its id, int32 [1]."""
     table = context.phrase_table
-    table.ids([phrase])  # refuses what is no text
+    table.ids([phrase])  # raises for a phrase that is not text
     meaning = (
         _text_embedding(context, "phrase", phrase) if text is None else _text_embedding(context, "text", text)
     )

@@ -138,7 +138,7 @@ class _Watch(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
     def check(self, logs: dict[str, float], step: int) -> None:
-        """Breaks off when a number is none any more."""
+        """Raises if a logged value is not finite."""
         for name, value in logs.items():
             if not np.isfinite(value):
                 rate = float(self.model.optimizer.learning_rate)
@@ -150,7 +150,7 @@ class _Watch(keras.callbacks.Callback):
                 )
 
     def since_the_start(self, logs: dict[str, float], step: int) -> dict[str, float]:
-        """Means over the epoch up to `step`, of which `logs` are those since it was taken up."""
+        """Means over the epoch up to `step`; `logs` covers the steps since training resumed."""
         before = self._start / step
         partial = self._state["partial"] if self._start else {}
         return {

@@ -1,4 +1,4 @@
-"""A folder of stages, each of which is there whole or not at all."""
+"""A folder of stages; each stage is written whole or not at all."""
 
 import shutil
 import time

@@ -20,7 +20,7 @@ def context(tiny_run, tmp_path):
 def test_figures_and_card(context, tiny_data, tiny_run):
     card = (context.directory / "README.md").read_text()
     assert "Not measured." in card and "| licence | not given |" in card
-    assert "12, of which 8 may be found" in card and "en 8, es 4; found are those in en" in card
+    assert "12; retrieval finds 8" in card and "en 8, es 4; retrieval finds en" in card
     records = cv.evaluate_context(context, tiny_data)
     found = {(record.split, record.metric): record.value for record in records}
     assert {split for split, _ in found} == {"test:easy", "test:hard"}

@@ -49,3 +49,44 @@ def test_the_tower_is_built_only_where_it_is_needed(features):
         raise AssertionError("it was computed before")
 
     np.testing.assert_allclose(features.of("visual", never, "train"), PICTURES.mean(axis=(1, 2)))
+
+
+@pytest.fixture
+def frozen(tmp_path, monkeypatch):
+    """Makes features in a folder of their own, by a tower that other runs use too."""
+    monkeypatch.setenv("CTXVISION_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cached_features, "is_frozen", lambda tower: False)
+    monkeypatch.setattr(cached_features, "_digest_of_weights", lambda tower: tower.backbone)
+
+    def made(name, tower, pictures=PICTURES):
+        features = CachedFeatures(tmp_path / name, lambda split: pictures)
+        return features.of("queries", lambda: tower, "train", shared=True)
+
+    return made
+
+
+def test_another_run_finds_the_features_of_the_same_tower_and_pictures(frozen, tmp_path):
+    first, second = Tower(), Tower()
+    expected = frozen("first", first)
+    np.testing.assert_array_equal(frozen("second", second), expected)
+    assert (first.asked, second.asked) == ([10], [])
+    paths = [tmp_path / name / "queries" / "train.npy" for name in ("first", "second")]
+    assert paths[0].samefile(paths[1])  # nothing is copied
+
+
+def test_other_pictures_or_another_tower_are_computed(frozen):
+    frozen("first", Tower())
+    pictures, tower = Tower(), Tower()
+    np.testing.assert_allclose(
+        frozen("second", pictures, PICTURES + 1), (PICTURES + 1).mean(axis=(1, 2)), atol=1e-4
+    )
+    tower.backbone = "another"
+    frozen("third", tower)
+    assert pictures.asked == tower.asked == [10]
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(frozen, tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    tower = Tower()
+    np.testing.assert_allclose(frozen("first", tower), PICTURES.mean(axis=(1, 2)), atol=1e-4)
+    assert tower.asked == [10]

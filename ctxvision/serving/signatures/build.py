@@ -103,7 +103,7 @@ def traced(signatures: dict[str, tf.types.experimental.GenericFunction], facts: 
 
 
 def _ops(signatures: Iterable[tf.types.experimental.GenericFunction]) -> set[str]:
-    """Names of the ops of which signatures are made."""
+    """Names of the ops in the graphs of signatures."""
     ops: set[str] = set()
     for signature in signatures:
         graph = signature.get_concrete_function().graph.as_graph_def()
