@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+import ctxvision as cv
 from tests.tiny_data import tiny_settings
 
 pytestmark = pytest.mark.slow
@@ -27,6 +28,26 @@ def kill_when(command, condition, seconds=120):
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
+
+
+def kill_in_each(command, stages):
+    """Starts `command` once for each stage, and kills it as soon as it says that it has started that stage."""
+    for stage in stages:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        told = []
+        for line in process.stderr:
+            told.append(line)
+            if line == f"{stage}: started\n":
+                os.kill(process.pid, signal.SIGKILL)
+                break
+        else:
+            raise AssertionError(f"stage {stage} never started: {''.join(told)}")
+        process.communicate()
+
+
+def settings_file(path, settings):
+    path.write_text(json.dumps(settings))
+    return str(path)
 
 
 def records(run):
@@ -55,3 +76,25 @@ def test_killed_in_the_two_longest_stages(tiny_data, tiny_run, tmp_path):
     leftovers = [path for path in run.rglob(".*") if path.name != ".lock"]
     assert not (run / "unfinished").exists()
     assert len(leftovers) <= 2  # temporary names of the two killed processes, never read
+
+
+def test_killed_in_each_stage_of_a_context_and_of_a_run_over_it(tiny_data, tiny_run, tmp_path):
+    """The run in `tiny_run` made the same context for itself, and was never killed."""
+    context, run, settings = str(tmp_path / "web"), tmp_path / "run", tiny_settings(tiny_data)
+    of_context, of_run = (
+        settings_file(
+            tmp_path / f"{kind.__name__}.json", {k: v for k, v in settings.items() if k in kind.names()}
+        )
+        for kind in (cv.ContextConfig, cv.Config)
+    )
+    command = [sys.executable, "-m", "ctxvision.cli", "context", "train", str(tiny_data), "--out", context]
+    command += ["--config", of_context]
+    kill_in_each(command, ("generator", "table", "text", "index"))
+    assert subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
+    assert cv.Context(context).fingerprint == tiny_run.context.fingerprint
+
+    command = [*TRAIN, str(tiny_data), "--out", str(run), "--context", context, "--config", of_run]
+    kill_in_each(command, ("table", "visual/0.5", "visual/1", "head", "visual_only", "evaluation", "export"))
+    assert subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
+    assert records(run) == records(tiny_run.directory)
+    assert (run / "report.html").is_file() and (run / "export" / "1" / "saved_model.pb").is_file()
