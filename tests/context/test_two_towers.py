@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import ctxvision as cv
 from ctxvision.context.text_tower import fit_projection
+from ctxvision.serving.loading import load_export
 from tests.tiny_data import COLOURS, write_tiny_data
 
 WORDS = {
@@ -144,6 +145,7 @@ def test_built_again_it_is_the_same(towers, data, built, tmp_path):
     np.testing.assert_array_equal(first.prototypes, second.prototypes)
 
 
+@pytest.mark.slow
 def test_it_is_whole_without_the_towers_it_was_built_from(towers, data, tmp_path):
     others = shutil.copytree(towers, tmp_path / "towers", ignore=shutil.ignore_patterns("built"))
     context = build(others, data, tmp_path / "context")
@@ -156,6 +158,21 @@ def test_it_is_whole_without_the_towers_it_was_built_from(towers, data, tmp_path
     np.testing.assert_allclose(
         found[0], moved.phrase_table.text_embeddings[moved.phrase_table.ids(["a red"])[0]], atol=1e-5
     )
+    figures = {(one.split, one.metric): one.value for one in cv.evaluate_context(moved, data)}
+    assert figures["test:easy", "cluster_accuracy"] > 0.9
+    assert "two-tower model and 17 phrases" in (moved.directory / "README.md").read_text()
+    tagger = load_export(cv.export_context(moved, tmp_path / "tagger")).signatures["pixels"]
+    told = tagger(pixels=tf.fill([1, 16, 16, 3], tf.constant(200, tf.uint8)) * [1, 0, 0])["phrases"]
+    assert told[0, 0].numpy().decode().split()[-1] in ("red", "tomato")
+    settings = {
+        "image_size": 16,
+        "visual_backbone": "shared",
+        "head_steps": 20,
+        "fractions": [1.0],
+        "seeds": 1,
+    }
+    run = cv.train(data, tmp_path / "run", cv.Config.from_dict(settings), moved)
+    assert cv.predict(run.directory / "export", [run.data.split("test:easy").paths[0]])[0].phrases
 
 
 @pytest.mark.parametrize(
