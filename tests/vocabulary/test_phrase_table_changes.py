@@ -231,3 +231,12 @@ def test_changes_of_columns_in_several_blocks(monkeypatch, tmp_path):
     assert list(table.phrases) == [[*phrases, "new", "newer"][i] for i in left]
     assert table.counts.tolist() == [counts[i] for i in left]
     assert table.ids([*table.phrases, *phrases[:3]]).tolist() == [*range(len(left)), -1, -1, -1]
+
+
+def test_phrases_that_the_other_has_removed_are_not_merged():
+    table = PhraseTable.from_arrays(["cat", "dog"], np.eye(2), counts=[3, 5])
+    other = PhraseTable.from_arrays(["dog", "fox", "owl"], [[1.0, 0.0]] * 3, counts=[7, 7, 7])
+    other.remove(["dog", "owl"])
+    assert table.merge(other).tolist() == [2]
+    assert table.phrases[2] == "fox" and table.counts.tolist() == [3, 5, 7]
+    np.testing.assert_array_equal(table.prototypes[1], [0.0, 1.0])
