@@ -214,9 +214,10 @@ def _curves(run: Run) -> dict[str, dict[str, list[float]]]:
 
 
 def _times(run: Run) -> list[dict[str, Any]]:
-    """Seconds of the context, of the run, and of runs inside its folder over the same context."""
+    """Seconds of the context, of the run, and of trained runs inside its folder over the same context."""
     own = {stage: s for stage, s in run.stages.seconds().items() if Path(stage).parts[0] != OWN_CONTEXT}
     inside = [Run(path.parent, run.context.directory) for path in sorted(run.directory.glob("*/config.json"))]
+    inside = [one for one in inside if one.stages.is_done("head")]
     parts = [
         ("context", run.context.stages.seconds()),
         (f"{len(run.choice.labels)} labels", own),

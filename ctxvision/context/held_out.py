@@ -12,16 +12,14 @@ _SHARE = 20
 def held_out_rows(data: LoadedData) -> tuple[str, np.ndarray]:
     """A split and int [N] rows of it, ascending, at most `MOST`.
 
-    They are of `val`, else of `train`, from which a context does not learn. Where the data has neither, one in 20
-    pictures of `web` is held out; of fewer than 20 pictures none is, and all of them are returned.
+    A context does not learn from `val` and `train`, so their pictures are taken. Where the data has neither, one in 20
+    pictures of `web` is held out. Fewer than 20 pictures are all returned, and none is held out.
     """
-    split = next(
-        (name for name in ("val", "train", "web") if name in data.manifest.splits), data.manifest.splits[0]
-    )
+    splits = data.manifest.splits
+    split = next((name for name in ("val", "train", "web") if name in splits), splits[0])
     total = len(data.split(split))
-    wanted = max(total // _SHARE, 1) if split == "web" else total
-    rows = np.random.default_rng(data.seed).permutation(total)[: min(wanted, MOST)]
-    return split, np.arange(total) if split == "web" and total < _SHARE else np.sort(rows)
+    wanted = total // _SHARE if split == "web" and total >= _SHARE else total
+    return split, np.sort(np.random.default_rng(data.seed).permutation(total)[: min(wanted, MOST)])
 
 
 def trained_on(data: LoadedData) -> np.ndarray:
