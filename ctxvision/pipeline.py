@@ -169,8 +169,8 @@ def evaluate(
         The path of `metrics.json`.
 
     Raises:
-        InputError: an unknown suite, fewer than 1 seed, a run that is not trained to the end, or data that the
-            one suite asked for needs and the run lacks.
+        InputError: an unknown suite, fewer than 1 seed, a run that is not trained to the end or whose context is not
+            there, or data that the one suite asked for needs and the run lacks.
     """
     run = run if isinstance(run, Run) else Run(run)
     progress = progress or Progress()
@@ -184,6 +184,7 @@ def evaluate(
         raise InputError(f"trainable_min must be at least 1, got {trainable_min}: 100 is the method's.")
     path, left_out_path = run.directory / "metrics.json", run.directory / "measured" / "left_out.json"
     run.stages.folder("evaluation")
+    _ = run.context  # one that is not there would leave every suite out
     suites: dict[str, Suite] = {
         **SUITES,
         "multi-label": functools.partial(multi_label, trainable_min=trainable_min),

@@ -127,7 +127,17 @@ def test_a_context_alone_and_moved(tiny_run, tiny_data, tmp_path, capsys):
     version = typed("context", "export", context, "--to", str(tmp_path / "tagger")).strip()
     assert version == str(tmp_path / "tagger" / "1")
 
-    assert "none there: name its folder with --context" in typed("phrases", "stats", run, status=2)
+    for arguments in (
+        ("phrases", "stats", run),
+        ("evaluate", run),
+        ("report", run),
+        ("concepts", "add", run, "name", "--images", picture),
+    ):
+        told = typed(*arguments, status=2).splitlines()
+        assert told[-1].endswith("none there: name its folder with --context.") and len(told) == 1
+    assert "must be left out beside a context" in typed(
+        "phrases", "stats", context, "--context", run, status=2
+    )
     assert typed("phrases", "stats", run, "--context", context).startswith("phrases")
     assert typed("report", run, "--context", context).strip() == f"{run}/report.html"
 

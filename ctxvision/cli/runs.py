@@ -1,9 +1,11 @@
 """Arguments of the verbs that open a run."""
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ctxvision
+from ctxvision.errors import InputError
 
 if TYPE_CHECKING:
     from ctxvision.classifier.run import Run
@@ -31,7 +33,14 @@ def owner_of(chosen: argparse.Namespace) -> "Context | Run":
     """The context or run that `add_owner`'s arguments name."""
     from ctxvision.classifier.phrases import opened
 
-    return ctxvision.Run(chosen.owner, chosen.context) if chosen.context else opened(chosen.owner)
+    if chosen.context is None:
+        return opened(chosen.owner)
+    if (Path(chosen.owner) / "context.json").is_file():
+        raise InputError(
+            f"context must be left out beside a context, got {chosen.context!r} for {chosen.owner!r}: it is for a run whose "
+            "context has moved."
+        )
+    return ctxvision.Run(chosen.owner, chosen.context)
 
 
 def _add_context(verb: argparse.ArgumentParser) -> None:
