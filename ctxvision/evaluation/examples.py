@@ -11,9 +11,9 @@ from ctxvision._files import write_json
 from ctxvision.classifier.head import probabilities_of, train_head
 from ctxvision.classifier.run import Run
 from ctxvision.classifier.task import task_of
+from ctxvision.evaluation.answers import answers_of, explained
 from ctxvision.evaluation.features import short_name
 from ctxvision.metrics.records import Record, save_records
-from ctxvision.models import explain
 
 SHOWN = {"win": 9, "loss": 9, "both_right": 3, "both_wrong": 6}
 
@@ -28,7 +28,7 @@ def write_examples(run: Run, path: Path) -> list[Record]:
         Suite `answers`: the share of each split's pictures that is a `win`, `loss`, `both_right`, `both_wrong`; they
         are in `metrics.json` as well.
     """
-    config, data, model = run.config, run.data, run.classifier
+    config, data = run.config, run.data
     fraction = max(config.fractions)
     visual_head = train_head(
         [run.visual_features("train", fraction)],
@@ -42,13 +42,8 @@ def write_examples(run: Run, path: Path) -> list[Record]:
     examples, records = [], []
     for split in data.test_splits:
         visual = probabilities_of(visual_head, [run.visual_features(split, fraction)])
-        pictures, truth = data.pictures(split), data.split(split).labels
-        both = np.concatenate(
-            [
-                model(tf.constant(pictures[i : i + 256]), training=False)["probabilities"]
-                for i in range(0, len(pictures), 256)
-            ]
-        )
+        truth = data.split(split).labels
+        both, _ = answers_of(run, run.classifier, split)
         kinds = _kinds(*(_right(answers, data.labels, truth) for answers in (both, visual)))
         rng = np.random.default_rng(config.seed)
         for kind, number in SHOWN.items():
@@ -87,7 +82,7 @@ def _kinds(multimodal_right: np.ndarray, visual_right: np.ndarray) -> np.ndarray
 
 def _example(run: Run, split: str, row: int, visual: np.ndarray, kind: str) -> dict[str, Any]:
     labels, picture = run.data.labels, run.data.pictures(split)[row]
-    told = explain(run.classifier, tf.constant(picture[np.newaxis]), top=1)
+    told = explained(run, split, row)
     png = tf.io.encode_png(picture).numpy()
     return {
         "image": "data:image/png;base64," + base64.b64encode(png).decode(),

@@ -3,13 +3,11 @@
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from ctxvision.classifier.run import Run
 from ctxvision.classifier.task import task_of
+from ctxvision.evaluation.answers import answers_of
 from ctxvision.models import ContextClassifier
-
-_PICTURES_AT_A_TIME = 256
 
 
 def quantization_cost(run: Run, before: ContextClassifier, after: ContextClassifier) -> dict[str, Any]:
@@ -25,7 +23,7 @@ def quantization_cost(run: Run, before: ContextClassifier, after: ContextClassif
         `megabytes_after`, of the model's variables.
     """
     targets = run.data.label_targets("val")
-    answers, phrases = zip(*(_answers(run, model) for model in (before, after)), strict=True)
+    answers, phrases = zip(*(answers_of(run, model, "val") for model in (before, after)), strict=True)
     task = task_of(run.config)
     return {
         "metric": task.metric,
@@ -36,18 +34,6 @@ def quantization_cost(run: Run, before: ContextClassifier, after: ContextClassif
         "megabytes_before": _megabytes(before),
         "megabytes_after": _megabytes(after),
     }
-
-
-def _answers(run: Run, model: ContextClassifier) -> tuple[np.ndarray, np.ndarray]:
-    """float32 [N, L] probabilities and int32 [N, k] phrases of the pictures of `val`."""
-    queries, visual = run.query_embeddings("val"), run.visual_features("val", max(run.config.fractions))
-    probabilities, ids = [], []
-    for start in range(0, len(queries), _PICTURES_AT_A_TIME):
-        part = slice(start, start + _PICTURES_AT_A_TIME)
-        found = model.find_context(tf.constant(queries[part]))
-        probabilities.append(model.fusion([tf.constant(visual[part]), found.vector]).numpy())
-        ids.append(found.ids.numpy())
-    return np.concatenate(probabilities), np.concatenate(ids)
 
 
 def _megabytes(model: ContextClassifier) -> float:

@@ -1,0 +1,33 @@
+"""What an end-to-end model answers, from features that are computed once."""
+
+import numpy as np
+import tensorflow as tf
+
+from ctxvision.classifier.run import Run
+from ctxvision.models import ContextClassifier
+from ctxvision.models.explanation import explain_found
+
+_PICTURES_AT_A_TIME = 256
+
+
+def answers_of(run: Run, model: ContextClassifier, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """float32 [N, L] probabilities and int32 [N, k] phrases of the pictures of a split."""
+    queries, visual = _features(run, split)
+    probabilities, ids = [], []
+    for start in range(0, len(queries), _PICTURES_AT_A_TIME):
+        part = slice(start, start + _PICTURES_AT_A_TIME)
+        found = model.find_context(tf.constant(queries[part]))
+        probabilities.append(model.fusion([tf.constant(visual[part]), found.vector]).numpy())
+        ids.append(found.ids.numpy())
+    return np.concatenate(probabilities), np.concatenate(ids)
+
+
+def explained(run: Run, split: str, row: int) -> dict[str, tf.Tensor]:
+    """Why the run's classifier gives one picture of a split its first label; see `explain`."""
+    queries, visual = (values[row : row + 1] for values in _features(run, split))
+    model = run.classifier
+    return explain_found(model, model.find_context(tf.constant(queries)), tf.constant(visual), top=1)
+
+
+def _features(run: Run, split: str) -> tuple[np.ndarray, np.ndarray]:
+    return run.query_embeddings(split), run.visual_features(split, max(run.config.fractions))
