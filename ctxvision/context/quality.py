@@ -25,7 +25,7 @@ def true_queries(data: LoadedData, split: str) -> list[set[str]] | None:
         return [{query.text for query in queries} for queries in rows.queries]
     if "web" not in data.manifest.splits:
         return None
-    web = data.split("web")
+    web = data.manifest.split("web")  # its pictures need not be decoded
     if not any(web.labels):
         return None
     votes: dict[str, Counter[str]] = defaultdict(Counter)

@@ -66,9 +66,9 @@ def test_text_recall_by_hand(context, tiny_data, tiny_run):
 
 def test_without_queries_or_labels_on_web_pictures_nothing_is_true(tiny_data, monkeypatch):
     data = LoadedData(tiny_data, 16)
-    rows, web = data.split("test:easy"), data.split("web")
+    rows = data.split("test:easy")
     silent = dataclasses.replace(rows, queries=[()] * len(rows))
-    monkeypatch.setattr(data, "split", {"web": web, "test:easy": silent}.__getitem__)
+    monkeypatch.setattr(data, "split", {"test:easy": silent}.__getitem__)
     assert true_queries(data, "test:easy") is None
 
 

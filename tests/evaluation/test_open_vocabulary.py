@@ -94,11 +94,11 @@ def test_labels_of_web_pictures_stand_in_for_queries(tiny_run, monkeypatch):
     silent = dataclasses.replace(rows, queries=[()] * len(rows))
     colours = [next(q.text.split()[0] for q in queries if "square" in q.text) for queries in web.queries]
     labelled = dataclasses.replace(web, labels=[(f"{colour} label",) for colour in colours])
-    loaded = {"web": labelled, SPLIT: silent}
-    monkeypatch.setattr(tiny_run.data, "split", lambda name: loaded[name])
+    monkeypatch.setitem(tiny_run.data.manifest.by_split, "web", labelled)
+    monkeypatch.setattr(tiny_run.data, "split", {SPLIT: silent}.__getitem__)
     truth = dict(zip([label for (label,) in rows.labels], true_queries(tiny_run.data, SPLIT)))
     assert truth["red label"] == {"red square", "ripe tomato", "rojo"}
-    loaded["web"] = web
+    monkeypatch.setitem(tiny_run.data.manifest.by_split, "web", web)
     assert true_queries(tiny_run.data, SPLIT) is None
 
 
