@@ -115,3 +115,9 @@ def test_the_demos_table_is_the_measured_one():
         for fraction in (0.1, 0.3, 1.0):
             cells = [measured[split, fraction, method] for method in methods]
             assert f"| {split} | {fraction:.0%} | {' | '.join(cells)} |" in README
+
+
+def test_the_times_are_those_measured():
+    results = ROOT / "tools" / "benchmarks" / "results" / "taxonomies-emoji.json"
+    for row in json.loads(results.read_text(encoding="utf-8"))["times"]:
+        assert f"| {row['part']} | {row['seconds']:.0f} |" in README
