@@ -81,14 +81,13 @@ def test_phrases_are_judged_by_the_web_labels_where_test_pictures_have_no_querie
     web, test = data.split("web"), data.split("test:easy")
     labels = [(f"{queries[0].text.split()[0]} label",) for queries in web.queries]
     labels[0] = ("blue label",)  # one wrong label among many
-    parts = {
-        "web": dataclasses.replace(web, labels=labels),
-        "test:easy": dataclasses.replace(test, queries=[()] * len(test.paths)),
-    }
-    monkeypatch.setattr(data, "split", parts.__getitem__)
+    silent = dataclasses.replace(test, queries=[()] * len(test.paths))
+    monkeypatch.setattr(data, "split", {"test:easy": silent}.__getitem__)
+    monkeypatch.setitem(data.manifest.by_split, "web", dataclasses.replace(web, labels=labels))
     truth = quality.true_queries(tiny_run.data, "test:easy")
     assert truth[0] == {"red square", "ripe tomato", "rojo"}
-    parts["web"] = dataclasses.replace(web, labels=[()] * len(web.paths))
+    unlabelled = dataclasses.replace(web, labels=[()] * len(web.paths))
+    monkeypatch.setitem(data.manifest.by_split, "web", unlabelled)
     assert quality.true_queries(tiny_run.data, "test:easy") is None
 
 
