@@ -184,7 +184,7 @@ def evaluate(
         raise InputError(f"trainable_min must be at least 1, got {trainable_min}: 100 is the method's.")
     path, left_out_path = run.directory / "metrics.json", run.directory / "measured" / "left_out.json"
     run.stages.folder("evaluation")
-    _ = run.context  # one that is not there would leave every suite out
+    _ = run.context  # raises here, or each suite would be left out for a missing context
     suites: dict[str, Suite] = {
         **SUITES,
         "multi-label": functools.partial(multi_label, trainable_min=trainable_min),

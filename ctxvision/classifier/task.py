@@ -30,7 +30,8 @@ class Task(NamedTuple):
     """One of `ONE_LABEL` and `SEVERAL_LABELS`.
 
     Attributes:
-        metric: what a head is chosen by, as it is called in records; `title` as it is called in sentences.
+        metric: chooses a head; its name in records.
+        title: the metric's name in sentences.
         suite: measures Table 1 for it.
         activation: of the head's output.
         balances: of the head's loss, tried on `val`; see `train_head`.

@@ -1,4 +1,4 @@
-"""What an end-to-end model answers, from features that are computed once."""
+"""Answers of an end-to-end model, from cached features."""
 
 import numpy as np
 import tensorflow as tf

@@ -89,12 +89,12 @@ class CachedFeatures:
 
 
 class _Asked(NamedTuple):
-    """The layer, what it is asked about, in batches of which size, and the tower's digest where runs share it."""
+    """Features to compute."""
 
     layer: Callable[..., Any]
     inputs: np.ndarray
-    batch: int
-    key: str | None
+    batch: int  # pictures at a time
+    key: str | None  # digest of the tower; None: the features are not shared
 
 
 def _compute(path: Path, asked: _Asked) -> None:
@@ -120,7 +120,7 @@ def _shared_path(asked: _Asked) -> Path | None:
 
 
 def _link_quietly(source: Path, target: Path) -> None:
-    """Shares a file where that can be: a home may be read-only or full, and another run may be quicker."""
+    """Links a file into the shared folder. Errors are ignored: the folder may be read-only or full."""
     with contextlib.suppress(OSError):
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(target) as temporary:
@@ -152,7 +152,7 @@ def _fingerprint(tower: Tower) -> str:
 
 
 def _digest_of_weights(tower: Tower) -> str:
-    """The same for two copies of a trained tower; a SavedModel inside has no weights here, but a fingerprint."""
+    """The same for two copies of a trained tower. A SavedModel inside counts by its fingerprint."""
     unit_features = getattr(tower, "unit_features", False)
     digest = hashlib.sha256(f"{type(tower).__name__} {unit_features} {_fingerprint(tower)}".encode())
     for weights in tower.get_weights():
