@@ -12,7 +12,7 @@ from ctxvision.training.settings import Settings, preset, read_settings, refuse_
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {},
     # Fewer pictures than the defaults are made for, so fewer steps.
-    "demo": {"image_size": 40, "visual_steps": 700, "head_steps": 400},
+    "demo": {"image_size": 40, "visual_steps": 700, "head_steps": 250},
     "paper": {
         "image_size": 299,
         "visual_backbone": "inception_v3",
@@ -66,7 +66,7 @@ class Config(Settings):
     languages: tuple[str, ...] | None = None
     context_phrases: int = 0
     visual_steps: int = 4000
-    head_steps: int = 1500
+    head_steps: int = 750
     batch_size: int = 64
     learning_rate: float = 3e-3
     fractions: tuple[float, ...] = (0.1, 0.3, 1.0)

@@ -16,6 +16,7 @@ from ctxvision.training.fit import cosine_adamw, fit
 from ctxvision.training.strategies import building
 
 BATCH_SIZE = 128
+LEARNING_RATE = 2e-3
 # What helps labels with few positives, under several labels a picture.
 BALANCES = ("none", "positive_weight", "focal")
 LARGEST_POSITIVE_WEIGHT = 20.0
@@ -148,9 +149,11 @@ def _digest(values: np.ndarray) -> tuple[Any, ...]:
 def _compiled(shape: _Shape, strategy: tf.distribute.Strategy) -> keras.Model:
     with building(strategy):
         model = head_model(shape.widths, shape.num_labels, shape.loss.several, 0, **dict(shape.fusion))
-        optimizer = cosine_adamw(1e-3, shape.steps, weight_decay=0.05)
-        # All steps in one execution: a step takes less time than Python takes between two.
-        model.compile(optimizer, shape.loss.make(), steps_per_execution=shape.steps)
+        optimizer = cosine_adamw(LEARNING_RATE, shape.steps, weight_decay=0.05)
+        # All steps in one execution: a step takes less time than Python takes between two. On the host XLA fuses
+        # AdamW's many small operations.
+        on_host = not tf.distribute.has_strategy()
+        model.compile(optimizer, shape.loss.make(), steps_per_execution=shape.steps, jit_compile=on_host)
     return model
 
 

@@ -1,11 +1,15 @@
 """How sure a difference is."""
 
+import functools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 _DRAWS_AT_A_TIME = 64
+# Counts of pictures in draws that are kept for the next call: the methods of a table are compared on the same pictures.
+_MOST_KEPT = 1 << 24
 
 
 class Interval(NamedTuple):
@@ -43,16 +47,28 @@ def paired_interval(
         raise ValueError(
             f"differences must be finite numbers [seeds, pictures], got shape {values.shape}: give one row per seed."
         )
-    rng = np.random.default_rng(seed)
     seeds, pictures = values.shape
+    make = _kept_draws if draws * pictures <= _MOST_KEPT else _draws
     means = []
-    for start in range(0, draws, _DRAWS_AT_A_TIME):
-        number = min(_DRAWS_AT_A_TIME, draws - start)
-        times = rng.multinomial(pictures, np.full(pictures, 1 / pictures), number).astype(np.float32)
-        by_seed = times @ values.T / pictures
-        means.append(
-            np.take_along_axis(by_seed, rng.integers(0, seeds, [number, seeds]), axis=1).mean(axis=1)
-        )
+    for times, of_seeds in make(seed, draws, seeds, pictures):
+        by_seed = times.astype(np.float32) @ values.T / pictures
+        means.append(np.take_along_axis(by_seed, of_seeds, axis=1).mean(axis=1))
     tail = (1 - confidence) / 2
     low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
     return Interval(float(values.mean(dtype=float)), float(low), float(high))
+
+
+def _draws(seed: int, draws: int, seeds: int, pictures: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Blocks of draws: how often each picture is taken, uint16 [n, pictures], and which seeds, int [n, seeds]."""
+    rng = np.random.default_rng(seed)
+    for start in range(0, draws, _DRAWS_AT_A_TIME):
+        number = min(_DRAWS_AT_A_TIME, draws - start)
+        times = rng.multinomial(pictures, np.full(pictures, 1 / pictures), number).astype(np.uint16)
+        yield times, rng.integers(0, seeds, [number, seeds])
+
+
+@functools.lru_cache(maxsize=4)
+def _kept_draws(
+    seed: int, draws: int, seeds: int, pictures: int
+) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    return tuple(_draws(seed, draws, seeds, pictures))

@@ -29,7 +29,7 @@ def replay():
 
 @pytest.fixture(scope="module")
 def head(replay):
-    return train_head(replay.features, replay.labels, 4, 150, 0).get_layer("context_fusion")
+    return train_head(replay.features, replay.labels, 4, 40, 0).get_layer("context_fusion")
 
 
 @pytest.fixture(scope="module")
