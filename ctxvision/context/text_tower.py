@@ -13,6 +13,7 @@ from ctxvision.errors import InputError
 BATCH = 1024
 # Phrases that a projection is learnt from.
 SAMPLE = 50_000
+_MOST = 2**63 - 1  # counts are int64
 
 
 class Projection(NamedTuple):
@@ -109,24 +110,46 @@ class TextProjection:
         return self._projection(self._tower(texts))
 
 
-def phrases_of(file: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
-    """Phrase and language of each line: `phrase`, or `phrase<TAB>language`; English by default, empty lines do not count.
+class ListedPhrase(NamedTuple):
+    """A line of a list of phrases."""
+
+    phrase: str
+    language: str
+    count: int  # type: ignore[assignment]  # tuple.count is not missed
+
+
+def phrases_of(file: str | os.PathLike[str]) -> Iterator[ListedPhrase]:
+    """Reads `phrase`, `phrase<TAB>language` or `phrase<TAB>language<TAB>count` of each line.
+
+    The language is English and the count 1 by default. Empty lines do not count.
 
     Raises:
-        InputError: no file, or a line that is no UTF-8.
+        InputError: no file, a line that is no UTF-8, or a count that is no whole number of 1 or more.
     """
     if not os.path.isfile(file):
         raise InputError(f"phrases must be a text file, got {str(file)!r}: write one phrase a line.")
     with open(file, "rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                phrase, _, language = line.decode("utf-8").strip().partition("\t")
+                phrase, _, rest = line.decode("utf-8").strip().partition("\t")
             except UnicodeDecodeError:
                 raise InputError(
                     f"phrases must be UTF-8, got other bytes in line {number} of {str(file)!r}: mend the line."
                 ) from None
             if phrase:
-                yield phrase.strip(), language.strip() or "en"
+                language, _, count = rest.partition("\t")
+                yield ListedPhrase(
+                    phrase.strip(), language.strip() or "en", _count(count.strip() or "1", number, file)
+                )
+
+
+def _count(text: str, line: int, file: str | os.PathLike[str]) -> int:
+    if text.isascii() and text.isdigit() and len(text) <= len(str(_MOST)) and 1 <= int(text) <= _MOST:
+        return int(text)
+    raise InputError(
+        f"the count of a phrase must be a whole number from 1 to {_MOST}, got {text!r} in line {line} of {str(file)!r}: "
+        f"correct it, or leave the column out."
+    )
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -18,7 +18,15 @@ from ctxvision.context.context import TWO_TOWERS, Context
 from ctxvision.context.finish import finish_context
 from ctxvision.context.folder import create_context
 from ctxvision.context.generator import features_of_web
-from ctxvision.context.text_tower import BATCH, SAMPLE, Projection, TextTower, fit_projection, phrases_of
+from ctxvision.context.text_tower import (
+    BATCH,
+    SAMPLE,
+    ListedPhrase,
+    Projection,
+    TextTower,
+    fit_projection,
+    phrases_of,
+)
 from ctxvision.context.towers import copy_tower, new_phrase_generator, tower_name, with_found_tower
 from ctxvision.data.source import Source
 from ctxvision.errors import InputError
@@ -78,7 +86,7 @@ def build_context(
     if total < 2:
         raise InputError(f"phrases must be at least 2, got {total} in {str(phrases)!r}: write one a line.")
     sampled = itertools.islice(phrases_of(phrases), 0, None, -(-total // SAMPLE))
-    sample = tower([phrase for phrase, _ in sampled])
+    sample = tower([listed.phrase for listed in sampled])
     prototypes, texts = fit_projection(sample, config.embedding_dim), fit_projection(sample, config.text_dim)
     config = with_found_tower(
         dataclasses.replace(
@@ -139,9 +147,9 @@ def _write_table(
     dim = prototypes.kernel.shape[1]
     with context.stages.finishing("table") as folder, PhraseTableWriter(folder, dim) as writer:
         for rows in _batches(phrases_of(phrases)):
-            names, languages = [row[0] for row in rows], [row[1] for row in rows]
+            names, languages, counts = map(list, zip(*rows))
             vectors = tower(names)
-            writer.append(names, prototypes(vectors), languages=languages, text_embeddings=texts(vectors))
+            writer.append(names, prototypes(vectors), counts, languages, texts(vectors))
 
 
 def _keep_text_tower(context: Context, tower: TextTower, texts: Projection) -> None:
@@ -151,6 +159,6 @@ def _keep_text_tower(context: Context, tower: TextTower, texts: Projection) -> N
         np.savez(folder / "projection.npz", mean=texts.mean, kernel=texts.kernel)
 
 
-def _batches(rows: Iterator[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+def _batches(rows: Iterator[ListedPhrase]) -> Iterator[list[ListedPhrase]]:
     while batch := list(itertools.islice(rows, BATCH)):
         yield batch

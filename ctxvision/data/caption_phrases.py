@@ -43,16 +43,42 @@ def caption_phrases(
         >>> list(caption_phrases(lambda: rows, 2)[0])
         [('red car', 'red', 'car'), ('red car', 'red', 'car')]
     """
-    denied = _denied(deny)
-    counts: Counter[tuple[str, str]] = Counter()
-    for caption, language in captions():
-        counts.update((phrase, language) for phrase in _ngrams(caption))
+    denied = deny_rule(deny)
+    counts = count_phrases(captions())
     kept = Counter({key: n for key, n in counts.items() if n >= min_count and not denied(key[0])})
     found = (
         tuple(phrase for phrase in _ngrams(caption) if (phrase, language) in kept)
         for caption, language in captions()
     )
     return found, kept
+
+
+def count_phrases(captions: Iterable[tuple[str, str]]) -> Counter[tuple[str, str]]:
+    """(phrase, language) to how many of the captions, each with its language, have it; see `caption_phrases`."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for caption, language in captions:
+        counts.update((phrase, language) for phrase in _ngrams(caption))
+    return counts
+
+
+def deny_rule(deny: Iterable[str]) -> Callable[[str], bool]:
+    """Whether a phrase holds, as whole words and in any case, one of the words and phrases that are denied."""
+    held = {words for phrase in deny if (words := tuple(_words(phrase)))}
+    sizes = sorted({len(words) for words in held})
+
+    def denied(phrase: str) -> bool:
+        words = _words(phrase)
+        return any(
+            tuple(words[start : start + size]) in held
+            for size in sizes
+            for start in range(len(words) - size + 1)
+        )
+
+    return denied
+
+
+def _words(phrase: str) -> list[str]:
+    return _WORD.findall(clean(phrase.lower()))
 
 
 def _ngrams(caption: str) -> dict[str, None]:
@@ -67,9 +93,3 @@ def _ngrams(caption: str) -> dict[str, None]:
                 if gram[0] not in STOP_WORDS and gram[-1] not in STOP_WORDS and not gram[0].isdecimal():
                     found[" ".join(gram)] = None
     return found
-
-
-def _denied(deny: Sequence[str]) -> Callable[[str], bool]:
-    phrases = [" ".join(_WORD.findall(clean(phrase.lower()))) for phrase in deny]
-    held = {f" {phrase} " for phrase in phrases if phrase}
-    return lambda phrase: any(one in f" {phrase} " for one in held)

@@ -46,16 +46,10 @@ def read_captions(place: str, label_column: str = "label") -> Manifest:
     files = _files(place)
     tables = [_Table(path) for path in files]
     folder = os.path.dirname(files[0])
-    deny = Path(folder, "deny.txt")
+    deny = deny_file(place)
     denied = deny.read_text(encoding="utf-8").splitlines() if deny.is_file() else []
-
-    def captions() -> Iterator[tuple[str, str]]:
-        for table in tables:
-            for _, caption, language in table.rows():
-                yield caption, language
-
     split = Split("web", [], [], [])
-    found, _ = caption_phrases(captions, MIN_COUNT, denied)
+    found, _ = caption_phrases(lambda: _captions(tables), MIN_COUNT, denied)
     places: list[tuple[int, int]] = []  # table and row
     queries: dict[tuple[str, str], Query] = {}
     for number, table in enumerate(tables):
@@ -77,10 +71,34 @@ def read_captions(place: str, label_column: str = "label") -> Manifest:
     return Manifest(folder, label_column, {"web": web}, {}, f"captions:{place}")
 
 
+def captions_of(place: str, language: str = "en") -> Iterator[tuple[str, str]]:
+    """Caption and language of each row that `read_captions` reads, also of files that neither hold nor name pictures.
+
+    Args:
+        place: as of `read_captions`.
+        language: of a row that names none.
+
+    Raises:
+        InputError: pyarrow is not installed, no files, or a file without captions.
+    """
+    return _captions([_Table(path, needs_pictures=False) for path in _files(place)], language)
+
+
+def deny_file(place: str) -> Path:
+    """The `deny.txt` beside the files of a place, see `read_captions`; it need not be there."""
+    return Path(os.path.dirname(_files(place)[0]), "deny.txt")
+
+
+def _captions(tables: Sequence["_Table"], language: str = "en") -> Iterator[tuple[str, str]]:
+    for table in tables:
+        for _, caption, spoken in table.rows(language):
+            yield caption, spoken
+
+
 class _Table:
     """One parquet file; rows are numbers in it."""
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, needs_pictures: bool = True):
         self.path = path
         try:
             self._file = _parquet().ParquetFile(path)
@@ -97,15 +115,15 @@ class _Table:
         self._language, self._picture = self._column(LANGUAGES, names), self._column(PICTURES, names)
         self._status = "status" if "status" in names else None
         self.files = self._listed() if self._picture is None else []
-        if self._picture is None and not self.files:
+        if needs_pictures and self._picture is None and not self.files:
             raise InputError(
                 f"{path} needs a column of encoded pictures ({', '.join(PICTURES)}), or files beside it in "
                 f"{path.removesuffix('.parquet')!r} named by a column 'key', it has {', '.join(names)}: download the "
                 "pictures first, img2dataset writes both."
             )
 
-    def rows(self) -> Iterator[tuple[int, str, str]]:
-        """Row, caption and language of those that have a picture."""
+    def rows(self, default_language: str = "en") -> Iterator[tuple[int, str, str]]:
+        """Row, caption and language of those that have a picture, where the file has any."""
         columns = [c for c in (self._caption, self._language, self._status) if c]
         row = 0
         for batch in self._file.iter_batches(_BATCH, columns=columns):
@@ -115,7 +133,7 @@ class _Table:
             status = found[self._status] if self._status else ["success"] * len(captions)
             for caption, language, state in zip(captions, spoken, status):
                 if caption and state == "success" and (not self.files or self.files[row]):
-                    yield row, caption, language or "en"
+                    yield row, caption, language or default_language
                 row += 1
 
     def name(self, row: int) -> str:
