@@ -17,7 +17,7 @@ from ctxvision.classifier.run_folder import OWN_CONTEXT, create_run
 from ctxvision.classifier.visual import train_visual
 from ctxvision.context.context import Context
 from ctxvision.context.finish import index_settings
-from ctxvision.context.towers import with_found_tower
+from ctxvision.context.towers import new_phrase_generator, with_found_tower
 from ctxvision.context.train import train_context
 from ctxvision.data import load_data
 from ctxvision.data.source import Source
@@ -83,6 +83,8 @@ def train(
         wait_for(Path(out) / "config.json")
     own = Path(out) / OWN_CONTEXT
     place = given.directory if given else own
+    if given is None and of_context.phrase_weights and not (own / "context.json").is_file():
+        new_phrase_generator(of_context, pretrained=True)  # raises before anything is written
     create_run(out, config, data, place, of_context.image_size)
     run = Run(out, place)
     if given is None:

@@ -13,9 +13,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     "small": {},
     # Fewer pictures than the defaults are made for, so fewer steps.
     "demo": {"image_size": 40, "visual_steps": 700, "head_steps": 250},
+    "transfer": {"visual_backbone": "inception_v3", "visual_weights": "imagenet", "visual_train": "none"},
     "paper": {
         "image_size": 299,
         "visual_backbone": "inception_v3",
+        "visual_weights": "imagenet",
+        "visual_train": "all",
         "visual_dim": 1024,
         "context_phrases": 3,
         "batch_size": 256,
@@ -33,11 +36,16 @@ class Config(Settings):
         seed: of everything that is random.
         label_column: the column of `images.csv` that is learnt, or several separated by `|`.
         multi_label: a picture may have several labels, or none: sigmoid instead of softmax (section 4.2.3).
-        image_size: side in pixels of the pictures that the visual encoder sees.
+        image_size: side in pixels of the pictures that the visual encoder sees; 0: what its backbone was made for, see
+            `image_size_of`.
         visual_backbone: the visual encoder's ConvNet: a name, a `.keras` file or a SavedModel folder, see
             `build_backbone`. A SavedModel stays as it is: its features are computed once, and only what lies on top of
             them learns. "shared" is the phrase generator's ConvNet, which is then run once for both, and is the same for
             each of `fractions`; unfreezing it would move pictures away from the phrases' prototypes.
+        visual_weights: "imagenet", or a file of weights, for a backbone given by name; left out: random. See
+            `build_backbone`.
+        visual_train: what of given weights learns: "none", "top" or "all", see `set_trainable`. Left out, `visual_weights`
+            stay as they are, and a `.keras` file learns as a whole like a network of random weights.
         visual_pixels: what a `.keras` file or SavedModel wants its pixels to be, see `build_backbone`.
         visual_dim: width of a linear mapping on top of the visual backbone's features (1024 in the method); 0: none.
         languages: the language filter of the context's phrases; empty for the context's own.
@@ -54,14 +62,16 @@ class Config(Settings):
         context: settings of the context that a run makes for itself, where it is given none.
     """
 
-    FROM_ZERO: ClassVar[tuple[str, ...]] = ("seed", "visual_dim", "context_phrases")
+    FROM_ZERO: ClassVar[tuple[str, ...]] = ("seed", "image_size", "visual_dim", "context_phrases")
 
     seed: int = 0
     label_column: str = "label"
     multi_label: bool = False
-    image_size: int = 48
+    image_size: int = 0
     visual_backbone: str = "resnet_mini"
-    visual_pixels: str = "0..255"
+    visual_weights: str | None = None
+    visual_train: str | None = None
+    visual_pixels: str | None = None
     visual_dim: int = 0
     languages: tuple[str, ...] | None = None
     context_phrases: int = 0
@@ -79,8 +89,8 @@ class Config(Settings):
 
         Args:
             name: "small", the defaults: ConvNets of 0.3 M parameters at 48 pixels, for a CPU; "demo", the same with
-                fewer steps, for the few pictures of the demo; or "paper", the method's own sizes: ResNet-101 and
-                Inception v3 at 299 pixels with 1024-d visual features, 64-d queries of scale 1, 200-d text, 3
+                fewer steps, for the few pictures of the demo; "transfer", both towers an Inception v3 that ImageNet has
+                trained, frozen, for photographs; or "paper", the method's own sizes: ResNet-101 and Inception v3 at 299 pixels with 1024-d visual features, 64-d queries of scale 1, 200-d text, 3
                 phrases. The method's steps are not known: these are one pass over its 260 million pictures, and a
                 hundred over 1.28 million labelled ones.
             **overrides: settings of the run or of its context, see `from_dict`.

@@ -1,10 +1,12 @@
 """What a training will take, before it is started."""
 
+import dataclasses
 import math
 from typing import NamedTuple
 
 from ctxvision.classifier.config import Config
 from ctxvision.classifier.towers import with_found_tower
+from ctxvision.context.towers import with_found_tower as with_found_phrase_tower
 from ctxvision.errors import InputError
 from ctxvision.layers.backbone import build_backbone
 from ctxvision.training.costs import forward_flops
@@ -91,7 +93,9 @@ def plan(queries: float, images: float, devices: str, config: Config | None = No
                 f"{name} must be a whole number of at least {least}, got {value!r}: give how many."
             )
     kind, chips = parse_devices(devices)
-    config = with_found_tower(config or Config.preset("paper"))
+    config = config or Config.preset("paper")
+    context = with_found_phrase_tower(config.context)
+    config = dataclasses.replace(with_found_tower(config, context.image_size), context=context)
     batch = config.batch_size
     if kind != "cpu" and batch % chips:
         raise InputError(

@@ -146,7 +146,7 @@ def create_run(
         context_folder: where its context is or will be.
         context_image_size: side in pixels of the pictures that the context sees.
     """
-    folder, config = Path(directory), with_found_tower(config)
+    folder, config = Path(directory), with_found_tower(config, context_image_size)
     inside = context_folder.resolve().is_relative_to(folder.resolve())
     stored: dict[str, Any] = {
         "format": FORMAT,
@@ -158,6 +158,8 @@ def create_run(
         "commit": source_commit(),
     }
     if not (folder / "config.json").is_file():
+        if config.visual_weights:
+            new_visual_encoder(config, pretrained=True)  # raises here, or half a run would be left behind
         write_json(folder / "config.json", stored)
         return
     before = read_config(folder)

@@ -11,6 +11,7 @@ from ctxvision.classifier.task import task_of
 from ctxvision.classifier.towers import SHARED, new_visual_encoder
 from ctxvision.layers import VisualEncoder
 from ctxvision.training.batches import epochs_of, tiled_batches
+from ctxvision.training.fine_tuning import set_trainable, steps_of
 from ctxvision.training.fit import cosine_adamw, fit_resumably
 from ctxvision.training.progress import Progress
 from ctxvision.training.strategies import building, is_chief, make_strategy, policy_of, steps_per_execution
@@ -23,7 +24,8 @@ def train_visual(
     """Trains a visual encoder on `fraction` of each label's pictures in `pretrain` (else `train`).
 
     A linear layer over the encoder's features learns the labels, under `multi_label` each on its own (sigmoid);
-    the features are what the run keeps. Of a frozen backbone without a mapping nothing is left to learn.
+    the features are what the run keeps. A backbone that is fine-tuned learns in a second step, see `steps_of`. Of a
+    frozen backbone without a mapping nothing is left to learn.
 
     Args:
         run: whose data is learnt.
@@ -35,35 +37,42 @@ def train_visual(
     config, data, stage = run.config, run.data, f"visual/{fraction:g}"
     with building(strategy, policy_of(strategy)):
         keras.utils.set_random_seed(config.seed)
-        encoder = new_visual_encoder(
-            config, run.context.phrase_generator if config.visual_backbone == SHARED else None
-        )
+        generator = run.context.phrase_generator if config.visual_backbone == SHARED else None
+        encoder = new_visual_encoder(config, generator, pretrained=True)
     if not encoder.trainable_weights:
         _keep(encoder, run, stage, strategy, pictures=0, steps=0)
+        if is_chief(strategy):
+            _ = run.visual_encoder(fraction)  # keeps the SavedModel loaded for the stages that follow
         return
     rows = data.fraction_of("pretrain", fraction)
-    pictures, targets = run.tower_inputs(encoder, "pretrain"), data.label_targets("pretrain")[rows]
     task = task_of(config)
-    targets = task.encoder_targets(targets, len(data.labels))
+    targets = task.encoder_targets(data.label_targets("pretrain")[rows], len(data.labels))
     steps = max(1, round(config.visual_steps * max(fraction, 0.25)))
     epochs, steps_per_epoch = epochs_of(len(rows), config.batch_size, steps)
     with building(strategy, policy_of(strategy)):
-        model = visual_model(encoder, pictures.shape[1:], len(data.labels), f"visual_{fraction:g}")
-        model.compile(
-            cosine_adamw(config.learning_rate, epochs * steps_per_epoch, weight_decay=0.05),
-            task.encoder_loss(),
-            steps_per_execution=steps_per_execution(strategy),
+        logits = keras.layers.Dense(len(data.labels), dtype="float32", name="logits")
+    curves: dict[str, list[float]] = {}
+    for step in steps_of(config.visual_train):
+        set_trainable(encoder.tower, "none" if step.frozen else config.visual_train)
+        pictures = run.tower_inputs(encoder, "pretrain")
+        rate = config.learning_rate * step.rate
+        with building(strategy, policy_of(strategy)):
+            model = visual_model(encoder, logits, pictures.shape[1:], f"visual_{fraction:g}")
+            model.compile(
+                cosine_adamw(rate, epochs * steps_per_epoch, weight_decay=0.05),
+                task.encoder_loss(),
+                steps_per_execution=steps_per_execution(strategy),
+            )
+        found = fit_resumably(
+            model,
+            tiled_batches(pictures, (targets,), config.batch_size, config.seed, rows),
+            epochs,
+            run.stages.unfinished(stage) / step.name,
+            progress,
+            run.directory / "logs" / stage / step.name,
         )
-    curves = fit_resumably(
-        model,
-        tiled_batches(pictures, (targets,), config.batch_size, config.seed, rows),
-        epochs,
-        run.stages.unfinished(stage),
-        progress,
-        run.directory / "logs" / stage,
-    )
-    steps = epochs * steps_per_epoch
-    _keep(encoder, run, stage, strategy, curves=curves, pictures=len(rows), steps=steps)
+        curves = {name: curves.get(name, []) + values for name, values in found.items()}
+    _keep(encoder, run, stage, strategy, curves=curves, pictures=len(rows), steps=epochs * steps_per_epoch)
 
 
 def _keep(
@@ -76,8 +85,9 @@ def _keep(
         save_weights(encoder, folder / "weights.npz")
 
 
-def visual_model(encoder: VisualEncoder, shape: Sequence[int], num_labels: int, name: str) -> keras.Model:
-    """The model that the stage trains: what the encoder takes, [B, *shape], to logits [B, num_labels]."""
-    pixels = keras.Input(shape)
-    logits = keras.layers.Dense(num_labels, dtype="float32")(encoder(pixels))
-    return keras.Model(pixels, logits, name=name)
+def visual_model(
+    encoder: VisualEncoder, logits: keras.layers.Layer, shape: Sequence[int], name: str
+) -> keras.Model:
+    """The model that the stage trains: what the encoder takes, [B, *shape], to logits float32 [B, L]."""
+    given = keras.Input(shape)
+    return keras.Model(given, logits(encoder(given)), name=name)

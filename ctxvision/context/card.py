@@ -6,8 +6,12 @@ import numpy as np
 
 from ctxvision._files import read_json
 from ctxvision.context.context import TWO_TOWERS, Context, read_context
+from ctxvision.layers.backbone import IMAGENET
+from ctxvision.layers.pretrained import licence_of
+from ctxvision.layers.saved_model_tower import tower_facts
 
 FIGURES = "figures.json"
+_LEARNT = {"none": "frozen", "top": "last stage fine-tuned", "all": "fine-tuned"}
 _TITLES = {
     "hit@1": "hit@1",
     "hit@3": "hit@3",
@@ -83,9 +87,16 @@ def _tower(context: Context) -> str:
     config = context.config
     name = config.phrase_backbone.rsplit("/", 1)[-1]
     size = f"at {config.image_size} pixels"
-    if context.stages.facts("generator")["tower"]:
-        return f"{name} {size}; `generator/` holds a copy"
-    return f"{name} {size}, trained from random weights"
+    if copy := context.stages.facts("generator")["tower"]:
+        facts = tower_facts(context.stages.folder("generator") / copy)
+        told = [facts.get("source"), facts.get("license") and f"licence {facts['license']}"]
+        more = ", ".join(text for text in told if text)
+        return f"{name} {size}{f' ({more})' if more else ''}; `generator/` holds a copy"
+    if not config.phrase_weights:
+        return f"{name} {size}, trained from random weights"
+    licence = licence_of(name) if config.phrase_weights == IMAGENET else ""
+    weights = config.phrase_weights.rsplit("/", 1)[-1] + (f" (licence {licence})" if licence else "")
+    return f"{name} {size}, weights of {weights}, {_LEARNT[config.phrase_train or 'none']}"
 
 
 def _figures(context: Context) -> str:

@@ -10,6 +10,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "small": {},
     # Fewer pictures than the defaults are made for, so fewer steps.
     "demo": {"image_size": 40, "phrase_steps": 4000, "min_class_count": 3},
+    "transfer": {"phrase_backbone": "inception_v3", "phrase_weights": "imagenet", "phrase_train": "none"},
     "paper": {
         "image_size": 299,
         "phrase_backbone": "resnet101",
@@ -30,10 +31,13 @@ class ContextConfig(Settings):
 
     Attributes:
         seed: of everything that is random.
-        image_size: side in pixels of the pictures that the phrase generator sees.
+        image_size: side in pixels of the pictures that the phrase generator sees; 0: what its backbone was made for, see
+            `image_size_of`.
         phrase_backbone: the phrase generator's ConvNet: a name, a `.keras` file or a SavedModel folder, see
             `build_backbone`. A SavedModel stays as it is: its features are computed once, and only the bottleneck on
             top of them learns.
+        phrase_weights, phrase_train: the weights of a backbone given by name, and what of them learns; as `visual_weights`
+            and `visual_train` of a run.
         phrase_pixels: what a `.keras` file or SavedModel wants its pixels to be, see `build_backbone`.
         embedding_dim: width of the phrase generator's bottleneck (64 in the method).
         phrase_scale: of the cosine logits of queries (Eq. 1 is scale 1, which learns slowly).
@@ -51,12 +55,14 @@ class ContextConfig(Settings):
         learning_rate: AdamW's at the start of a cosine decay.
     """
 
-    FROM_ZERO: ClassVar[tuple[str, ...]] = ("seed", "phrase_support")
+    FROM_ZERO: ClassVar[tuple[str, ...]] = ("seed", "image_size", "phrase_support")
 
     seed: int = 0
-    image_size: int = 48
+    image_size: int = 0
     phrase_backbone: str = "resnet_mini"
-    phrase_pixels: str = "0..255"
+    phrase_weights: str | None = None
+    phrase_train: str | None = None
+    phrase_pixels: str | None = None
     embedding_dim: int = 64
     phrase_scale: float = 16.0
     text_dim: int = 200

@@ -7,6 +7,7 @@ from typing import Any
 from ctxvision._files import write_json
 from ctxvision.context.config import ContextConfig
 from ctxvision.context.context import FORMAT, Context, read_context
+from ctxvision.context.towers import new_phrase_generator
 from ctxvision.data.source import Source
 from ctxvision.errors import InputError
 from ctxvision.training.data_facts import data_facts
@@ -56,5 +57,9 @@ def create_context(
                 f"{', '.join(changed)} differ: choose another folder, or delete this one."
             )
     else:
+        if config.phrase_weights:
+            new_phrase_generator(
+                config, pretrained=True
+            )  # raises here, or half a context would be left behind
         write_json(folder / "context.json", stored)
     return Context(folder)

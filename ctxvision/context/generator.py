@@ -14,6 +14,7 @@ from ctxvision.layers import PhraseGenerator
 from ctxvision.models import QueryClassifier
 from ctxvision.training.batches import epochs_of, tiled_batches
 from ctxvision.training.cached_features import CachedFeatures
+from ctxvision.training.fine_tuning import set_trainable, steps_of
 from ctxvision.training.fit import cosine_adamw, fit_resumably
 from ctxvision.training.loaded_data import LoadedData, QueryLog
 from ctxvision.training.progress import Progress
@@ -45,27 +46,32 @@ def train_generator(
         )
     with building(strategy, policy_of(strategy)):
         keras.utils.set_random_seed(config.seed)
-        generator = new_phrase_generator(config)
-    pictures = features_of_web(context, data).tower_inputs(generator, "web")
-    targets = padded_classes(len(pictures), log.pair_picture, classes[log.pair_query])
-    taught = np.flatnonzero((targets[:, 0] >= 0) & trained_on(data))
-    targets = targets[taught]
+        generator = new_phrase_generator(config, pretrained=True)
+    classes_of_pictures = padded_classes(len(data.split("web")), log.pair_picture, classes[log.pair_query])
+    taught = np.flatnonzero((classes_of_pictures[:, 0] >= 0) & trained_on(data))
+    targets = classes_of_pictures[taught]
 
     epochs, steps_per_epoch = epochs_of(len(taught), config.batch_size, config.phrase_steps)
     with building(strategy, policy_of(strategy)):
         model = phrase_model(generator, num_classes, config)
-        model.compile(
-            cosine_adamw(config.learning_rate, epochs * steps_per_epoch),
-            steps_per_execution=steps_per_execution(strategy),
+    curves: dict[str, list[float]] = {}
+    for step in steps_of(config.phrase_train):
+        set_trainable(generator.tower, "none" if step.frozen else config.phrase_train)
+        pictures = features_of_web(context, data).tower_inputs(generator, "web")
+        with building(strategy, policy_of(strategy)):
+            model.compile(
+                cosine_adamw(config.learning_rate * step.rate, epochs * steps_per_epoch),
+                steps_per_execution=steps_per_execution(strategy),
+            )
+        found = fit_resumably(
+            model,
+            tiled_batches(pictures, (targets,), config.batch_size, config.seed, taught),
+            epochs,
+            stages.unfinished(STAGE) / step.name,
+            progress,
+            context.directory / "logs" / STAGE / step.name,
         )
-    curves = fit_resumably(
-        model,
-        tiled_batches(pictures, (targets,), config.batch_size, config.seed, taught),
-        epochs,
-        stages.unfinished(STAGE),
-        progress,
-        context.directory / "logs" / STAGE,
-    )
+        curves = {name: curves.get(name, []) + values for name, values in found.items()}
     if not is_chief(strategy):
         take_part_in_saving(generator)
         return

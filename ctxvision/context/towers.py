@@ -1,7 +1,7 @@
 """The phrase generator as a context's settings describe it, not trained yet."""
 
 import dataclasses
-import os
+import re
 import shutil
 from pathlib import Path
 
@@ -10,44 +10,63 @@ import tensorflow as tf
 from ctxvision.context.config import ContextConfig
 from ctxvision.errors import InputError
 from ctxvision.layers import PhraseGenerator
-from ctxvision.layers.backbone import check_backbone
+from ctxvision.layers.backbone import absolute, check_backbone, image_size_of, pixels_of
+from ctxvision.training.fine_tuning import check_train, set_trainable, train_of
 
 
 def new_phrase_generator(
-    config: ContextConfig, tower: str | None = None, unit_features: bool = False
+    config: ContextConfig, tower: str | None = None, unit_features: bool = False, pretrained: bool = False
 ) -> PhraseGenerator:
-    """The phrase generator with its variables built; those of a backbone given by name are random.
+    """The phrase generator with its variables built, before its training.
 
     Args:
         config: settings of the context.
         tower: file or folder of the backbone, instead of `config.phrase_backbone`.
         unit_features: see `PhraseGenerator`.
+        pretrained: whether the backbone has `config.phrase_weights`, and not random weights that others will replace.
+
+    Raises:
+        InputError: the weights cannot be had or do not fit.
     """
-    layer = PhraseGenerator(
-        tower or config.phrase_backbone,
-        config.embedding_dim,
-        config.image_size,
-        config.phrase_pixels,
-        unit_features,
-        name="phrase_generator",
-    )
+    try:
+        layer = PhraseGenerator(
+            tower or config.phrase_backbone,
+            config.embedding_dim,
+            config.image_size,
+            config.phrase_pixels,
+            unit_features,
+            config.phrase_weights if pretrained else None,
+            name="phrase_generator",
+        )
+        set_trainable(layer.tower, config.phrase_train)
+    except ValueError as error:
+        raise InputError(f"phrase_{error}") from None
     layer(tf.zeros([1, config.image_size, config.image_size, 3]))
     return layer
 
 
 def with_found_tower(config: ContextConfig, argument: str = "phrase_backbone") -> ContextConfig:
-    """The same settings, a backbone that is a file or folder by its absolute path.
+    """The same settings with all that is known of the backbone: files by their absolute paths, image size and pixels.
 
     Raises:
         InputError: a backbone that cannot be built.
     """
-    name = config.phrase_backbone
+    name, weights = config.phrase_backbone, config.phrase_weights
+    check_train(config.phrase_train, name, weights, "phrase_train")
     try:
-        check_backbone(name, config.phrase_pixels)
+        check_backbone(name, config.phrase_pixels, weights)
+        size, pixels = config.image_size or image_size_of(name), config.phrase_pixels or pixels_of(name)
     except ValueError as error:
-        raise InputError(str(error).replace("backbone", argument, 1)) from None
+        raise InputError(
+            re.sub("^backbone", argument, re.sub("^(pixels|weights)", r"phrase_\1", str(error)))
+        ) from None
     return dataclasses.replace(
-        config, phrase_backbone=os.path.abspath(name) if os.path.exists(name) else name
+        config,
+        image_size=size,
+        phrase_backbone=absolute(name),
+        phrase_weights=absolute(weights) if weights else None,
+        phrase_train=train_of(config.phrase_train, weights),
+        phrase_pixels=pixels,
     )
 
 

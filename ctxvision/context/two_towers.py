@@ -35,8 +35,6 @@ from ctxvision.training.progress import Progress
 from ctxvision.training.weights import save_weights
 from ctxvision.vocabulary.phrase_table_writer import PhraseTableWriter
 
-IMAGE_SIZE = 224
-
 
 def build_context(
     phrases: str | os.PathLike[str],
@@ -76,7 +74,7 @@ def build_context(
         >>> cv.build_context("phrases.txt", "clip/text", "clip/picture", "contexts/clip", "photos", config)
     """
     progress = progress or Progress()
-    config = config or ContextConfig(image_size=IMAGE_SIZE)
+    config = config or ContextConfig()
     if pictures is None:
         raise InputError(
             "pictures must name data whose pictures give the mean that pictures are seen from, got none: give a folder of "

@@ -1,5 +1,6 @@
 """ConvNets that turn pixels into one vector: by name, by Keras model or its file, or by SavedModel folder."""
 
+import functools
 import os
 import sys
 from typing import Any, TypeAlias
@@ -8,12 +9,17 @@ import tensorflow as tf
 import tf_keras as keras
 
 from ctxvision.layers._batch_norm import batch_norm, synchronized
+from ctxvision.layers.pretrained import imagenet_weights, load_pretrained
+from ctxvision.layers.saved_model_tower import SavedModelTower, tower_facts
 
 Backbone: TypeAlias = "str | os.PathLike[str] | keras.Model"
+Weights: TypeAlias = "str | os.PathLike[str] | None"
+
+IMAGENET, RAW = "imagenet", "0..255"
 
 # What towers want their pixels to be: the mean and the deviation, in 0..255, that make zero and one of them.
 PIXELS: dict[str, tuple[Any, Any]] = {
-    "0..255": (0.0, 1.0),
+    RAW: (0.0, 1.0),
     "0..1": (0.0, 255.0),
     "-1..1": (127.5, 127.5),
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
@@ -21,66 +27,151 @@ PIXELS: dict[str, tuple[Any, Any]] = {
 }
 
 
-def build_backbone(backbone: Backbone, image_size: int | None = None, pixels: str = "0..255") -> keras.Model:
+def build_backbone(
+    backbone: Backbone, image_size: int | None = None, pixels: str | None = None, weights: Weights = None
+) -> keras.Model:
     """Builds a model from float pixels in 0..255, [B, S, S, 3], to features [B, D], not normalised.
 
     Args:
         backbone: `"resnet_mini"` (0.3 M parameters, for CPUs) or the name of a `tf_keras.applications` model in any
-            spelling (`"resnet101"`, `"inception_v3"`), both with random weights; a Keras model, or the `.keras` file
-            of one, whose output is [B, D] or a feature map (averaged here); or the folder of a SavedModel whose
-            `serving_default` maps float pixels [B, H, W, 3] to [B, D]. All but the last can be trained.
-        image_size: S. Default: 48 for `resnet_mini`, what the name's authors used for applications, the
-            given model's own, 224 for a SavedModel. A SavedModel of another fixed size resizes inside.
+            spelling (`"resnet101"`, `"inception_v3"`); a Keras model, or the `.keras` file of one, whose output is
+            [B, D] or a feature map (averaged here); or the folder of a SavedModel whose `serving_default` maps float
+            pixels [B, H, W, 3] to [B, D]. A SavedModel cannot be trained.
+        image_size: S; by default `image_size_of(backbone)`. A SavedModel of another fixed size resizes inside.
         pixels: what a Keras model or SavedModel wants: "0..255", "0..1", "-1..1", "imagenet" (0..1, less the mean and
-            over the deviation of each colour there) or "clip" (the same, of CLIP's pictures). Those given by name know.
+            over the deviation of each colour there) or "clip" (the same, of CLIP's pictures). By default "0..255" for a
+            Keras model, and for a SavedModel what `tower.json` in its folder says. Backbones given by name know theirs.
+        weights: of a backbone given by name: None for random ones, "imagenet" for those that Keras publishes (of
+            applications alone; Keras downloads them once), or a file `.h5`, `.weights.h5` or `.keras` of the same
+            network.
 
     Returns:
         The Keras model; `model.input_shape[1]` is S.
 
     Raises:
-        ValueError: the backbone or `pixels` is none of these, or the model's output is not one tensor of rank 2 or 4.
+        ValueError: the backbone or `pixels` is none of these, a SavedModel's pixels are not known, the model's output is
+            not one tensor of rank 2 or 4, or the weights cannot be had or do not fit.
     """
-    check_backbone(backbone, pixels)
+    check_backbone(backbone, pixels, weights)
     if isinstance(backbone, keras.Model):
-        return _scaled(_with_flat_output(backbone), pixels)
+        return _scaled(_with_flat_output(backbone), pixels or RAW)
     name = os.fspath(backbone)
     if os.path.isfile(name):
-        return _scaled(_with_flat_output(keras.models.load_model(name, compile=False)), pixels)
-    if os.path.isdir(name):
-        given = keras.Input((image_size or 224, image_size or 224, 3), name="pixels")
-        tower = keras.Model(given, SavedModelTower(os.path.abspath(name))(given), name="saved_model")
-        return _scaled(tower, pixels)
-    if name == "resnet_mini":
-        return _resnet_mini(image_size or 48)
-    application = _application(name)
-    size = image_size or (299 if "ception" in name.lower() else 224)
+        return _scaled(_with_flat_output(_loaded_model(name)), pixels or RAW)
+    size = image_size or image_size_of(name)
     given = keras.Input((size, size, 3), name="pixels")
-    network = application(include_top=False, weights=None, pooling="avg", input_shape=(size, size, 3))
-    return keras.Model(given, synchronized(network)(ApplicationPixels(name)(given)), name=network.name)
+    if os.path.isdir(name):
+        tower = keras.Model(given, SavedModelTower(os.path.abspath(name))(given), name="saved_model")
+        return _scaled(tower, pixels or tower_facts(name)["pixels"])
+    mini = name == "resnet_mini"
+    network = _resnet_mini(size) if mini else _application_network(name, size, weights)
+    if weights not in (None, IMAGENET):
+        load_pretrained(network, weights)
+    if mini:
+        return network
+    return keras.Model(given, network(ApplicationPixels(name)(given)), name=network.name)
 
 
-def check_backbone(backbone: Backbone, pixels: str = "0..255") -> None:
+def check_backbone(backbone: Backbone, pixels: str | None = None, weights: Weights = None) -> None:
     """Refuses what `build_backbone` cannot build, as far as is seen without building it."""
-    if pixels not in PIXELS:
+    if pixels is not None and pixels not in PIXELS:
         raise ValueError(f"pixels must be one of {', '.join(PIXELS)}, got {pixels!r}: choose one of them.")
+    given = isinstance(backbone, keras.Model) or os.path.exists(backbone)
+    if given and weights is not None:
+        kind = "a model" if isinstance(backbone, keras.Model) else repr(os.fspath(backbone))
+        raise ValueError(
+            f"weights must be left out for {kind}, which has its own, got {str(weights)!r}: leave it out."
+        )
     if isinstance(backbone, keras.Model):
         return
     name = os.fspath(backbone)
     if os.path.isfile(os.path.join(name, "saved_model.pb")):
+        _check_pixels_known(name, pixels)
         return
     if os.path.isfile(name) and name.endswith(".keras"):
         return
     if name != "resnet_mini":
         _application(name)
-    if pixels != "0..255":
+    elif weights == IMAGENET:
+        raise ValueError(
+            "weights must be a file or None for 'resnet_mini', which nobody has published, got 'imagenet': name a "
+            "tf_keras.applications network, or give a file."
+        )
+    if weights not in (None, IMAGENET) and not os.path.isfile(weights):
+        raise ValueError(
+            f"weights must be 'imagenet' or a file .h5, .weights.h5 or .keras, got {str(weights)!r}: check the path."
+        )
+    if pixels not in (None, RAW):
         raise ValueError(
             f"pixels must be left out for a backbone given by name, which knows its own, got {pixels!r} for {name!r}."
         )
 
 
+def image_size_of(backbone: Backbone) -> int:
+    """Side in pixels of the square pictures that a backbone was made for.
+
+    It is 48 for `resnet_mini`, what the authors used for applications, a Keras model's own, and for a SavedModel what
+    its `tower.json` says, else 224.
+    """
+    if isinstance(backbone, keras.Model):
+        return backbone.input_shape[1] or 224
+    name = os.fspath(backbone)
+    if os.path.isdir(name):
+        return tower_facts(name).get("image_size", 224)
+    if os.path.isfile(name):
+        return _loaded_model(name).input_shape[1] or 224
+    if name == "resnet_mini":
+        return 48
+    if "nasnetlarge" in _plain(name):
+        return 331
+    return 299 if "ception" in _plain(name) else 224
+
+
+def pixels_of(backbone: str) -> str | None:
+    """What the backbone wants its pixels to be, as far as it tells: that of a SavedModel's `tower.json`."""
+    return tower_facts(backbone).get("pixels") if os.path.isdir(backbone) else None
+
+
+def absolute(name: str) -> str:
+    """The absolute path of a file or folder; other names as they are."""
+    return os.path.abspath(name) if os.path.exists(name) else name
+
+
+def _check_pixels_known(folder: str, pixels: str | None) -> None:
+    told = tower_facts(folder).get("pixels")
+    if pixels is None and told is None:
+        raise ValueError(
+            f"pixels must be given for a SavedModel without tower.json, got none for {folder!r}: name what it was trained "
+            f"on, one of {', '.join(PIXELS)}."
+        )
+    if pixels is None and told not in PIXELS:
+        raise ValueError(
+            f"pixels must be one of {', '.join(PIXELS)}, got {told!r} in {os.path.join(folder, 'tower.json')!r}: give them "
+            "beside the folder."
+        )
+
+
+def _loaded_model(path: str) -> keras.Model:
+    return keras.models.load_model(path, compile=False)
+
+
+def _application_network(name: str, size: int, weights: Weights) -> keras.Model:
+    """The network of `tf_keras.applications` without its top, averaged."""
+    application = functools.partial(
+        _application(name), include_top=False, pooling="avg", input_shape=(size, size, 3)
+    )
+    if weights != IMAGENET:
+        return synchronized(application(weights=None))
+    network = imagenet_weights(name, application)
+    copied = synchronized(network)
+    if copied is not network:
+        copied.set_weights(network.get_weights())
+    return copied
+
+
 def _scaled(model: keras.Model, pixels: str) -> keras.Model:
     """`model` over pixels in 0..255."""
-    if pixels == "0..255":
+    if pixels == RAW:
         return model
     mean, deviation = PIXELS[pixels]
     given = keras.Input(model.input_shape[1:], name="pixels")
@@ -96,13 +187,17 @@ def _application(name: str) -> Any:
         for key, function in vars(keras.applications).items()
         if callable(function) and key[:1].isupper()
     }
-    plain = name.lower().replace("_", "").replace("-", "")
+    plain = _plain(name)
     if plain not in functions:
         raise ValueError(
             f"backbone must be 'resnet_mini', a tf_keras.applications name, a Keras model, a .keras file or the folder "
             f"of a SavedModel, got {name!r}: use one of resnet_mini, {', '.join(sorted(functions))}."
         )
     return functions[plain]
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
 
 
 def _with_flat_output(model: keras.Model) -> keras.Model:
@@ -150,45 +245,6 @@ class ApplicationPixels(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "application": self.application}
-
-
-@keras.saving.register_keras_serializable("ctxvision")
-class SavedModelTower(keras.layers.Layer):
-    """The `serving_default` signature of the SavedModel in `directory`, frozen: float pixels to [B, D].
-
-    Pixels of another size than the signature's are resized, where it has one.
-    """
-
-    def __init__(self, directory: str, **kwargs: Any):
-        # Float32 whatever the policy: the SavedModel has dtypes of its own.
-        super().__init__(**{**kwargs, "trainable": False, "dtype": "float32"})
-        self.directory = directory
-        self._loaded = tf.saved_model.load(directory)
-        self._signature = self._loaded.signatures["serving_default"]
-        outputs = list(self._signature.structured_outputs.values())
-        inputs = self._signature.structured_input_signature[1]
-        if len(inputs) != 1 or len(outputs) != 1 or outputs[0].shape.rank != 2:
-            raise ValueError(
-                f"backbone must be a SavedModel that maps one input to one [B, D] output, got inputs {[*inputs]} and "
-                f"outputs {[tuple(o.shape) for o in outputs]} in {directory}: export the bottleneck alone."
-            )
-        ((self._input_name, spec),) = inputs.items()
-        if spec.shape.rank not in (4, None) or (spec.shape.rank and spec.shape[-1] not in (3, None)):
-            raise ValueError(
-                f"backbone must be a SavedModel of pixels [B, H, W, 3], got {tuple(spec.shape)} in {directory}: export it "
-                f"with a signature that transposes."
-            )
-        self._size = tuple(spec.shape[1:3]) if spec.shape.rank else (None, None)
-        self._dim = outputs[0].shape[-1]
-
-    def call(self, pixels: tf.Tensor) -> tf.Tensor:
-        if None not in self._size and tuple(pixels.shape[1:3]) != self._size:
-            pixels = tf.image.resize(pixels, self._size, method="bilinear", antialias=True)
-        (features,) = self._signature(**{self._input_name: pixels}).values()
-        return tf.stop_gradient(tf.ensure_shape(features, (None, self._dim)))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "directory": self.directory}
 
 
 def features_of(backbone: keras.Model, pixels: tf.Tensor, training: bool | None) -> tf.Tensor:

@@ -6,7 +6,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from ctxvision.layers._batch_norm import batch_norm
-from ctxvision.layers.backbone import Backbone, build_backbone, features_of
+from ctxvision.layers.backbone import Backbone, Weights, build_backbone, features_of
 
 
 @keras.saving.register_keras_serializable("ctxvision")
@@ -23,6 +23,8 @@ class PhraseGenerator(keras.layers.Layer):
         image_size: side in pixels of the backbone's square input; the backbone's own by default.
         pixels: what a backbone not given by name wants, see `build_backbone`.
         unit_features: whether the backbone's features are L2-normalised first, as those of two-tower models are.
+        weights: None, "imagenet" or a file, of a backbone given by name; see `build_backbone`. They are read once, when
+            the layer is made: a saved layer holds its weights itself, and its config does not name their origin.
 
     Call arguments:
         pixels: [B, H, W, 3], uint8 or float in 0..255, RGB, any height and width (resized inside); or the backbone's
@@ -32,7 +34,8 @@ class PhraseGenerator(keras.layers.Layer):
         float32 [B, embedding_dim], each row L2-normalised.
 
     Raises:
-        ValueError: `embedding_dim` below 1, an unknown backbone, or pixels of another shape or dtype.
+        ValueError: `embedding_dim` below 1, an unknown backbone, weights that do not fit, or pixels of another shape or
+            dtype.
 
     Example:
         >>> PhraseGenerator(backbone="resnet_mini")(tf.zeros([2, 72, 72, 3], tf.uint8)).shape
@@ -44,8 +47,9 @@ class PhraseGenerator(keras.layers.Layer):
         backbone: Backbone = "resnet101",
         embedding_dim: int = 64,
         image_size: int | None = None,
-        pixels: str = "0..255",
+        pixels: str | None = None,
         unit_features: bool = False,
+        weights: Weights = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -56,7 +60,7 @@ class PhraseGenerator(keras.layers.Layer):
         self.image_size = image_size
         self.pixels = pixels
         self.unit_features = unit_features
-        self.tower = build_backbone(backbone, image_size, pixels)
+        self.tower = build_backbone(backbone, image_size, pixels, weights)
         # Float32 whatever the policy: cosines of 64 dimensions do not survive bfloat16.
         self.bottleneck = keras.layers.Dense(
             embedding_dim, use_bias=False, dtype="float32", name="bottleneck"
@@ -81,6 +85,7 @@ class PhraseGenerator(keras.layers.Layer):
             "image_size": self.image_size,
             "pixels": self.pixels,
             "unit_features": self.unit_features,
+            "weights": None,  # a layer that is made again is given its weights
         }
 
     @classmethod

@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from ctxvision.layers.backbone import Backbone, build_backbone, features_of
+from ctxvision.layers.backbone import Backbone, Weights, build_backbone, features_of
 
 
 @keras.saving.register_keras_serializable("ctxvision")
@@ -17,6 +17,8 @@ class VisualEncoder(keras.layers.Layer):
         image_size: side in pixels of the backbone's square input; the backbone's own by default.
         dim: width of a linear mapping on top of the backbone's features (1024 in the method), None for none.
         pixels: what a backbone not given by name wants, see `build_backbone`.
+        weights: None, "imagenet" or a file, of a backbone given by name; see `build_backbone`. They are read once, when
+            the layer is made: a saved layer holds its weights itself, and its config does not name their origin.
 
     Call arguments:
         pixels: [B, H, W, 3], uint8 or float in 0..255, RGB, any height and width (resized inside); or the backbone's
@@ -26,7 +28,8 @@ class VisualEncoder(keras.layers.Layer):
         float32 [B, D], the backbone's pooled features, or [B, dim], what they are mapped to; not normalised.
 
     Raises:
-        ValueError: `dim` below 1, an unknown backbone, or pixels of another shape or dtype.
+        ValueError: `dim` below 1, an unknown backbone, weights that do not fit, or pixels of another shape or
+            dtype.
 
     Example:
         >>> VisualEncoder(backbone="resnet_mini")(tf.zeros([2, 72, 72, 3], tf.uint8)).shape
@@ -38,7 +41,8 @@ class VisualEncoder(keras.layers.Layer):
         backbone: Backbone = "inception_v3",
         image_size: int | None = None,
         dim: int | None = None,
-        pixels: str = "0..255",
+        pixels: str | None = None,
+        weights: Weights = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -50,7 +54,7 @@ class VisualEncoder(keras.layers.Layer):
         self.image_size = image_size
         self.dim = dim
         self.pixels = pixels
-        self.tower = build_backbone(backbone, image_size, pixels)
+        self.tower = build_backbone(backbone, image_size, pixels, weights)
         self.mapping = None if dim is None else keras.layers.Dense(dim, dtype="float32", name="mapping")
 
     def call(self, pixels: tf.Tensor, training: bool | None = None) -> tf.Tensor:
@@ -61,8 +65,14 @@ class VisualEncoder(keras.layers.Layer):
         backbone = self.backbone
         if isinstance(backbone, keras.Model):
             backbone = keras.saving.serialize_keras_object(backbone)
-        arguments = {"image_size": self.image_size, "dim": self.dim, "pixels": self.pixels}
-        return {**super().get_config(), "backbone": backbone, **arguments}
+        return {
+            **super().get_config(),
+            "backbone": backbone,
+            "image_size": self.image_size,
+            "dim": self.dim,
+            "pixels": self.pixels,
+            "weights": None,  # a layer that is made again is given its weights
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "VisualEncoder":

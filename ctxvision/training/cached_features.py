@@ -143,9 +143,10 @@ def _fingerprint(tower: Tower) -> str:
         found = [part for part in parts if part.is_file()] or ([place] if place.is_file() else [])
         for part in found:
             digest.update(part.read_bytes())
-        if not found:
-            digest.update(os.fspath(tower.backbone).encode())
-    else:  # the phrase generator's own ConvNet, trained and frozen
+    else:
+        found = []
+    if not found:  # a network given by name, or the phrase generator's own
+        digest.update(str(tower.backbone).encode() if isinstance(tower.backbone, str) else b"")
         for weights in tower.tower.get_weights():
             digest.update(weights.tobytes())
     return digest.hexdigest()[:16]

@@ -99,7 +99,9 @@ def _check(name: str, value: Any, kind: Any, may_be_zero: bool) -> None:
         if not isinstance(value, float) or not math.isfinite(value) or value < least:
             rule = "of 0 or more" if not least else "above 0"
             raise InputError(f"{name} must be a finite number {rule}, got {value!r}: correct the setting.")
-    elif kind is str:
+    elif kind in (str, str | None):
+        if value is None and kind is not str:
+            return
         if not isinstance(value, str) or not value:
             raise InputError(f"{name} must be a text, got {value!r}: correct the setting.")
     elif name == "fractions":

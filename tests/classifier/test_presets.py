@@ -18,7 +18,9 @@ def test_presets_and_overrides(tmp_path):
     paper = cv.Config.from_file(tmp_path / "settings.json", "paper", label_column="kind")
     assert (paper.image_size, paper.label_column, paper.context.phrase_backbone) == (128, "kind", "resnet101")
     assert cv.Config.from_dict(paper.to_dict()) == paper
-    with pytest.raises(cv.InputError, match="preset must be one of small, demo, paper, got 'large'"):
+    with pytest.raises(
+        cv.InputError, match="preset must be one of small, demo, transfer, paper, got 'large'"
+    ):
         cv.Config.preset("large")
 
 

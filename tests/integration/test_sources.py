@@ -46,6 +46,14 @@ def records(root):
     return f"records:{root}/records/*.tfrecord"
 
 
+def towers(folder):
+    return {
+        f"{part}_{name}": value
+        for part in ("visual", "phrase")
+        for name, value in (("backbone", folder), ("pixels", "0..255"))
+    }
+
+
 def settings_of(folder, **settings):
     path = folder / "config.json"
     path.write_text(json.dumps({**SETTINGS, **settings}))
@@ -68,9 +76,7 @@ def settings_of(folder, **settings):
 def test_every_source_is_trained_from_the_command_line_to_a_metric(write, colours, tmp_path, capsys):
     source = write(tmp_path)
     several = source.startswith("open-images")
-    settings = settings_of(
-        tmp_path, visual_backbone=colours, phrase_backbone=colours, context_phrases=2, multi_label=several
-    )
+    settings = settings_of(tmp_path, multi_label=several, context_phrases=2, **towers(colours))
     assert main(["data", "check", source, *settings]) == 0
     assert capsys.readouterr().out.endswith("fit for training\n")
     assert main(["train", source, "--out", str(tmp_path / "run"), *settings]) == 0
@@ -91,7 +97,7 @@ def test_captions_and_labels_from_the_command_line_to_a_report(colours, tmp_path
         layouts.write_captions(tmp_path / "captions"),
         str(layouts.write_manifest(tmp_path / "labelled")),
     ]
-    settings = settings_of(tmp_path, visual_backbone=colours, phrase_backbone=colours)
+    settings = settings_of(tmp_path, **towers(colours))
     train = ["train", *sources, "--out", str(tmp_path / "run"), *settings]
     assert main(train) == 0
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())

@@ -39,7 +39,7 @@ def test_a_saved_model_folder(tmp_path):
 
     tower = Tower()
     tf.saved_model.save(tower, str(tmp_path), signatures={"serving_default": tower.embed})
-    layer = VisualEncoder(str(tmp_path), image_size=8)
+    layer = VisualEncoder(str(tmp_path), image_size=8, pixels="0..255")
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype(np.float32)
     np.testing.assert_allclose(layer(pixels), pixels.max(axis=(1, 2)), rtol=1e-6)
     assert layer.trainable_variables == []
@@ -118,7 +118,7 @@ def save_tower(folder, size=None):
 
 
 def test_a_saved_model_of_a_fixed_size_resizes_inside(tmp_path):
-    layer = VisualEncoder(save_tower(tmp_path, size=4), image_size=8)
+    layer = VisualEncoder(save_tower(tmp_path, size=4), image_size=8, pixels="0..255")
     pixels = np.full((2, 8, 8, 3), 7.0, np.float32)
     np.testing.assert_allclose(layer(pixels), np.full((2, 6), 7.0), rtol=1e-5)
 
@@ -167,7 +167,7 @@ def test_a_saved_model_with_channels_first(tmp_path):
     tower = Tower()
     tf.saved_model.save(tower, str(tmp_path), signatures={"serving_default": tower.embed})
     with pytest.raises(ValueError, match=r"SavedModel of pixels \[B, H, W, 3\], got \(None, 3, 8, 8\)"):
-        VisualEncoder(str(tmp_path))
+        VisualEncoder(str(tmp_path), pixels="0..255")
 
 
 def test_a_mapping_on_top():

@@ -77,7 +77,9 @@ def stages() -> Iterator[tuple[str, Stage]]:
         yield (
             name,
             Stage(
-                lambda: visual_model(VisualEncoder(tower()), [16, 16, 3], 5, "visual"),
+                lambda: visual_model(
+                    VisualEncoder(tower()), keras.layers.Dense(5, dtype="float32"), [16, 16, 3], "visual"
+                ),
                 adamw,
                 task.encoder_loss(),
                 pixels(labels),
