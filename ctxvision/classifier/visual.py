@@ -1,11 +1,13 @@
 """Stage `visual`: a ConvNet trained on a share of the labelled pictures (section 3.4)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
 
+from ctxvision._files import link_or_copy
 from ctxvision.classifier.run_folder import RunFolder
 from ctxvision.classifier.task import task_of
 from ctxvision.classifier.towers import SHARED, new_visual_encoder
@@ -40,7 +42,7 @@ def train_visual(
         generator = run.context.phrase_generator if config.visual_backbone == SHARED else None
         encoder = new_visual_encoder(config, generator, pretrained=True)
     if not encoder.trainable_weights:
-        _keep(encoder, run, stage, strategy, pictures=0, steps=0)
+        _keep(encoder, run, stage, strategy, _same_weights(run), pictures=0, steps=0)
         if is_chief(strategy):
             _ = run.visual_encoder(fraction)  # keeps the SavedModel loaded for the stages that follow
         return
@@ -72,17 +74,34 @@ def train_visual(
             run.directory / "logs" / stage / step.name,
         )
         curves = {name: curves.get(name, []) + values for name, values in found.items()}
-    _keep(encoder, run, stage, strategy, curves=curves, pictures=len(rows), steps=epochs * steps_per_epoch)
+    _keep(
+        encoder, run, stage, strategy, None, curves=curves, pictures=len(rows), steps=epochs * steps_per_epoch
+    )
+
+
+def _same_weights(run: RunFolder) -> Path | None:
+    """The file of an encoder that learns nothing, as the stage of another fraction has written it."""
+    stages = [f"visual/{fraction:g}" for fraction in run.config.fractions]
+    done = [stage for stage in stages if run.stages.is_done(stage)]
+    return run.stages.folder(done[0]) / "weights.npz" if done else None
 
 
 def _keep(
-    encoder: VisualEncoder, run: RunFolder, stage: str, strategy: tf.distribute.Strategy, **facts: Any
+    encoder: VisualEncoder,
+    run: RunFolder,
+    stage: str,
+    strategy: tf.distribute.Strategy,
+    same: Path | None,
+    **facts: Any,
 ) -> None:
     if not is_chief(strategy):
         take_part_in_saving(encoder)
         return
     with run.stages.finishing(stage, **facts) as folder:
-        save_weights(encoder, folder / "weights.npz")
+        if same is None:
+            save_weights(encoder, folder / "weights.npz")
+        else:
+            link_or_copy(same, folder / "weights.npz")
 
 
 def visual_model(

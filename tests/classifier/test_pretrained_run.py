@@ -55,6 +55,9 @@ def test_weights_stay_as_they_are_by_default(tiny_data, tmp_path, weights):
     run = trained(tiny_data, tmp_path / "run", weights)
     assert run.config.visual_train == "none" and not any(changed(run, weights))
     assert "visual/1" not in run.stages.curves()
+    train_visual(run, 0.5, Progress())
+    files = [run.directory / "visual" / part / "weights.npz" for part in ("0.5", "1")]
+    assert files[0].samefile(files[1])
     # Both towers have the same weights: their features of a split are computed once.
     run.visual_features("train", 1.0), run.query_embeddings("train")
     assert len(list((run.directory / "features").glob("backbone-*/train.npy"))) == 1
