@@ -16,6 +16,7 @@ GROUPS = (
     {"layers"},
     {"models"},
     {"training"},
+    {"kerashub"},
     {"context"},
     {"classifier"},
     {"evaluation"},
@@ -26,11 +27,13 @@ GROUPS = (
 # Off the line: what each may import of it, and nothing after it.
 BESIDE = {"report": {"metrics"}, "serving": {"data", "layers", "models"}}
 FOR_ALL = {"errors", "_files", "_keras_guard"}
+# A program that runs under Keras 3 in a process of its own, by its path.
+KERAS_3 = "kerashub/convert.py"
 # `ctxvision.train` loads the pipeline when it is asked for: outside the command line, only the version is read.
 FROM_THE_PACKAGE = {"__version__"}
 ONLY_IN = {
     "tensorflow_recommenders": {"layers/retrieval/scann_search.py", "models/siamese_text.py"},
-    "tensorflow_text": {"layers/dual_encoder_text.py"},
+    "tensorflow_text": {"layers/dual_encoder_text.py", "context/text_tower.py"},
 }
 
 
@@ -102,7 +105,13 @@ MODULES = sorted(
 )
 
 
-@pytest.mark.parametrize("path", MODULES)
+def test_the_program_for_keras_3_imports_nothing_of_ctxvision():
+    imports = Imports("ctxvision.kerashub")
+    imports.visit(ast.parse((PACKAGE / KERAS_3).read_text(encoding="utf-8")))
+    assert not [name for name, _ in imports.found if name.partition(".")[0] in ("ctxvision", "tf_keras")]
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path != KERAS_3])
 def test_module_imports_only_what_comes_before_it(path):
     assert violations(path, (PACKAGE / path).read_text(encoding="utf-8")) == []
 

@@ -25,16 +25,23 @@ def add_context_verbs(parser: argparse.ArgumentParser) -> None:
     verb.set_defaults(verb=_train)
 
     verb = verbs.add_parser("build", help="a context from a two-tower model and a list of phrases")
-    verb.add_argument("--phrases", required=True, help="text file: a phrase a line, or phrase, tab, language")
-    verb.add_argument("--text-tower", required=True, help="SavedModel that maps texts to vectors")
-    verb.add_argument("--picture-tower", required=True, help="SavedModel that maps pixels to vectors")
+    verb.add_argument(
+        "--phrases",
+        required=True,
+        help="text file: a phrase a line, or phrase, tab, language, or also tab, count",
+    )
+    verb.add_argument(
+        "--preset", help="CLIP or SigLIP preset of KerasHub, or its folder: both towers are made from it once"
+    )
+    verb.add_argument("--text-tower", help="SavedModel that maps texts to vectors, instead of --preset")
+    verb.add_argument("--picture-tower", help="SavedModel that maps pixels to vectors, instead of --preset")
     verb.add_argument(
         "--pictures",
         nargs="+",
         metavar="DATA",
         help="data whose pictures give the mean that pictures are seen from",
     )
-    _add_making(verb)
+    _add_out(verb)
     verb.set_defaults(verb=_build)
 
     verb = verbs.add_parser("describe", help="phrases of pictures, no taxonomy needed")
@@ -57,16 +64,24 @@ def add_context_verbs(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_making(verb: argparse.ArgumentParser) -> None:
+    _add_out(verb)
+    verb.add_argument(
+        "--preset", default="small", help="small, demo, transfer or paper (default: %(default)s)"
+    )
+
+
+def _add_out(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--out", required=True, help="folder of the context")
-    verb.add_argument("--config", help="JSON file of settings; those it leaves out are the preset's")
-    verb.add_argument("--preset", default="small", help="small, demo or paper (default: %(default)s)")
+    verb.add_argument(
+        "--config", help="JSON file of settings; those it leaves out are the preset's or the defaults"
+    )
     verb.add_argument("--license", default="", help="of what the context is made from, for its card")
 
 
-def _config(chosen: argparse.Namespace) -> "ctxvision.ContextConfig":
+def _config(chosen: argparse.Namespace, preset: str) -> "ctxvision.ContextConfig":
     if chosen.config:
-        return ctxvision.ContextConfig.from_file(chosen.config, chosen.preset)
-    return ctxvision.ContextConfig.preset(chosen.preset)
+        return ctxvision.ContextConfig.from_file(chosen.config, preset)
+    return ctxvision.ContextConfig.preset(preset)
 
 
 def _train(chosen: argparse.Namespace) -> None:
@@ -74,7 +89,7 @@ def _train(chosen: argparse.Namespace) -> None:
     context = ctxvision.train_context(
         chosen.data,
         chosen.out,
-        _config(chosen),
+        _config(chosen, chosen.preset),
         chosen.associations,
         licence=chosen.license,
         strategy=chosen.strategy,
@@ -83,15 +98,15 @@ def _train(chosen: argparse.Namespace) -> None:
 
 
 def _build(chosen: argparse.Namespace) -> None:
-    config = _config(chosen) if chosen.config or chosen.preset != "small" else None
     context = ctxvision.build_context(
         chosen.phrases,
         chosen.text_tower,
         chosen.picture_tower,
         chosen.out,
         chosen.pictures,
-        config,
-        licence=chosen.license,
+        _config(chosen, "small"),
+        chosen.license,
+        preset=chosen.preset,
     )
     print(f"context  {context.directory}\ncard     {context.directory / 'README.md'}")
 

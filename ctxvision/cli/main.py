@@ -63,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
         help="folder of a context to use; without one the queries of the data train one in the run's folder",
     )
     verb.add_argument("--out", default="runs/train", help="folder of the run (default: %(default)s)")
-    verb.add_argument("--preset", default="small", help="small, demo or paper (default: %(default)s)")
+    verb.add_argument(
+        "--preset", default="small", help="small, demo, transfer or paper (default: %(default)s)"
+    )
     verb.add_argument("--config", help="JSON file of settings; those it leaves out are the preset's")
     verb.add_argument(
         "--label-column", help="column of images.csv to learn, or several: 'label|coarse_label'"
@@ -86,7 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--queries", type=float, required=True, help="how many, such as 40e6")
     verb.add_argument("--images", type=float, required=True, help="pictures with queries, such as 260e6")
     verb.add_argument("--devices", required=True, help="such as v5e-64, a100-8 or cpu-16")
-    verb.add_argument("--preset", default="paper", help="small, demo or paper (default: %(default)s)")
+    verb.add_argument(
+        "--preset", default="paper", help="small, demo, transfer or paper (default: %(default)s)"
+    )
     verb.add_argument("--config", help="JSON file of settings; those it leaves out are the preset's")
     verb.set_defaults(verb=_plan)
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_text  # noqa: F401  (the ops of tokenizers in towers)
 
 from ctxvision.errors import InputError
 

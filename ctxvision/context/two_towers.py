@@ -30,6 +30,7 @@ from ctxvision.context.text_tower import (
 from ctxvision.context.towers import copy_tower, new_phrase_generator, tower_name, with_found_tower
 from ctxvision.data.source import Source
 from ctxvision.errors import InputError
+from ctxvision.kerashub import towers_of
 from ctxvision.training.loaded_data import LoadedData
 from ctxvision.training.progress import Progress
 from ctxvision.training.weights import save_weights
@@ -38,13 +39,14 @@ from ctxvision.vocabulary.phrase_table_writer import PhraseTableWriter
 
 def build_context(
     phrases: str | os.PathLike[str],
-    text_tower: str | os.PathLike[str],
-    picture_tower: str | os.PathLike[str],
+    text_tower: str | os.PathLike[str] | None,
+    picture_tower: str | os.PathLike[str] | None,
     out: str | os.PathLike[str],
     pictures: Source | None = None,
     config: ContextConfig | None = None,
     licence: str = "",
     progress: Progress | None = None,
+    preset: str | None = None,
 ) -> Context:
     """Builds a context from a two-tower model (CLIP, SigLIP and their kin) and a list of phrases, without training.
 
@@ -54,23 +56,27 @@ def build_context(
     the context.
 
     Args:
-        phrases: a UTF-8 file with a phrase a line, or phrase, tab and language code.
+        phrases: a UTF-8 file with a phrase a line; behind a tab its language code, and behind another how often people
+            use it (`tools/phrases_from.py` writes such files).
         text_tower: a SavedModel whose `serving_default` maps string [B] to float [B, D].
-        picture_tower: a SavedModel whose `serving_default` maps pixels [B, H, W, 3] to float [B, D].
+        picture_tower: a SavedModel whose `serving_default` maps pixels [B, H, W, 3] to float [B, D]. What its pixels are is
+            told by `tower.json` in its folder or by `phrase_pixels`.
         out: folder, new or of the same call.
         pictures: data whose pictures give the mean that pictures are seen from: `train`, else `web`.
         config: `image_size`, `phrase_pixels`, `embedding_dim`, `text_dim` and `languages` are used; widths are at most D.
         licence: of the towers and the phrases, for the card.
         progress: where progress is printed; standard error by default.
+        preset: a CLIP or SigLIP preset of KerasHub, or its folder, instead of the two towers; needs the extra `convert`.
 
     Returns:
         The context.
 
     Raises:
-        InputError: fewer than 2 phrases, one twice, no pictures, or towers of other signatures.
+        InputError: fewer than 2 phrases, one twice, no pictures, towers of other signatures or neither towers nor a preset,
+            or a preset that cannot be converted.
 
     Example:
-        >>> config = cv.ContextConfig(image_size=224, phrase_pixels="clip")
+        >>> config = cv.ContextConfig(phrase_pixels="clip")
         >>> cv.build_context("phrases.txt", "clip/text", "clip/picture", "contexts/clip", "photos", config)
     """
     progress = progress or Progress()
@@ -80,6 +86,7 @@ def build_context(
             "pictures must name data whose pictures give the mean that pictures are seen from, got none: give a folder of "
             "pictures like those that will be asked about."
         )
+    text_tower, picture_tower = _two_towers(text_tower, picture_tower, preset)
     tower, total = TextTower(text_tower), sum(1 for _ in phrases_of(phrases))
     if total < 2:
         raise InputError(f"phrases must be at least 2, got {total} in {str(phrases)!r}: write one a line.")
@@ -104,6 +111,27 @@ def build_context(
     context.stages.run("text", progress, lambda: _keep_text_tower(context, tower, texts))
     finish_context(context, data, progress)
     return context
+
+
+def _two_towers(
+    text: str | os.PathLike[str] | None, picture: str | os.PathLike[str] | None, preset: str | None
+) -> tuple[str | os.PathLike[str], str | os.PathLike[str]]:
+    """The folders of both towers."""
+    if preset is not None and text is None and picture is None:
+        folder = towers_of(preset)
+        if not (folder / "text").is_dir():
+            raise InputError(
+                f"preset must be a two-tower model such as CLIP or SigLIP, got {preset!r}, which has a picture tower alone: "
+                "use it as phrase_backbone or visual_backbone."
+            )
+        return folder / "text", folder / "picture"
+    if preset is not None or text is None or picture is None:
+        given = {"text_tower": text, "picture_tower": picture, "preset": preset}
+        told = ", ".join(name for name, value in given.items() if value is not None)
+        raise InputError(
+            f"text_tower and picture_tower must be given, or preset alone, got {told or 'neither'}: give the one or the other."
+        )
+    return text, picture
 
 
 def _check_towers(config: ContextConfig, prototypes: Projection) -> None:

@@ -227,3 +227,27 @@ def test_towers_that_do_not_belong_together(towers, data, tmp_path):
         build(towers, data, tmp_path / "out", picture_tower=tmp_path / "narrow")
     with pytest.raises(cv.InputError, match="picture_tower must be a SavedModel, got 'resnet_mini'"):
         build(towers, data, tmp_path / "out", cv.ContextConfig(image_size=16), picture_tower="resnet_mini")
+
+
+def test_both_towers_or_a_preset(towers, data, tmp_path):
+    rule = "text_tower and picture_tower must be given, or preset alone"
+    for named, got in (
+        ({"picture_tower": None}, "got text_tower"),
+        ({"text_tower": None, "picture_tower": None}, "got neither"),
+        ({"preset": "clip_vit_base_patch16"}, "got text_tower, picture_tower, preset"),
+    ):
+        with pytest.raises(cv.InputError, match=f"{rule}, {got}"):
+            build(towers, data, tmp_path / "new", **named)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_picture_tower_tells_its_pixels(towers, data, tmp_path):
+    shutil.copytree(towers / "pictures", tmp_path / "pictures")
+    (tmp_path / "pictures" / "tower.json").write_text('{"pixels": "0..1", "image_size": 16}')
+    config = cv.ContextConfig(embedding_dim=3, text_dim=4)
+    told = build(towers, data, tmp_path / "told", config, picture_tower=tmp_path / "pictures")
+    assert (told.config.image_size, told.config.phrase_pixels) == (16, "0..1")
+    with pytest.raises(
+        cv.InputError, match="phrase_pixels must be given for a SavedModel without tower.json"
+    ):
+        build(towers, data, tmp_path / "unknown", config)

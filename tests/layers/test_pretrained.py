@@ -1,3 +1,6 @@
+import errno
+import os
+
 import numpy as np
 import pytest
 import tf_keras as keras
@@ -148,6 +151,17 @@ def test_imagenet_weights_of_a_wrong_checksum(monkeypatch, tmp_path):
         ValueError, match=r"inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5 in .*corrupted file"
     ):
         build_backbone("inception_v3", 75, weights="imagenet")
+
+
+def test_imagenet_weights_on_a_full_disk(monkeypatch, tmp_path):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".keras").mkdir()
+    monkeypatch.setattr("tf_keras.src.utils.data_utils.urlretrieve", full)
+    with pytest.raises(ValueError, match="no good file of weights in .*No space left on device"):
+        build_backbone("mobilenet", 224, weights="imagenet")
 
 
 def test_imagenet_weights_in_keras_cache_are_used(monkeypatch, tmp_path):

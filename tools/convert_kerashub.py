@@ -1,0 +1,15 @@
+"""Converts a KerasHub preset to SavedModels: `ctxvision/kerashub/convert.py`, run from the checkout.
+
+    python tools/convert_kerashub.py PRESET --out DIR [--pixels 0..255|0..1|-1..1|imagenet|clip]
+
+It needs `pip install 'ctxvision[convert]'`. An image backbone (`efficientnet_b0_ra_imagenet`) becomes the picture tower
+DIR, which `visual_backbone` and `phrase_backbone` take; a two-tower preset (`clip_vit_base_patch16`) becomes DIR/picture
+and DIR/text, which `ctxvision context build` takes.
+"""
+
+import runpy
+from pathlib import Path
+
+if __name__ == "__main__":
+    program = Path(__file__).resolve().parents[1] / "ctxvision" / "kerashub" / "convert.py"
+    runpy.run_path(str(program), run_name="__main__")
