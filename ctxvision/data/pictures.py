@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ctxvision.data.orientation import orientation_of, upright
 from ctxvision.data.picture_header import (
     checked_bmp,
     checked_jpeg,
@@ -28,7 +29,8 @@ def decode_picture(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.
     """Decodes one JPEG, PNG, GIF (first frame), BMP or still WebP into RGB, with core TensorFlow ops alone.
 
     Transparent pictures (palette with transparency, RGBA, grey with alpha) are composited on white;
-    greyscale and CMYK become RGB, 16-bit channels keep their upper 8 bits. The header is read first: a picture
+    greyscale and CMYK become RGB, 16-bit channels keep their upper 8 bits. A picture that EXIF says was taken on its side
+    is turned upright, see `orientation_of`. The header is read first: a picture
     that claims more than 50,000,000 pixels is not unpacked. The same graph decodes training pictures and what a
     server receives, so that both see the same pixels.
 
@@ -66,7 +68,8 @@ def decode_picture(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.
         default=lambda: sized(tf.io.decode_jpeg(checked_jpeg(image_bytes), channels=3)),
         exclusive=False,
     )
-    return tf.cast(tf.clip_by_value(tf.round(pixels), 0.0, 255.0), tf.uint8)
+    pixels = tf.cast(tf.clip_by_value(tf.round(pixels), 0.0, 255.0), tf.uint8)
+    return tf.ensure_shape(upright(pixels, orientation_of(image_bytes)), [image_size, image_size, 3])
 
 
 @functools.lru_cache
