@@ -1,12 +1,12 @@
 """What a picture's header claims, read before anything is unpacked: a few bytes can claim gigabytes."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 MAX_PIXELS = 50_000_000
 _MOST_GIF_BLOCKS = 1 << 16
-_GIF_EXTENSION, _GIF_IMAGE = 0x21, 0x2C
+_GIF_EXTENSION, _GIF_CONTROL, _GIF_IMAGE = 0x21, 0xF9, 0x2C
 
 
 _PNG_MODES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
@@ -68,8 +68,20 @@ def checked_webp(image_bytes: tf.Tensor) -> tf.Tensor:
     return _checked(image_bytes, size)
 
 
-def first_gif_frame(image_bytes: tf.Tensor) -> tf.Tensor:
-    """A GIF up to the end of its first frame, as a GIF: the decoder would unpack all frames.
+class GifFrame(NamedTuple):
+    """The first frame of a GIF.
+
+    Attributes:
+        content: scalar string: a GIF of that frame alone, at its own size, whose transparent colour is white and opaque.
+        around: int32 [2, 2]: rows of the canvas above and below the frame, and columns left and right of it.
+    """
+
+    content: tf.Tensor
+    around: tf.Tensor
+
+
+def first_gif_frame(image_bytes: tf.Tensor) -> GifFrame:
+    """A GIF up to the end of its first frame: the decoder would unpack all frames.
 
     Raises:
         tf.errors.InvalidArgumentError: canvas or frame claim more than `MAX_PIXELS` pixels, or blocks do not follow
@@ -77,15 +89,61 @@ def first_gif_frame(image_bytes: tf.Tensor) -> tf.Tensor:
     """
     canvas = [_number(_header(image_bytes), at, 2) for at in (6, 8)]
     content = tf.io.decode_raw(_checked(image_bytes, canvas), tf.uint8)
-    start = _while(
-        lambda at: tf.equal(tf.cast(content[at], tf.int32), _GIF_EXTENSION),
-        lambda at: _past_sub_blocks(content, at + 2),
-        13 + _colour_table_bytes(content[10]),
-    )
+    colours = _colour_table_bytes(content[10])
+    start, control = _past_extensions(content, 13 + colours)
     with tf.control_dependencies([tf.debugging.assert_equal(tf.cast(content[start], tf.int32), _GIF_IMAGE)]):
-        frame = [_number(content, start + at, 2) for at in (5, 7)]
-    end = _past_sub_blocks(content, start + 11 + _colour_table_bytes(content[start + 9]))
-    return tf.strings.join([tf.strings.substr(_checked(image_bytes, frame), 0, end), b";"])
+        left, top, width, height = (_number(content, start + at, 2) for at in (1, 3, 5, 7))
+    own_colours = _colour_table_bytes(content[start + 9])
+    end = _past_sub_blocks(content, start + 11 + own_colours)
+    # A frame may reach beyond the canvas.
+    shown = [tf.maximum(canvas[0], left + width), tf.maximum(canvas[1], top + height)]
+    whole = tf.strings.substr(_checked(image_bytes, shown), 0, end)
+    # The decoder makes the canvas as large as the frame, and would still move the frame.
+    whole = _replaced(whole, start + 1, tf.constant(bytes(4)))
+    table = tf.where(own_colours > 0, start + 10, 13)
+    white = _transparent_as_white(content, whole, control, table, tf.maximum(own_colours, colours))
+    around = [[top, canvas[1] - top - height], [left, canvas[0] - left - width]]
+    return GifFrame(tf.strings.join([white, b";"]), tf.cast(tf.maximum(around, 0), tf.int32))
+
+
+def _past_extensions(content: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Where the extensions end that start there, and where the last control extension is; -1 without one."""
+
+    def passed(at: tf.Tensor, control: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        is_control = tf.logical_and(tf.equal(content[at + 1], _GIF_CONTROL), tf.equal(content[at + 2], 4))
+        return _past_sub_blocks(content, at + 2), tf.where(is_control, at, control)
+
+    end, control = tf.while_loop(
+        lambda at, control: tf.equal(tf.cast(content[at], tf.int32), _GIF_EXTENSION),
+        passed,
+        (start, -1),
+        maximum_iterations=_MOST_GIF_BLOCKS,
+        parallel_iterations=1,
+    )
+    return end, control
+
+
+def _transparent_as_white(
+    content: tf.Tensor, frame: tf.Tensor, control: tf.Tensor, table: tf.Tensor, size: tf.Tensor
+) -> tf.Tensor:
+    """The frame's bytes without transparency, its transparent colour white in the table of `size` bytes at `table`."""
+
+    def changed() -> tf.Tensor:
+        colour = 3 * tf.cast(content[control + 6], tf.int32)
+        before = _replaced(frame, control + 3, tf.constant(b"\x00"))
+        return tf.cond(
+            colour < size, lambda: _replaced(before, table + colour, tf.constant(b"\xff" * 3)), lambda: before
+        )
+
+    flagged = tf.logical_and(control >= 0, tf.cast(content[tf.maximum(control, 0) + 3], tf.int32) & 1 > 0)
+    return tf.cond(flagged, changed, lambda: frame)
+
+
+def _replaced(text: tf.Tensor, at: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
+    end = at + tf.strings.length(part)
+    return tf.strings.join(
+        [tf.strings.substr(text, 0, at), part, tf.strings.substr(text, end, tf.strings.length(text) - end)]
+    )
 
 
 def _past_sub_blocks(content: tf.Tensor, start: tf.Tensor) -> tf.Tensor:

@@ -28,7 +28,7 @@ Sized = Callable[[tf.Tensor], tf.Tensor]
 def decode_picture(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.Tensor:
     """Decodes one JPEG, PNG, GIF (first frame), BMP or still WebP into RGB, with core TensorFlow ops alone.
 
-    Transparent pictures (palette with transparency, RGBA, grey with alpha) are composited on white;
+    Transparent pictures (palette with transparency, RGBA, grey with alpha, also of WebP and GIF) are composited on white;
     greyscale and CMYK become RGB, 16-bit channels keep their upper 8 bits. A picture that EXIF says was taken on its side
     is turned upright, see `orientation_of`. The header is read first: a picture
     that claims more than 50,000,000 pixels is not unpacked. The same graph decodes training pictures and what a
@@ -83,11 +83,16 @@ def picture_decoder(image_size: int | None = None) -> Any:
 
 
 def _decode_gif(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:
-    return sized(tf.io.decode_gif(first_gif_frame(image_bytes))[0])
+    frame = first_gif_frame(image_bytes)
+    pixels = tf.io.decode_gif(frame.content)[0]
+    around = tf.concat([frame.around, [[0, 0]]], axis=0)
+    return sized(tf.pad(pixels, around, constant_values=tf.constant(255, tf.uint8)))
 
 
 def _decode_webp(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:
-    return sized(tf.io.decode_image(checked_webp(image_bytes), channels=3, expand_animations=False))
+    pixels = tf.io.decode_image(checked_webp(image_bytes), channels=0, expand_animations=False)
+    opaque = tf.equal(tf.shape(pixels)[-1], 3)
+    return tf.cond(opaque, lambda: sized(pixels), lambda: _on_white(pixels, sized))
 
 
 def _decode_png(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:

@@ -69,7 +69,9 @@ def test_every_orientation_is_shown_as_pillow_shows_it(kind, order):
         content = encoded(picture(), kind, as_pillow_writes(exif(number, order)))
         assert int(orientation_of(content)) == number
         shown = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB"))
-        np.testing.assert_allclose(decode(content).numpy().astype(int), shown, atol=30)  # JPEG decoders differ
+        np.testing.assert_allclose(
+            decode(content).numpy().astype(int), shown, atol=30
+        )  # JPEG decoders differ
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -165,7 +165,7 @@ def test_of_a_gif_no_more_than_the_first_frame_is_read():
         second = content.index(b",", content.index(b",") + 10)
         # A frame of 4 gigabytes, which is not to be unpacked.
         bomb = patched(content, second + 5, b"\xff\xff\xff\xff")
-        read = Image.open(io.BytesIO(first_gif_frame(tf.constant(bomb)).numpy()))
+        read = Image.open(io.BytesIO(first_gif_frame(tf.constant(bomb)).content.numpy()))
         assert read.n_frames == 1 and read.convert("RGB").getpixel((5, 4)) == (255, 0, 0)
         assert decoded(bomb).tolist() == [[[255, 0, 0]] * 6] * 5
 
@@ -177,6 +177,51 @@ def test_still_webp_is_read_and_an_animation_is_not():
     animated = encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:])
     with pytest.raises(tf.errors.InvalidArgumentError, match="must have 1 to 50000000 pixels, got"):
         decoded(animated)
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_webp_with_transparency_is_composited_on_white(lossless):
+    picture = Image.new("RGBA", (16, 16), (200, 0, 0, 255))
+    picture.paste((0, 0, 0, 0), (0, 0, 8, 16))
+    picture.paste((0, 0, 0, 128), (8, 0, 12, 16))
+    found = decoded(encoded(picture, "WEBP", lossless=lossless)).astype(int)
+    np.testing.assert_allclose(found[8, [2, 10, 14]], [[255] * 3, [127] * 3, [200, 0, 0]], atol=12)
+
+
+def gif(picture: Image.Image, **options) -> bytes:
+    return encoded(picture, "GIF", **options)
+
+
+def test_a_transparent_gif_is_composited_on_white():
+    picture = Image.new("P", (4, 1))
+    picture.putpalette([0, 0, 0, 250, 0, 0, 0, 250, 0, 9, 9, 9])
+    picture.putdata([0, 1, 2, 3])
+    for transparent in range(4):
+        found = decoded(gif(picture, transparency=transparent))[0]
+        wanted = np.array([[0, 0, 0], [250, 0, 0], [0, 250, 0], [9, 9, 9]])
+        wanted[transparent] = 255
+        np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(decoded(gif(picture))[0, 0], [0, 0, 0])
+
+
+def test_a_gif_frame_smaller_than_its_canvas_lies_on_white():
+    content = gif(Image.new("RGB", (3, 2), (0, 0, 200)))
+    canvas = content[:6] + struct.pack("<HH", 6, 5) + content[10:]
+    at = canvas.index(b"\x2c", 13 + 3 * 2 ** ((canvas[10] & 7) + 1))
+    moved = canvas[: at + 1] + struct.pack("<HH", 2, 1) + canvas[at + 5 :]
+    found = decoded(moved)
+    assert found.shape == (5, 6, 3) and (found[1:3, 2:5] == [0, 0, 200]).all()
+    found[1:3, 2:5] = 255
+    assert (found == 255).all()
+
+
+def test_a_gif_frame_far_beyond_its_canvas_is_not_unpacked():
+    content = gif(Image.new("RGB", (3, 2), (0, 0, 200)))
+    at = content.index(b"\x2c", 13 + 3 * 2 ** ((content[10] & 7) + 1))
+    wide = content[:6] + struct.pack("<HH", 65535, 700) + content[10:]
+    bomb = wide[: at + 1] + struct.pack("<HHHH", 0, 0, 700, 65535) + wide[at + 9 :]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a picture must have 1 to 50000000 pixels"):
+        decoded(bomb)
 
 
 def test_long_thin_pictures_are_read():
