@@ -10,10 +10,11 @@ import tensorflow as tf
 
 from ctxvision.context.context import Context
 from ctxvision.context.found_phrases import FoundPhrase, described
+from ctxvision.data.image_folder import PICTURE_SUFFIXES
 from ctxvision.errors import InputError
 from ctxvision.layers.retrieval.supported_rows import Rows, SupportedRows
 from ctxvision.layers.retrieval.vocabulary import PINNED
-from ctxvision.training.given_pictures import SUFFIXES, Images, given_pictures
+from ctxvision.training.given_pictures import Images, given_pictures
 from ctxvision.training.weights import embed
 
 
@@ -113,7 +114,7 @@ def search_phrases(context: Context, query: str, k: int = 10) -> list[FoundPhras
         vector = embed(context.phrase_generator, given_pictures([query], context.config.image_size))
         pinned = table.flags.get(PINNED)
         rows = SupportedRows(table.prototypes, table.counts, context.support, pinned)
-    elif Path(query).suffix.lower() in SUFFIXES:
+    elif Path(query).suffix.lower() in PICTURE_SUFFIXES:
         raise InputError(
             f"query must be a phrase or a picture's file, got {query!r}, which is not there: check it."
         )

@@ -12,6 +12,7 @@ import tensorflow as tf
 from ctxvision.data.manifest import Manifest
 from ctxvision.data.picture_header import picture_kind
 from ctxvision.data.pictures import picture_decoder
+from ctxvision.data.refused_pictures import reason_of
 from ctxvision.data.split import Split, few, too_many
 from ctxvision.errors import InputError
 
@@ -205,7 +206,7 @@ def _open_pictures(check: DataCheck, manifest: Manifest, most: int, seed: int) -
             try:
                 pixels = decode(tf.constant(encoded))
             except tf.errors.OpError:
-                damaged.append(path)
+                damaged.append(f"{path} ({reason_of(encoded).partition(':')[0]})")
                 continue
             sizes.append((pixels.shape[1], pixels.shape[0]))
             kinds[picture_kind(encoded)] += 1

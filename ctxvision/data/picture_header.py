@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 MAX_PIXELS = 50_000_000
+# A JPEG between the two limits is decoded to a quarter of its sides, which takes a sixteenth of the memory.
+MAX_JPEG_PIXELS = 200_000_000
 _MOST_GIF_BLOCKS = 1 << 16
 _GIF_EXTENSION, _GIF_CONTROL, _GIF_IMAGE = 0x21, 0xF9, 0x2C
 
@@ -30,9 +32,18 @@ def starts_with(image_bytes: tf.Tensor, magic: bytes) -> tf.Tensor:
     return tf.equal(tf.strings.substr(image_bytes, 0, len(magic)), magic)
 
 
-def checked_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
-    """The bytes as they are; tf.errors.InvalidArgumentError where the picture claims more than `MAX_PIXELS` pixels."""
-    return _checked(image_bytes, tf.unstack(tf.cast(tf.io.extract_jpeg_shape(image_bytes)[:2], tf.int64)))
+def checked_jpeg(image_bytes: tf.Tensor, most: int = MAX_PIXELS) -> tf.Tensor:
+    """The bytes as they are; tf.errors.InvalidArgumentError where the picture claims more than `most` pixels."""
+    return _checked(image_bytes, _jpeg_size(image_bytes), most)
+
+
+def is_large_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Whether a JPEG claims more than `MAX_PIXELS` pixels."""
+    return tf.reduce_prod(tf.stack(_jpeg_size(image_bytes))) > MAX_PIXELS
+
+
+def _jpeg_size(image_bytes: tf.Tensor) -> list[tf.Tensor]:
+    return tf.unstack(tf.cast(tf.io.extract_jpeg_shape(image_bytes)[:2], tf.int64))
 
 
 def checked_png(image_bytes: tf.Tensor) -> tf.Tensor:
@@ -183,11 +194,11 @@ def _number(content: tf.Tensor, at: Any, width: int, big_endian: bool = False) -
     return tf.reduce_sum(digits * (powers[::-1] if big_endian else powers))
 
 
-def _checked(image_bytes: tf.Tensor, size: list[tf.Tensor]) -> tf.Tensor:
+def _checked(image_bytes: tf.Tensor, size: list[tf.Tensor], most: int = MAX_PIXELS) -> tf.Tensor:
     """The bytes, once width and height have passed."""
     # A side alone is at most one too many, so that the product cannot overflow.
-    pixels = tf.reduce_prod(tf.minimum(tf.stack(size), MAX_PIXELS + 1))
-    allowed = tf.logical_and(pixels > 0, pixels <= MAX_PIXELS)
-    rule = tf.debugging.Assert(allowed, [f"a picture must have 1 to {MAX_PIXELS} pixels, got", pixels])
+    pixels = tf.reduce_prod(tf.minimum(tf.stack(size), most + 1))
+    allowed = tf.logical_and(pixels > 0, pixels <= most)
+    rule = tf.debugging.Assert(allowed, [f"a picture must have 1 to {most} pixels, got", pixels])
     with tf.control_dependencies([rule]):
         return tf.identity(image_bytes)

@@ -10,11 +10,13 @@ import tensorflow as tf
 
 from ctxvision.data.orientation import orientation_of, upright
 from ctxvision.data.picture_header import (
+    MAX_JPEG_PIXELS,
     checked_bmp,
     checked_jpeg,
     checked_png,
     checked_webp,
     first_gif_frame,
+    is_large_jpeg,
     starts_with,
 )
 from ctxvision.errors import InputError
@@ -31,7 +33,8 @@ def decode_picture(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.
     Transparent pictures (palette with transparency, RGBA, grey with alpha, also of WebP and GIF) are composited on white;
     greyscale and CMYK become RGB, 16-bit channels keep their upper 8 bits. A picture that EXIF says was taken on its side
     is turned upright, see `orientation_of`. The header is read first: a picture
-    that claims more than 50,000,000 pixels is not unpacked. The same graph decodes training pictures and what a
+    that claims more than 50,000,000 pixels is not unpacked, but for a JPEG of up to 200,000,000, as phones make them: it is
+    decoded to a quarter of its sides. The same graph decodes training pictures and what a
     server receives, so that both see the same pixels.
 
     Args:
@@ -65,7 +68,7 @@ def decode_picture(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.
             (starts_with(image_bytes, _GIF_MAGIC), lambda: _decode_gif(image_bytes, sized)),
             (starts_with(image_bytes, _WEBP_MAGIC), lambda: _decode_webp(image_bytes, sized)),
         ],
-        default=lambda: sized(tf.io.decode_jpeg(checked_jpeg(image_bytes), channels=3)),
+        default=lambda: _decode_jpeg(image_bytes, sized),
         exclusive=False,
     )
     pixels = tf.cast(tf.clip_by_value(tf.round(pixels), 0.0, 255.0), tf.uint8)
@@ -79,6 +82,17 @@ def picture_decoder(image_size: int | None = None) -> Any:
         lambda image_bytes: decode_picture(image_bytes, image_size),
         input_signature=[tf.TensorSpec([], tf.string)],
         autograph=False,
+    )
+
+
+def _decode_jpeg(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:
+    content = checked_jpeg(image_bytes, MAX_JPEG_PIXELS)
+    return sized(
+        tf.cond(
+            is_large_jpeg(image_bytes),
+            lambda: tf.io.decode_jpeg(content, channels=3, ratio=4),
+            lambda: tf.io.decode_jpeg(content, channels=3),
+        )
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from ctxvision.data.refused_pictures import READABLE, reason_of
 from ctxvision.errors import InputError
 from ctxvision.serving.devserver.prediction import MESSAGE_BYTES
 from ctxvision.serving.loading import load_export
@@ -84,7 +85,7 @@ def predict(
 
     Args:
         target: folder of an export (DIR or DIR/<version>), or HOST:PORT of a server with TF Serving's gRPC API.
-        images: JPEG, PNG, GIF or BMP files.
+        images: JPEG, PNG, GIF, BMP or still WebP files.
         explain: also what each phrase and the picture itself add to the top label.
         name: of the model on the server.
 
@@ -222,7 +223,7 @@ def _predictions(paths: list[str], answer: Answer, explain: bool) -> Iterator[Pr
     for row, path in enumerate(paths):
         if not answer["valid"][row]:
             raise InputError(
-                f"image must be a JPEG, PNG, GIF or BMP picture, got {path!r}, which is none or damaged: leave it out."
+                f"image must be a {READABLE} picture, got {path!r}, {reason_of(Path(path).read_bytes())}."
             )
         top = _pairs(answer["labels"][row], answer["scores"][row])
         shares = visual = None

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from ctxvision.data.decoding import load_pictures
+from ctxvision.data.image_folder import PICTURE_SUFFIXES
+from ctxvision.data.refused_pictures import READABLE, reason_of
 from ctxvision.errors import InputError
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
 
 # Paths of pictures or of folders that hold some, or uint8 [N, S, S, 3].
 Images = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | np.ndarray
@@ -40,8 +40,8 @@ def given_pictures(images: Images, size: int, most: int | None = None) -> np.nda
     if broken:
         others = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
         raise InputError(
-            f"images must be JPEG, PNG, GIF or BMP files, got {files[broken[0]]!r}{others} that cannot be decoded: leave "
-            f"out what is no picture."
+            f"images must be {READABLE} files, got {files[broken[0]]!r}{others} that cannot be decoded, "
+            f"{reason_of(Path(files[broken[0]]).read_bytes())}."
         )
     return pictures
 
@@ -57,7 +57,7 @@ def picture_files(images: str | os.PathLike[str] | Sequence[str | os.PathLike[st
     if not files:
         raise InputError(
             f"images must name pictures or a folder that holds some, got {[str(path) for path in paths]}: give at "
-            f"least one {', '.join(SUFFIXES)} file."
+            f"least one {', '.join(PICTURE_SUFFIXES)} file."
         )
     return files
 
@@ -71,5 +71,5 @@ def _files(path: Path) -> Iterable[str]:
     if not path.exists():
         raise InputError(f"images must exist, got {str(path)!r}, which does not: check the path.")
     if path.is_dir():
-        return [str(file) for file in path.rglob("*") if file.suffix.lower() in SUFFIXES]
+        return [str(file) for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES]
     return [str(path)]

@@ -203,7 +203,7 @@ BAD = {
     ),
     "an unreadable picture": (
         lambda run, place: run.add_concept("x", [place / "a.png", place / "notes.txt"]),
-        "images must be JPEG, PNG, GIF or BMP files, got '.*notes.txt' that cannot be decoded",
+        "images must be JPEG, PNG, GIF, BMP or still WebP files, got '.*notes.txt' that cannot be decoded",
     ),
     "no pictures": (
         lambda run, place: run.add_concept("x", []),

@@ -14,7 +14,7 @@ RED, BLUE, SPACE = (
 BAD = {
     "an unreadable picture": (
         lambda run, place: cv.add_phrase(run, MASCOT, [place / "a.png", place / "notes.txt"]),
-        "images must be JPEG, PNG, GIF or BMP files, got '.*notes.txt' that cannot be decoded: leave out",
+        "images must be JPEG, PNG, GIF, BMP or still WebP files, got '.*notes.txt' that cannot be decoded, damaged",
     ),
     "an empty folder": (
         lambda run, place: cv.add_phrase(run, MASCOT, place / "empty"),

@@ -1,8 +1,12 @@
+import io
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from ctxvision.data import load_data, load_encoded, record_batches
+from ctxvision.data.record_batches import _augmented
 from ctxvision.errors import InputError
 from tests.data.layouts import picture, write_image_folder
 from tests.shards import example, write_shard
@@ -93,3 +97,16 @@ def test_the_same_pictures_as_the_manifest_has(shards):
     pictures, _ = load_encoded(expected.encoded(), len(expected), 8)
     found = {pixels.astype(np.uint8).tobytes() for pixels, _ in batches.as_numpy_iterator()}
     assert found == {one[None].tobytes() for one in pictures}
+
+
+def test_a_jpeg_that_exif_turns_is_learnt_upright():
+    """The stored left half is white; turned by orientation 6, a quarter to the right, it is the top half."""
+    stored = np.zeros((32, 32, 3), np.uint8)
+    stored[:, :16] = 255
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(stored).save(file, "JPEG", exif=exif)
+    for seed in range(5):
+        pixels = _augmented(tf.constant(file.getvalue()), 8, tf.constant([seed, 0])).numpy()
+        assert pixels[0].mean() - pixels[-1].mean() > 150

@@ -115,7 +115,8 @@ def test_refuses_files_that_are_missing_or_no_picture(export_directory, address,
     text.write_text("no picture")
     for target in (export_directory, address):
         with pytest.raises(
-            cv.InputError, match=r"image must be a JPEG, PNG, GIF or BMP picture, got '.*text.png'"
+            cv.InputError,
+            match=r"image must be a JPEG, PNG, GIF, BMP or still WebP picture, got '.*text.png'",
         ):
             predict(target, [image_files[0], text])
 

@@ -161,7 +161,10 @@ def test_pictures_are_dropped_and_answered(browser, server, files, width):
         " problem: a.querySelector('.problem').textContent}))"
     )
     nothing, *answers = cards
-    assert nothing["name"] == "notes.png" and "no JPEG, PNG, GIF or BMP picture" in nothing["problem"]
+    assert (
+        nothing["name"] == "notes.png"
+        and "no JPEG, PNG, GIF, BMP or still WebP picture" in nothing["problem"]
+    )
     assert [answer["name"] for answer in answers] == ["<img src=x onerror=alert(1)>.png", "first.png"]
     for answer in answers:
         assert len(answer["labels"]) == 5 and set(answer["labels"]) < set(LABELS)

@@ -23,7 +23,7 @@ async function ask(path, body) {
 async function predict(signature, image, texts) {
   const instance = { image_bytes: { b64: image }, ...(texts === undefined ? {} : { texts }) };
   const { predictions } = await ask(":predict", { signature_name: signature, instances: [instance] });
-  if (!predictions[0].valid) throw new Error("This file is no JPEG, PNG, GIF or BMP picture, or it is damaged.");
+  if (!predictions[0].valid) throw new Error("This file is no JPEG, PNG, GIF, BMP or still WebP picture, or it is damaged.");
   return predictions[0];
 }
 
