@@ -60,5 +60,5 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Reads a JSON file."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """Reads a JSON file, with or without the mark that some editors put before UTF-8."""
+    return json.loads(Path(path).read_text(encoding="utf-8-sig"))

@@ -4,11 +4,13 @@ Exit status: 0 done, 2 wrong usage or bad input with one line that says what to 
 """
 
 import argparse
+import io
 import json
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import ctxvision
 from ctxvision.cli.context import add_context_verbs
@@ -21,25 +23,42 @@ from ctxvision.errors import InputError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb and returns the exit status."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow tells of absent GPUs as errors
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # of letters that the terminal's encoding lacks
     chosen = _parser().parse_args(arguments)
     try:
         chosen.verb(chosen)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has what it wanted, as `head` does. Python would try to write the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except InputError as error:
         print(f"ctxvision: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("ctxvision: stopped; the same command goes on from here.", file=sys.stderr)
         return 1
-    except (OSError, RuntimeError) as error:
-        print(f"ctxvision: {error}", file=sys.stderr)
+    except Exception as error:
+        full = "No space left on device" in str(error)  # TensorFlow has errors of its own for it
+        if not full and not isinstance(error, OSError | RuntimeError):
+            raise
+        told = "the disk is full: make room, then give the same command again." if full else error
+        print(f"ctxvision: {told}", file=sys.stderr)
         return 1
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Takes whole options alone: `--dat` is a typing error."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(allow_abbrev=False, **settings)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ctxvision", description="Image classification with predicted phrases."
-    )
+    parser = _Parser(prog="ctxvision", description="Image classification with predicted phrases.")
     parser.add_argument("--version", action="version", version=ctxvision.__version__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 

@@ -10,6 +10,8 @@ from typing import Any, ClassVar, TypeVar
 from ctxvision._files import read_json
 from ctxvision.errors import InputError
 
+LARGEST_SEED = 2**32 - 1
+
 _Kind = TypeVar("_Kind", bound="Settings")
 
 
@@ -94,6 +96,8 @@ def _check(name: str, value: Any, kind: Any, may_be_zero: bool) -> None:
             raise InputError(
                 f"{name} must be a whole number of at least {lowest}, got {value!r}: correct the setting."
             )
+        if name == "seed" and value > LARGEST_SEED:
+            raise InputError(f"seed must be at most {LARGEST_SEED}, got {value}: choose a smaller one.")
     elif kind is float:
         least = 0.0 if may_be_zero else math.ulp(0.0)
         if not isinstance(value, float) or not math.isfinite(value) or value < least:
@@ -105,7 +109,11 @@ def _check(name: str, value: Any, kind: Any, may_be_zero: bool) -> None:
         if not isinstance(value, str) or not value:
             raise InputError(f"{name} must be a text, got {value!r}: correct the setting.")
     elif name == "fractions":
-        if not value or any(not isinstance(f, (int, float)) or not 0 < f <= 1 for f in value):
+        if (
+            not isinstance(value, tuple)
+            or not value
+            or any(not isinstance(f, (int, float)) or not 0 < f <= 1 for f in value)
+        ):
             raise InputError(
                 f"fractions must be numbers above 0 and up to 1, got {value!r}: use (0.1, 0.3, 1.0)."
             )

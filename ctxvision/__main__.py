@@ -1,0 +1,5 @@
+import sys
+
+from ctxvision.cli.main import main
+
+sys.exit(main())
