@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ctxvision.context.context import Context
 from ctxvision.context.found_phrases import FoundPhrase, described
-from ctxvision.data.image_folder import PICTURE_SUFFIXES
+from ctxvision.data.folders import PICTURE_SUFFIXES
 from ctxvision.errors import InputError
 from ctxvision.layers.retrieval.supported_rows import Rows, SupportedRows
 from ctxvision.layers.retrieval.vocabulary import PINNED

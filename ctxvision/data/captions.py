@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ctxvision.data.caption_phrases import caption_phrases
-from ctxvision.data.image_folder import PICTURE_SUFFIXES, require_label_column
+from ctxvision.data.folders import PICTURE_SUFFIXES
+from ctxvision.data.image_folder import require_label_column
 from ctxvision.data.manifest import Manifest
 from ctxvision.data.split import Query, Split
 from ctxvision.errors import InputError

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
+from ctxvision.data.folders import describe
 from ctxvision.data.manifest import Manifest
 from ctxvision.data.picture_header import picture_kind
 from ctxvision.data.pictures import picture_decoder
@@ -76,6 +77,8 @@ def check_data(
     for split in manifest.by_split.values():
         _tell_split(check, split)
         _missing_files(check, split)
+    if manifest.left_out:
+        check.facts.append(("left out", describe(manifest.left_out)))
     _tell_labels(check, manifest, multi_label)
     _tell_queries(check, manifest.split("web"), languages, min_class_count)
     _named_twice(check, manifest)
@@ -101,7 +104,7 @@ def _missing_files(check: DataCheck, split: Split) -> None:
     for path in split.paths:
         folder, _, name = path.rpartition("/")
         if folder not in listed:
-            listed[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+            listed[folder] = _files_in(folder)
         if name not in listed[folder]:
             missing.append(path)
     if missing:
@@ -109,6 +112,14 @@ def _missing_files(check: DataCheck, split: Split) -> None:
             f"{_count(len(missing), 'file')} of split {split.name!r} {_is(missing)} missing: {few(missing)}"
         )
         (check.refused if too_many(len(missing), len(split)) else check.problems).append(found)
+
+
+def _files_in(folder: str) -> set[str]:
+    """Names of what is in a folder, without links to nothing."""
+    if not os.path.isdir(folder):
+        return set()
+    with os.scandir(folder) as entries:
+        return {one.name for one in entries if not one.is_symlink() or os.path.exists(one.path)}
 
 
 def _tell_labels(check: DataCheck, manifest: Manifest, multi_label: bool) -> None:

@@ -2,23 +2,24 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
 
+from ctxvision.data.folders import LeftOut, inner_folders, picture_files
 from ctxvision.data.images_csv import SPLITS, clean, is_split
 from ctxvision.data.manifest import Manifest, read_label_terms
 from ctxvision.data.split import Split, few
 from ctxvision.errors import InputError
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 _OTHER_NAMES = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
 
 
 def read_image_folder(folder: str, label_column: str = "label") -> Manifest:
     """Reads `split/label/picture`: `train/red car/1.jpg`.
 
-    Splits are those of `Manifest`; `valid` and `validation` are `val`, `test-NAME` and `test_NAME` are `test:NAME`. The
-    label is the name of the folder in the split, underscores read as blanks; pictures may lie deeper. An optional
+    Splits are those of `Manifest`, in any case; `valid` and `validation` are `val`, `test-NAME` and `test_NAME` are
+    `test:NAME`. The label is the name of the folder in the split, underscores read as blanks; pictures may lie deeper. What
+    is left out, see `picture_files`, is counted in the manifest, as are folders that are no split. An optional
     `labels.json` is as of `Manifest`.
 
     Args:
@@ -31,14 +32,16 @@ def read_image_folder(folder: str, label_column: str = "label") -> Manifest:
     require_label_column("folder:", label_column)
     root = require_folder("folder:", folder)
     splits: dict[str, Split] = {}
-    for inner in sorted(entry.name for entry in os.scandir(root) if entry.is_dir()):
+    left_out: LeftOut = Counter()
+    for inner in inner_folders(root, left_out):
         name = _split_of(inner)
         if name is None:
+            left_out[f"folder {inner!r}, which is no split"] += 1
             continue
         split = splits.setdefault(name, Split(name, [], [], []))
-        for label in sorted(entry.name for entry in os.scandir(Path(root, inner)) if entry.is_dir()):
+        for label in inner_folders(os.path.join(root, inner), left_out):
             row = (clean(label.replace("_", " ")),)
-            for path in picture_files(os.path.join(root, inner, label)):
+            for path in picture_files(os.path.join(root, inner, label), left_out):
                 split.paths.append(path)
                 split.labels.append(row)
                 split.queries.append(())
@@ -48,16 +51,8 @@ def read_image_folder(folder: str, label_column: str = "label") -> Manifest:
             f"folder: must name a folder with pictures in split/label/picture, got {root!r}, which has "
             f"{few(sorted(os.listdir(root))) or 'nothing'}: name its folders {', '.join(SPLITS)}."
         )
-    return Manifest(root, label_column, filled, read_label_terms(Path(root, "labels.json")), f"folder:{root}")
-
-
-def picture_files(folder: str) -> Iterator[str]:
-    """Paths of the pictures in a folder and below, sorted within each."""
-    for inside, folders, files in os.walk(folder):
-        folders.sort()
-        for name in sorted(files):
-            if name.lower().endswith(PICTURE_SUFFIXES):
-                yield os.path.join(inside, name)
+    terms = read_label_terms(Path(root, "labels.json"))
+    return Manifest(root, label_column, filled, terms, f"folder:{root}", left_out)
 
 
 def require_folder(source: str, folder: str) -> str:
@@ -77,5 +72,8 @@ def require_label_column(source: str, label_column: str) -> None:
 
 
 def _split_of(folder: str) -> str | None:
-    name = re.sub(r"^test[-_](?=.)", "test:", _OTHER_NAMES.get(folder, folder))
+    name = _OTHER_NAMES.get(folder.lower(), folder)
+    name = re.sub(r"^test[-_](?=.)", "test:", name, flags=re.IGNORECASE)
+    kind, colon, part = name.partition(":")
+    name = kind.lower() + colon + part
     return name if is_split(name) else None

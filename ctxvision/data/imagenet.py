@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from ctxvision.data.image_folder import picture_files, require_folder, require_label_column
+from ctxvision.data.folders import inner_folders, picture_files
+from ctxvision.data.image_folder import require_folder, require_label_column
 from ctxvision.data.manifest import Manifest
 from ctxvision.data.split import Split
 from ctxvision.errors import InputError
@@ -75,7 +76,7 @@ def synset_labels(terms: Mapping[str, list[str]]) -> dict[str, str]:
 
 
 def _add_folders(split: Split, folder: Path, labels: Mapping[str, str]) -> None:
-    for synset in sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()):
+    for synset in inner_folders(str(folder), Counter()):
         label = _label(labels, synset, folder / synset)
         for path in picture_files(str(folder / synset)):
             _add(split, path, label)

@@ -2,9 +2,11 @@
 
 import json
 import os
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from ctxvision.data.folders import LeftOut
 from ctxvision.data.images_csv import clean, read_images_csv
 from ctxvision.data.split import Split, few
 from ctxvision.errors import InputError
@@ -36,6 +38,7 @@ class Manifest:
         by_split: the splits by name, in the order of the file.
         label_terms: label to its other words; empty without `labels.json`.
         source: what sentences about the data call it.
+        left_out: what in its folders was left out, reason to number.
 
     Example:
         >>> manifest = Manifest.load("photos")
@@ -50,6 +53,7 @@ class Manifest:
     by_split: dict[str, Split]
     label_terms: dict[str, list[str]]
     source: str = "images.csv"
+    left_out: LeftOut = field(default_factory=Counter)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], label_column: str = "label") -> "Manifest":

@@ -4,11 +4,13 @@ import dataclasses
 import functools
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from ctxvision.data.captions import read_captions
+from ctxvision.data.folders import LeftOut
 from ctxvision.data.image_folder import read_image_folder
 from ctxvision.data.imagenet import read_imagenet
 from ctxvision.data.images_csv import clean
@@ -98,8 +100,9 @@ def _united(names: list[str], found: list[Manifest]) -> Manifest:
             by_split.setdefault(name, []).append(split)
         for label, words in manifest.label_terms.items():
             terms[label] = list(dict.fromkeys([*terms.get(label, []), *words]))
+    left_out: LeftOut = sum((one.left_out for one in found), Counter())
     splits = {name: splits[0] if len(splits) == 1 else _joined(splits) for name, splits in by_split.items()}
-    return Manifest(os.sep, found[0].label_column, splits, terms, " + ".join(names))
+    return Manifest(os.sep, found[0].label_column, splits, terms, " + ".join(names), left_out)
 
 
 def _joined(splits: list[Split]) -> Split:

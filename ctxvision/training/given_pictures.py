@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ctxvision.data import folders
 from ctxvision.data.decoding import load_pictures
-from ctxvision.data.image_folder import PICTURE_SUFFIXES
 from ctxvision.data.refused_pictures import READABLE, reason_of
 from ctxvision.errors import InputError
 
@@ -57,7 +57,7 @@ def picture_files(images: str | os.PathLike[str] | Sequence[str | os.PathLike[st
     if not files:
         raise InputError(
             f"images must name pictures or a folder that holds some, got {[str(path) for path in paths]}: give at "
-            f"least one {', '.join(PICTURE_SUFFIXES)} file."
+            f"least one {', '.join(folders.PICTURE_SUFFIXES)} file."
         )
     return files
 
@@ -71,5 +71,5 @@ def _files(path: Path) -> Iterable[str]:
     if not path.exists():
         raise InputError(f"images must exist, got {str(path)!r}, which does not: check the path.")
     if path.is_dir():
-        return [str(file) for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES]
+        return folders.picture_files(str(path))
     return [str(path)]

@@ -1,0 +1,92 @@
+"""A folder holds more than pictures: what is left out, for every reader."""
+
+import os
+import re
+import shutil
+from collections import Counter
+
+import pytest
+
+import ctxvision as cv
+from ctxvision.cli import main
+from ctxvision.data import load_data
+from ctxvision.data.folders import describe, picture_files
+from ctxvision.errors import InputError
+from ctxvision.training.given_pictures import given_pictures
+from tests.data.layouts import picture, write
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two labels of two pictures, among all that systems and people put beside them."""
+    for label in ("cats", "dogs"):
+        for number in range(2):
+            write(tmp_path / "data" / "train" / label / f"{number}.jpg", picture("red", number))
+    cats = tmp_path / "data" / "train" / "cats"
+    for name in ("._0.jpg", ".hidden.png", "@eaDir/0.jpg", ".ipynb_checkpoints/0-checkpoint.jpg"):
+        write(cats / name, picture("red", 0))
+    for name in (".ipynb_checkpoints/x/1.jpg", "__MACOSX/cats/._1.jpg"):
+        write(tmp_path / "data" / "train" / name, picture("red", 0))
+    write(cats / "Thumbs.db", b"x")
+    write(cats / "notes.TXT", b"x")
+    write(cats / "README", b"x")
+    write(tmp_path / "data" / "train" / "loose.jpg", picture("red", 1))
+    write(tmp_path / "data" / "Val" / "cats" / "1.jpg", picture("red", 1))
+    write(tmp_path / "data" / "TEST-Night" / "dogs" / "1.jpg", picture("red", 1))
+    write(tmp_path / "data" / "extra" / "cats" / "1.jpg", picture("red", 1))
+    return tmp_path / "data"
+
+
+@pytest.mark.filterwarnings("ignore:.*has no queries")
+def test_only_pictures_of_the_user_are_read(folder):
+    manifest = load_data(f"folder:{folder}")
+    assert set(manifest.splits) == {"web", "train", "val", "test:Night"}
+    train = manifest.split("train")
+    assert Counter(train.labels) == {("cats",): 2, ("dogs",): 2}
+    assert manifest.left_out == {
+        "hidden": 4,
+        "of the system": 3,
+        ".txt files": 1,
+        "files without a suffix": 1,
+        "files beside folders": 1,
+        "folder 'extra', which is no split": 1,
+    }
+    assert describe(manifest.left_out).startswith("hidden 4, of the system 3, ")
+
+
+@pytest.mark.filterwarnings("ignore:.*has no queries")
+def test_data_check_tells_what_is_left_out(folder, capsys):
+    main(["data", "check", f"folder:{folder}"])
+    assert re.search("left out +hidden 4, of the system 3", capsys.readouterr().out)
+
+
+@pytest.mark.filterwarnings("ignore:.*has no queries")
+def test_links_to_folders_are_followed_once(folder, tmp_path):
+    write(tmp_path / "elsewhere" / "7.jpg", picture("blue", 7))
+    os.symlink(tmp_path / "elsewhere", folder / "train" / "birds")
+    os.symlink(tmp_path / "elsewhere" / "7.jpg", folder / "train" / "dogs" / "linked.jpg")
+    os.symlink(folder / "train" / "dogs", folder / "train" / "dogs" / "myself")
+    os.symlink("/nowhere.jpg", folder / "train" / "dogs" / "dead.jpg")
+    os.symlink("/nowhere", folder / "train" / "lost")
+    manifest = load_data(f"folder:{folder}")
+    assert Counter(manifest.split("train").labels) == {("cats",): 2, ("dogs",): 3, ("birds",): 1}
+    assert manifest.left_out["links to nothing"] == 2
+
+
+def test_folders_that_somebody_names_follow_the_same_rule(folder):
+    cats = folder / "train" / "cats"
+    assert [os.path.basename(path) for path in picture_files(str(cats))] == ["0.jpg", "1.jpg"]
+    assert len(given_pictures(str(cats), 8)) == 2
+    write(folder / "empty" / "notes.txt", b"x")
+    with pytest.raises(InputError, match="images must name pictures or a folder that holds some"):
+        given_pictures(str(folder / "empty"), 8)
+
+
+def test_a_dead_link_in_images_csv_is_missing(tiny_data, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(tiny_data, data)
+    first = next(iter(sorted((data / "images").glob("train-*"))))
+    first.unlink()
+    os.symlink("/nowhere.png", first)
+    found = cv.data.check_data(load_data(data), pictures=0)
+    assert any("1 file of split 'train' is missing" in told for told in [*found.problems, *found.refused])
