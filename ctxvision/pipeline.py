@@ -83,7 +83,8 @@ def train(
         wait_for(Path(out) / "config.json")
     own = Path(out) / OWN_CONTEXT
     place = given.directory if given else own
-    if given is None and of_context.phrase_weights and not (own / "context.json").is_file():
+    file = of_context.phrase_weights or Path(of_context.phrase_backbone).is_file()
+    if given is None and file and not (own / "context.json").is_file():
         new_phrase_generator(of_context, pretrained=True)  # raises before anything is written
     create_run(out, config, data, place, of_context.image_size)
     run = Run(out, place)

@@ -13,6 +13,7 @@ from ctxvision.classifier.features import context_vectors
 from ctxvision.classifier.run_folder import RunFolder
 from ctxvision.context.phrases import add_phrase, remove_phrases
 from ctxvision.context.pooled import contexts_of
+from ctxvision.data.images_csv import clean
 from ctxvision.errors import InputError
 from ctxvision.layers import ContextFusion
 from ctxvision.training.given_pictures import Images, given_pictures
@@ -30,7 +31,7 @@ def add_concept(run: RunFolder, name: str, images: Images, label: str | None = N
 
     Args:
         run: past its training.
-        name: of the concept, by which it is removed.
+        name: of the concept, by which it is removed; cleaned as labels of data are.
         images: see `Images`.
         label: what the classifier is to answer; the name by default.
 
@@ -43,8 +44,9 @@ def add_concept(run: RunFolder, name: str, images: Images, label: str | None = N
     """
     label = name if label is None else label
     for argument, text in (("name", name), ("label", label)):
-        if not isinstance(text, str) or not text.strip():
+        if not isinstance(text, str) or not clean(text):
             raise InputError(f"{argument} of a concept must be a text, got {text!r}: write some words.")
+    name, label = clean(name), clean(label)
     if run.config.multi_label:
         raise InputError(
             "a concept must be added to a run of one label a picture, got one of several (multi_label): train anew with "
@@ -76,6 +78,7 @@ def remove_concept(run: RunFolder, name: str) -> None:
     Raises:
         InputError: there is no such concept.
     """
+    name = clean(name)
     store, table = ConceptStore(run.directory), run.context.phrase_table
     with store.changing():
         concepts = store.read()

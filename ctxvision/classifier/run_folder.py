@@ -158,7 +158,7 @@ def create_run(
         "commit": source_commit(),
     }
     if not (folder / "config.json").is_file():
-        if config.visual_weights:
+        if config.visual_weights or Path(config.visual_backbone).is_file():
             new_visual_encoder(config, pretrained=True)  # raises here, or half a run would be left behind
         write_json(folder / "config.json", stored)
         return

@@ -57,7 +57,7 @@ def create_context(
                 f"{', '.join(changed)} differ: choose another folder, or delete this one."
             )
     else:
-        if config.phrase_weights:
+        if config.phrase_weights or Path(config.phrase_backbone).is_file():
             new_phrase_generator(
                 config, pretrained=True
             )  # raises here, or half a context would be left behind

@@ -11,6 +11,7 @@ import tensorflow as tf
 from ctxvision.context.context import Context
 from ctxvision.context.found_phrases import FoundPhrase, described
 from ctxvision.data.folders import PICTURE_SUFFIXES
+from ctxvision.data.images_csv import clean
 from ctxvision.errors import InputError
 from ctxvision.layers.retrieval.supported_rows import Rows, SupportedRows
 from ctxvision.layers.retrieval.vocabulary import PINNED
@@ -35,6 +36,7 @@ def add_phrase(
     """Adds a phrase, or replaces it; see `classifier.phrases.add_phrase`. Returns its id, int32 [1]."""
     table = context.phrase_table
     table.ids([phrase])  # raises for a phrase that is not text
+    phrase = clean(phrase)
     meaning = (
         _text_embedding(context, "phrase", phrase) if text is None else _text_embedding(context, "text", text)
     )

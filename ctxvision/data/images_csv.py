@@ -86,9 +86,16 @@ def parts(field: str) -> list[str]:
     return [part for part in (clean(part) for part in field.split("|")) if part]
 
 
+# Soft hyphen, zero-width space, word joiner, byte order mark and direction marks. The joiners that emoji and some scripts
+# need stay.
+_UNSEEN = dict.fromkeys(
+    [0x00AD, 0x200B, 0x2060, 0xFEFF, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+)
+
+
 def clean(text: str) -> str:
-    """NFC-normalised, whitespace collapsed."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    """NFC-normalised, whitespace collapsed, without characters that nobody sees."""
+    return " ".join(unicodedata.normalize("NFC", text).translate(_UNSEEN).split())
 
 
 def split_name(name: str, line: int) -> str:

@@ -152,7 +152,13 @@ def _check_pixels_known(folder: str, pixels: str | None) -> None:
 
 
 def _loaded_model(path: str) -> keras.Model:
-    return keras.models.load_model(path, compile=False)
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras 2 raises errors of many kinds for a file of Keras 3
+        raise ValueError(
+            f"backbone must be a .keras file that tf_keras {keras.__version__} reads, got {path!r} ({type(error).__name__}: "
+            f"{str(error).splitlines()[0][:200]}): save it with tf_keras, or export it as a SavedModel."
+        ) from None
 
 
 def _application_network(name: str, size: int, weights: Weights) -> keras.Model:

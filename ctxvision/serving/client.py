@@ -77,7 +77,7 @@ class Prediction:
 
 def predict(
     target: str | os.PathLike[str],
-    images: Sequence[str | os.PathLike[str]],
+    images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     explain: bool = False,
     name: str = "default",
 ) -> list[Prediction]:
@@ -85,7 +85,7 @@ def predict(
 
     Args:
         target: folder of an export (DIR or DIR/<version>), or HOST:PORT of a server with TF Serving's gRPC API.
-        images: JPEG, PNG, GIF, BMP or still WebP files.
+        images: JPEG, PNG, GIF, BMP or still WebP files, or one of them.
         explain: also what each phrase and the picture itself add to the top label.
         name: of the model on the server.
 
@@ -97,7 +97,8 @@ def predict(
         ServingError: the server cannot be reached or refuses.
     """
     remote = _is_address(target)
-    paths = [os.fspath(path) for path in images]
+    given = [images] if isinstance(images, str | os.PathLike) else images
+    paths = [os.fspath(path) for path in given]
     for path in paths:
         if not Path(path).is_file():
             raise InputError(f"image must be a file, got {path!r}, which is not there: check the path.")

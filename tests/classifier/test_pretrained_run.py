@@ -1,5 +1,7 @@
 """Runs and contexts that begin with weights of a file."""
 
+import sys
+
 import numpy as np
 import pytest
 import tf_keras as keras
@@ -10,6 +12,7 @@ from ctxvision.cli import main
 from ctxvision.layers import build_backbone
 from ctxvision.training.progress import Progress
 from tests.classifier.test_frozen_towers import over_a_context
+from tests.fresh_process import run_fresh
 from tests.tiny_data import tiny_settings
 
 
@@ -154,3 +157,25 @@ def test_imagenet_offline_on_the_command_line(tiny_data, tmp_path, monkeypatch, 
         and "no good file mobilenet_1_0_224_tf_no_top.h5 in" in told
         and not (tmp_path / "run").exists()
     )
+
+
+KERAS_3 = """
+import sys
+import keras
+
+given = keras.Input((16, 16, 3))
+keras.Model(given, keras.layers.GlobalAveragePooling2D()(given)).save(sys.argv[1])
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="KerasHub, which brings Keras 3, needs Python 3.11")
+def test_a_keras_file_of_keras_3_leaves_nothing_behind(tiny_data, tmp_path):
+    done = run_fresh(KERAS_3, [tmp_path / "three.keras"], ("tensorflow", "keras"))
+    assert done.returncode == 0, done.stderr
+    for part in ("visual", "phrase"):
+        settings = {**tiny_settings(tiny_data), f"{part}_backbone": str(tmp_path / "three.keras")}
+        with pytest.raises(
+            cv.InputError, match=f"{part}_backbone must be a .keras file that tf_keras .* reads"
+        ):
+            cv.train(tiny_data, tmp_path / "run", cv.Config.from_dict(settings))
+        assert not (tmp_path / "run").exists()

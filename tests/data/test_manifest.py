@@ -4,6 +4,7 @@ import unicodedata
 import pytest
 
 from ctxvision.data import Manifest, Query, check_pictures
+from ctxvision.data.images_csv import clean
 from ctxvision.errors import InputError
 
 HEADER = "image,split,label,coarse,queries\n"
@@ -174,3 +175,9 @@ def test_many_undecodable_pictures_are_refused(big_split):
     sentence = "4 of 200 .* 'train' cannot be .* at most 1% .*0.png, .*1.png, .*2.png and 1 more"
     with pytest.raises(InputError, match=sentence):
         check_pictures(big_split, [0, 1, 2, 3])
+
+
+def test_names_are_cleaned_of_what_nobody_sees():
+    assert clean(" red\u200b\n car\ufeff ") == clean("re\u00add car") == "red car"
+    assert clean("cafe\u0301") == "caf\u00e9"
+    assert clean("\U0001f468\u200d\U0001f373") == "\U0001f468\u200d\U0001f373"  # one emoji of two, joined

@@ -188,3 +188,11 @@ def test_features_computed_before_stand_for_pixels(layer_type):
     np.testing.assert_allclose(layer(layer.tower(pixels)), layer(pixels), atol=1e-6)
     with pytest.raises(ValueError, match=r"features must be the backbone's own \[B, 128\], got \(2, 7\)"):
         layer(tf.zeros([2, 7]))
+
+
+def test_a_keras_file_that_cannot_be_read(tmp_path):
+    (tmp_path / "tower.keras").write_bytes(b"PK no model")
+    with pytest.raises(
+        ValueError, match="backbone must be a .keras file that tf_keras .* reads, got .*tower.keras"
+    ):
+        build_backbone(str(tmp_path / "tower.keras"))
