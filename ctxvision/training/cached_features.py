@@ -1,6 +1,5 @@
 """Features of pictures, computed once and kept as files."""
 
-import contextlib
 import functools
 import hashlib
 import os
@@ -11,9 +10,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ctxvision._files import atomic_path, link_or_copy
+from ctxvision._files import atomic_path
 from ctxvision.layers import PhraseGenerator, VisualEncoder
 from ctxvision.layers.backbone import features_of
+from ctxvision.training.shared_features import SharedFeatures, ids_of
 from ctxvision.training.weights import embed
 
 BATCH = 256
@@ -28,9 +28,7 @@ Tower: TypeAlias = PhraseGenerator | VisualEncoder
 class CachedFeatures:
     """What towers make of the pictures of a split, as files.
 
-    Features of a tower that no longer learns are also linked into a folder that all runs of a user share, under a digest
-    of the tower and the pictures: the next run over the same pictures finds them. The folder is `$CTXVISION_CACHE`, by
-    default `~/.cache/ctxvision`; it can be deleted at any time.
+    Features of a tower that no longer learns are kept for other runs over the same pictures as well, see `SharedFeatures`.
 
     Args:
         folder: of the files; made where it is missing.
@@ -77,14 +75,10 @@ class CachedFeatures:
         path = self.folder / name / f"{split.replace(':', '-')}.npy"
         if not path.exists():
             wanted = asked()
-            shared = _shared_path(wanted)
-            if shared is None or not shared.exists():
+            if wanted.key is None or not len(wanted.inputs):
                 _compute(path, wanted)
-                if shared is not None:
-                    _link_quietly(path, shared)
             else:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                link_or_copy(shared, path)
+                _compute_missing(path, wanted, SharedFeatures(wanted.key))
         return np.load(path, allow_pickle=False)
 
 
@@ -97,35 +91,39 @@ class _Asked(NamedTuple):
     key: str | None  # digest of the tower; None: the features are not shared
 
 
-def _compute(path: Path, asked: _Asked) -> None:
+def _compute(path: Path, asked: _Asked, shards: str = "") -> None:
     """Writes features shard by shard, so that little is lost by a stop."""
-    shards, parts = path.with_suffix(".shards"), []
+    folder, parts = path.with_name(f"{path.stem}{shards}.shards"), []
     for start in range(0, len(asked.inputs), SHARD):
-        part = shards / f"{start}.npy"
+        part = folder / f"{start}.npy"
         if not part.exists():
             _write(part, embed(asked.layer, asked.inputs[start : start + SHARD], asked.batch))
         parts.append(np.load(part, allow_pickle=False))
     _write(path, np.concatenate(parts))
-    shutil.rmtree(shards)
+    shutil.rmtree(folder)
 
 
-def _shared_path(asked: _Asked) -> Path | None:
-    if asked.key is None or not len(asked.inputs):
-        return None
-    folder = os.environ.get("CTXVISION_CACHE") or os.path.expanduser("~/.cache/ctxvision")
-    if folder.startswith("~"):  # nobody's home is known
-        return None
-    inputs = hashlib.blake2b(np.ascontiguousarray(asked.inputs).data, digest_size=16).hexdigest()
-    return Path(folder) / "features" / f"{asked.key}-{inputs}.npy"
-
-
-def _link_quietly(source: Path, target: Path) -> None:
-    """Links a file into the shared folder. Errors are ignored: the folder may be read-only or full."""
-    with contextlib.suppress(OSError):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(target) as temporary:
-            temporary.unlink()
-            link_or_copy(source, temporary)
+def _compute_missing(path: Path, asked: _Asked, shared: SharedFeatures) -> None:
+    """Writes features, computed for the pictures that no run has asked the tower about."""
+    ids = ids_of(asked.inputs)
+    known = shared.find(ids, path)
+    if known is None:
+        return
+    found, features = known
+    if not found.any():
+        _compute(path, asked)
+    elif not found.all():
+        # Named by their pictures: after a stop, another run may have found some of them.
+        missing, rest = np.flatnonzero(~found), path.with_suffix(".missing.npy")
+        digest = hashlib.blake2b(ids[missing].data, digest_size=8).hexdigest()
+        _compute(rest, asked._replace(inputs=asked.inputs[missing]), f"-{digest}")
+        whole = np.zeros((len(ids), features.shape[1]), np.float32)
+        whole[found], whole[missing] = features, np.load(rest, allow_pickle=False)
+        _write(path, whole)
+        rest.unlink()
+    else:
+        _write(path, features)
+    shared.keep(ids, path)
 
 
 def is_frozen(tower: Tower) -> bool:

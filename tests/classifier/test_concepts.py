@@ -269,6 +269,8 @@ def test_a_damaged_list(run):
 def test_a_name_is_cleaned_as_labels_are(run, purple):
     concept = run.add_concept("our\nlilac\u200b  thing", purple)
     assert concept.name == concept.label == "our lilac thing"
-    assert "our lilac thing" in run.classifier.labels and "our lilac thing" in list(run.context.phrase_table.phrases)
+    assert "our lilac thing" in run.classifier.labels and "our lilac thing" in list(
+        run.context.phrase_table.phrases
+    )
     run.remove_concept("our  lilac\u200b thing")
     assert run.concepts() == []

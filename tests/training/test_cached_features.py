@@ -74,6 +74,30 @@ def test_another_run_finds_the_features_of_the_same_tower_and_pictures(frozen, t
     assert paths[0].samefile(paths[1])  # nothing is copied
 
 
+def test_pictures_that_are_dealt_into_other_splits_are_found(frozen):
+    first, second, third = Tower(), Tower(), Tower()
+    frozen("first", first, PICTURES[:6])
+    dealt = PICTURES[[9, 5, 0, 7, 3, 3]]
+    np.testing.assert_allclose(frozen("second", second, dealt), dealt.mean(axis=(1, 2)), atol=1e-4)
+    assert second.asked == [2]  # pictures 9 and 7
+    again = dealt[::-1]
+    np.testing.assert_allclose(frozen("third", third, again), again.mean(axis=(1, 2)), atol=1e-4)
+    assert third.asked == []
+
+
+def test_missing_pictures_are_resumed_after_a_stop(frozen, monkeypatch):
+    monkeypatch.setattr(cached_features, "SHARD", 2)
+    frozen("first", Tower(), PICTURES[:3])
+    stopped, other = Tower(stops_at=2), Tower()
+    with pytest.raises(KeyboardInterrupt):
+        frozen("second", stopped)
+    assert stopped.asked == [2, 2]
+    frozen("other", other, PICTURES[[4, 8]])  # another run computes what the stopped one still needs
+    again = Tower()
+    np.testing.assert_allclose(frozen("second", again), PICTURES.mean(axis=(1, 2)), atol=1e-4)
+    assert sum(again.asked) == 5
+
+
 def test_other_pictures_or_another_tower_are_computed(frozen):
     frozen("first", Tower())
     pictures, tower = Tower(), Tower()
