@@ -1,4 +1,5 @@
 import errno
+import itertools
 import os
 
 import numpy as np
@@ -9,7 +10,8 @@ from ctxvision.layers import VisualEncoder, build_backbone
 from ctxvision.layers.backbone import image_size_of
 from ctxvision.layers.pretrained import licence_of
 
-# One of each family, with the side of the smallest picture that it takes.
+# One of each family, with the side of the smallest picture that it takes. ConvNeXt is first: Keras 2 cannot read back its
+# `.keras` file.
 FAMILIES = {
     "convnext_tiny": 32,
     "densenet121": 32,
@@ -57,11 +59,9 @@ def test_weights_of_a_file_give_the_same_features(tmp_path, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILIES)
-def test_weights_of_a_file_in_each_family(tmp_path, name):
-    # Keras 2 cannot read back the `.keras` file of a ConvNeXt.
-    suffixes = SUFFIXES[:2] if name.startswith("convnext") else SUFFIXES
-    check_same_features(name, FAMILIES[name], tmp_path, suffixes)
+@pytest.mark.parametrize(("name", "suffix"), zip(FAMILIES, itertools.cycle(SUFFIXES)))
+def test_weights_of_a_file_in_each_family(tmp_path, name, suffix):
+    check_same_features(name, FAMILIES[name], tmp_path, [suffix])
 
 
 def test_a_whole_classifier_gives_its_first_layers(tmp_path):
