@@ -36,6 +36,8 @@ def add_phrase(
     """Adds a phrase, or replaces it; see `classifier.phrases.add_phrase`. Returns its id, int32 [1]."""
     table = context.phrase_table
     table.ids([phrase])  # raises for a phrase that is not text
+    if not clean(phrase):
+        raise InputError(f"phrase must have words, got {phrase!r}: write some.")
     phrase = clean(phrase)
     meaning = (
         _text_embedding(context, "phrase", phrase) if text is None else _text_embedding(context, "text", text)

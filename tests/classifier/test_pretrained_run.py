@@ -13,6 +13,7 @@ from ctxvision.layers import build_backbone
 from ctxvision.training.progress import Progress
 from tests.classifier.test_frozen_towers import over_a_context
 from tests.fresh_process import run_fresh
+from tests.layers.test_pretrained import go_offline
 from tests.tiny_data import tiny_settings
 
 
@@ -140,12 +141,8 @@ def test_bad_weights_leave_nothing_behind(tiny_data, tmp_path, weights, changes,
 
 
 def test_imagenet_offline_on_the_command_line(tiny_data, tmp_path, monkeypatch, capsys):
-    for name, value in {
-        "HOME": str(tmp_path),
-        "http_proxy": "http://127.0.0.1:9",
-        "https_proxy": "http://127.0.0.1:9",
-    }.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    go_offline(monkeypatch)
     (tmp_path / ".keras").mkdir()
     (tmp_path / "c.json").write_text('{"visual_backbone": "mobilenet", "visual_weights": "imagenet"}')
     status = main(

@@ -370,14 +370,14 @@ def test_ctrl_c_and_termination_end_a_server_that_has_loaded_no_more_than_it_nee
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root
     ) as process:
-        port = process.stdout.readline().rpartition(":")[2].strip()
-        with urlopen(process.stdout.readline().split()[-1], timeout=20) as page:
-            assert page.status == 200
-        with grpc.insecure_channel(f"localhost:{port}") as channel:
-            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-            assert stub.Predict(request({"image_bytes": images}), timeout=20).outputs
-        process.send_signal(sent)
         try:
+            port = process.stdout.readline().rpartition(":")[2].strip()
+            with urlopen(process.stdout.readline().split()[-1], timeout=20) as page:
+                assert page.status == 200
+            with grpc.insecure_channel(f"localhost:{port}") as channel:
+                stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+                assert stub.Predict(request({"image_bytes": images}), timeout=20).outputs
+            process.send_signal(sent)
             printed, errors = process.communicate(timeout=30)
         finally:
             process.kill()  # one that did not end would be waited for without end
