@@ -44,8 +44,8 @@ class Config(Settings):
             each of `fractions`; unfreezing it would move pictures away from the phrases' prototypes.
         visual_weights: "imagenet", or a file of weights, for a backbone given by name; left out: random. See
             `build_backbone`.
-        visual_train: what of given weights learns: "none", "top" or "all", see `set_trainable`. Left out, `visual_weights`
-            stay as they are, and a `.keras` file learns as a whole like a network of random weights.
+        visual_train: which pre-trained weights learn: "none", "top" or "all", see `set_trainable`. By default
+            `visual_weights` are frozen, and a `.keras` file learns as a whole, like a network of random weights.
         visual_pixels: what a `.keras` file or SavedModel wants its pixels to be, see `build_backbone`.
         visual_dim: width of a linear mapping on top of the visual backbone's features (1024 in the method); 0: none.
         languages: the language filter of the context's phrases; empty for the context's own.

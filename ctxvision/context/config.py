@@ -36,8 +36,8 @@ class ContextConfig(Settings):
         phrase_backbone: the phrase generator's ConvNet: a name, a `.keras` file or a SavedModel folder, see
             `build_backbone`. A SavedModel stays as it is: its features are computed once, and only the bottleneck on
             top of them learns.
-        phrase_weights, phrase_train: the weights of a backbone given by name, and what of them learns; as `visual_weights`
-            and `visual_train` of a run.
+        phrase_weights, phrase_train: the weights of a backbone given by name, and which of them learn; see
+            `visual_weights` and `visual_train` in `Config`.
         phrase_pixels: what a `.keras` file or SavedModel wants its pixels to be, see `build_backbone`.
         embedding_dim: width of the phrase generator's bottleneck (64 in the method).
         phrase_scale: of the cosine logits of queries (Eq. 1 is scale 1, which learns slowly).

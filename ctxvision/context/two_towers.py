@@ -59,8 +59,8 @@ def build_context(
         phrases: a UTF-8 file with a phrase a line; behind a tab its language code, and behind another how often people
             use it (`tools/phrases_from.py` writes such files).
         text_tower: a SavedModel whose `serving_default` maps string [B] to float [B, D].
-        picture_tower: a SavedModel whose `serving_default` maps pixels [B, H, W, 3] to float [B, D]. What its pixels are is
-            told by `tower.json` in its folder or by `phrase_pixels`.
+        picture_tower: a SavedModel whose `serving_default` maps pixels [B, H, W, 3] to float [B, D]. `tower.json` in
+            its folder or `phrase_pixels` tells what its pixels are.
         out: folder, new or of the same call.
         pictures: data whose pictures give the mean that pictures are seen from: `train`, else `web`.
         config: `image_size`, `phrase_pixels`, `embedding_dim`, `text_dim` and `languages` are used; widths are at most D.

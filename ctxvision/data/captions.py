@@ -76,7 +76,7 @@ def captions_of(place: str, language: str = "en") -> Iterator[tuple[str, str]]:
     """Caption and language of each row that `read_captions` reads, also of files that neither hold nor name pictures.
 
     Args:
-        place: as of `read_captions`.
+        place: see `read_captions`.
         language: of a row that names none.
 
     Raises:

@@ -7,7 +7,7 @@ import tensorflow as tf
 from ctxvision.data.picture_header import MAX_JPEG_PIXELS, MAX_PIXELS
 
 READABLE = "JPEG, PNG, GIF, BMP or still WebP"
-# Bytes at a place, by which formats are known that TensorFlow does not read.
+# Position and bytes that identify a format which TensorFlow does not read.
 _MAGIC = (
     (0, b"II*\x00\x10\x00\x00\x00CR", "camera raw (CR2)"),
     (0, b"FUJIFILMCCD-RAW", "camera raw (RAF)"),

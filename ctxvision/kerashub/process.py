@@ -70,8 +70,8 @@ def towers_of(preset: str, pixels: str | None = None) -> Path:
     converts, and later ones find the folder. It can be deleted at any time.
 
     Args:
-        preset: as of `convert_preset`.
-        pixels: as of `convert_preset`.
+        preset: see `convert_preset`.
+        pixels: see `convert_preset`.
 
     Raises:
         InputError, RuntimeError: as `convert_preset`.

@@ -73,7 +73,7 @@ def tower_facts(directory: str | os.PathLike[str]) -> dict[str, Any]:
     return facts
 
 
-# SavedModels that a tower of this process uses, by folder: loading takes a second, and their weights do not change.
+# SavedModels in use, by folder. Loading takes a second, and their weights do not change.
 _in_use: "weakref.WeakValueDictionary[tuple[str, int], Any]" = weakref.WeakValueDictionary()
 
 

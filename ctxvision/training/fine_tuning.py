@@ -1,4 +1,4 @@
-"""What of a tower learns, and in which steps (Keras' guide "Transfer learning and fine-tuning")."""
+"""Which weights of a tower learn, and in which steps (Keras' guide "Transfer learning and fine-tuning")."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from ctxvision.errors import InputError
 from ctxvision.layers.backbone import Backbone
 
 TRAIN = ("none", "top", "all")
-# Of the learning rate: what unfrozen weights that somebody has trained learn at.
+# Share of the learning rate that pre-trained weights learn at.
 TOWER_RATE = 0.01
 
 
@@ -28,9 +28,9 @@ class Step(NamedTuple):
 
 
 def steps_of(train: str | None) -> tuple[Step, ...]:
-    """The steps of a tower whose setting `visual_train` or `phrase_train` is `train`.
+    """The training steps of a tower, by its setting `visual_train` or `phrase_train`.
 
-    A backbone that is fine-tuned follows after what lies on top of it: gradients of random weights would spoil it.
+    A fine-tuned backbone learns in a second step. In the first one, the random layer on top of it would spoil it.
     """
     if train in ("top", "all"):
         return Step("top", True, 1.0), Step("tower", False, TOWER_RATE)
@@ -42,9 +42,9 @@ def set_trainable(backbone: keras.Model, train: str | None) -> None:
 
     Args:
         backbone: made by `build_backbone`.
-        train: "none"; "top": the last stage, that is all layers at the last resolution; "all"; or None: all, as a network
-            that begins at random weights. Under "top" and "all" batch normalisation stays as it is, in inference mode:
-            its statistics are of many more pictures than a fine-tuning sees.
+        train: "none"; "top": the last stage, which is every layer at the last resolution; "all"; or None: everything, for
+            a network with random weights. Under "top" and "all" batch normalisation is frozen in inference mode: its
+            statistics come from many more pictures than fine-tuning sees.
 
     Raises:
         ValueError: "top" of a backbone that makes no feature maps of known size.
@@ -66,8 +66,8 @@ def check_train(train: str | None, backbone: Backbone, weights: object, name: st
 
     Args:
         train: see `set_trainable`.
-        backbone: as of `build_backbone`, or "shared".
-        weights: as of `build_backbone`.
+        backbone: see `build_backbone`; or "shared".
+        weights: see `build_backbone`.
         name: of the setting, `visual_train` or `phrase_train`.
 
     Raises:
@@ -93,7 +93,7 @@ def check_train(train: str | None, backbone: Backbone, weights: object, name: st
 
 
 def train_of(train: str | None, weights: object) -> str | None:
-    """The setting's value where it is left out: given weights stay as they are."""
+    """The setting, or its default: given weights are frozen."""
     return train or (None if weights is None else "none")
 
 
