@@ -17,6 +17,7 @@ from ctxvision.training.strategies import building
 
 BATCH_SIZE = 128
 LEARNING_RATE = 2e-3
+FEWEST_COMPILED = 200  # steps
 # What helps labels with few positives, under several labels a picture.
 BALANCES = ("none", "positive_weight", "focal")
 LARGEST_POSITIVE_WEIGHT = 20.0
@@ -151,9 +152,9 @@ def _compiled(shape: _Shape, strategy: tf.distribute.Strategy) -> keras.Model:
         model = head_model(shape.widths, shape.num_labels, shape.loss.several, 0, **dict(shape.fusion))
         optimizer = cosine_adamw(LEARNING_RATE, shape.steps, weight_decay=0.05)
         # All steps in one execution: a step takes less time than Python takes between two. On the host XLA fuses
-        # AdamW's many small operations.
-        on_host = not tf.distribute.has_strategy()
-        model.compile(optimizer, shape.loss.make(), steps_per_execution=shape.steps, jit_compile=on_host)
+        # AdamW's many small operations; it compiles for a second, which few steps do not earn.
+        compiled = not tf.distribute.has_strategy() and shape.steps >= FEWEST_COMPILED
+        model.compile(optimizer, shape.loss.make(), steps_per_execution=shape.steps, jit_compile=compiled)
     return model
 
 

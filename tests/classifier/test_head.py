@@ -51,8 +51,11 @@ def weights_of(rare, seed, **settings):
     return train_head([features], targets, 2, seed=seed, **settings).get_weights()
 
 
-def test_a_head_is_the_same_whichever_were_trained_before(rare, monkeypatch):
+@pytest.mark.parametrize("fewest", [1, 10_000], ids=["compiled by XLA", "as it is"])
+def test_a_head_is_the_same_whichever_were_trained_before(rare, monkeypatch, fewest):
     """Weights, dropout and the optimizer of the model that heads share start anew for each."""
+    monkeypatch.setattr(module, "FEWEST_COMPILED", fewest)
+    module._compiled.cache_clear()
     monkeypatch.setattr(module, "_remembered", OrderedDict())
     alone = weights_of(rare, 1)
     module._compiled.cache_clear()

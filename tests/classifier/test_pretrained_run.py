@@ -77,6 +77,7 @@ def test_the_top_alone_is_fine_tuned_after_the_head(tiny_data, tmp_path, weights
     )
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_that_was_stopped_resumes_to_the_same_weights(
     tiny_data, tmp_path, weights, monkeypatch
 ):
