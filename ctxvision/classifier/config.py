@@ -88,11 +88,14 @@ class Config(Settings):
         """The settings called `name`, but for `overrides`.
 
         Args:
-            name: "small", the defaults: ConvNets of 0.3 M parameters at 48 pixels, for a CPU; "demo", the same with
-                fewer steps, for the few pictures of the demo; "transfer", both towers an Inception v3 that ImageNet has
-                trained, frozen, for photographs; or "paper", the method's own sizes: ResNet-101 and Inception v3 at 299 pixels with 1024-d visual features, 64-d queries of scale 1, 200-d text, 3
-                phrases. The method's steps are not known: these are one pass over its 260 million pictures, and a
-                hundred over 1.28 million labelled ones.
+            name: a preset of both the run and its context:
+
+                - "small": the defaults, ConvNets of 0.3 M parameters at 48 pixels, for a CPU.
+                - "demo": the same with fewer steps, for the few pictures of the demo.
+                - "transfer": for photographs. Both towers are a frozen Inception v3 with ImageNet weights.
+                - "paper": the method's own sizes. ResNet-101 and Inception v3 at 299 pixels with 1024-d visual features,
+                  64-d queries of scale 1, 200-d text, 3 phrases. Its steps are not known: these are one pass over 260
+                  million pictures, and a hundred over 1.28 million labelled ones.
             **overrides: settings of the run or of its context, see `from_dict`.
 
         Raises:
