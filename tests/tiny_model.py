@@ -27,6 +27,8 @@ def tiny_classifier(
     k: int = 3,
     labels: Sequence[str] = LABELS,
     dropout: float = 0.5,
+    fusion: str = "pool",
+    terms: int = 0,
 ) -> cv.ContextClassifier:
     """`labels` over `rows` phrases; no training, but a head sharp enough that answers differ by picture."""
     keras.utils.set_random_seed(0)
@@ -39,7 +41,7 @@ def tiny_classifier(
         cv.PrototypeRetrieval(k, backend, name="prototype_retrieval").index(table),
         embeddings,
         cv.VisualEncoder(_tower(6), name="visual_encoder"),
-        cv.ContextFusion(len(labels), hidden=16, dropout=dropout, name="context_fusion"),
+        cv.ContextFusion(len(labels), fusion, hidden=16, dropout=dropout, terms=terms, name="context_fusion"),
         labels,
         dual_encoder_text=text,
     )

@@ -8,6 +8,7 @@ from ctxvision.classifier.choice import STAGE
 from ctxvision.classifier.concept_store import ConceptStore, labels_with
 from ctxvision.classifier.run_folder import RunFolder
 from ctxvision.classifier.task import task_of
+from ctxvision.classifier.terms import MOST_TERMS
 from ctxvision.context.context import Context
 from ctxvision.errors import InputError
 from ctxvision.layers import ContextFusion, ContextPooling, PhraseEmbeddings
@@ -39,7 +40,9 @@ def assemble(run: RunFolder, backend: str = "ivf", quantize: str | None = None) 
     settings |= {"dtype": "float16"} if quantize else {}
     concepts = run.concepts()
     labels = labels_with(choice.labels, concepts)
-    fusion = ContextFusion(len(labels), activation=task_of(run.config).activation, name="context_fusion")
+    activation = task_of(run.config).activation
+    terms = MOST_TERMS if concepts else choice.terms
+    fusion = ContextFusion(len(labels), "pool", activation, terms=terms, name="context_fusion")
     model = ContextClassifier(
         context.phrase_generator,
         context.retrieval(choice.k, backend, **settings),

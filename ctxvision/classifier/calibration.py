@@ -1,97 +1,169 @@
-"""Softmax probabilities that are as sure as they are right."""
+"""How much each member of a head counts, fitted so that probabilities are as sure as they are right."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from ctxvision.layers import ContextFusion
-
-_SMALLEST, _LARGEST = 0.01, 100.0  # temperatures
+LARGEST_WEIGHT = 100.0
 _LARGEST_SHARE = 0.5
-_STEPS = 47  # between the temperatures, of a factor 1.2
-_NARROWINGS, _HALVINGS = 20, 30
-_GOLDEN = (5**0.5 - 1) / 2
+_NEWTON_STEPS, _ROUNDS = 50, 30
+_MOST_ROWS = 20_000
 
 
 class Calibration(NamedTuple):
-    """Calibrated probabilities are (1 - uniform_share) · softmax(logits / temperature) + uniform_share / L.
+    """What a head's members are added with.
+
+    Under softmax, calibrated probabilities are (1 - uniform_share) · softmax(Σ w_m · logits_m) + uniform_share / L; under
+    sigmoid they are sigmoid(Σ w_m · logits_m).
 
     Attributes:
-        temperature: above 1 where the head is too sure (Guo et al. 2017).
+        weights: w_m of each member, 0..100. Of a head of one member it is one over the temperature (Guo et al. 2017).
         uniform_share: in 0..0.5, of pictures on which nothing that the head knows can be relied upon.
     """
 
-    temperature: float = 1.0
+    weights: tuple[float, ...]
     uniform_share: float = 0.0
 
 
-def fit_calibration(probabilities: np.ndarray, labels: np.ndarray) -> Calibration:
+def fit_calibration(logits: np.ndarray, targets: np.ndarray) -> Calibration:
     """That under which the true labels are likeliest.
 
-    Temperature and uniform part are two of the three parts of ensemble temperature scaling (Zhang et al. 2020, Mix-n-Match).
-    A temperature alone has to be so high that the few pictures on which a head is sure and wrong, such as those with a
-    wrong label, become likely, and then doubts all others too much.
+    The likelihood of a logarithmic opinion pool (Genest & Zidek 1986) is concave in its weights, so they have one best
+    value. A temperature alone has to be so high that the few pictures on which a head is sure and wrong, such as those
+    with a wrong label, become likely, and then doubts all others too much; the uniform share takes those (two of the
+    three parts of ensemble temperature scaling, Zhang et al. 2020, Mix-n-Match). It is fitted by expectation
+    maximisation.
 
     Args:
-        probabilities: float [N, L], rows sum to 1, of pictures that the head was not trained on.
-        labels: int [N], their true labels.
+        logits: float [M, N, L] of each member, of pictures that no member was trained on; of more than 20,000 the first.
+        targets: int [N], the true labels; or [N, L] of zeros and ones for several labels a picture, -1 is unknown and
+            does not count.
 
     Returns:
-        Temperature in 0.01..100 and share; 1 and 0 for no pictures.
+        Weights and share; equal weights that sum to 1, and no share, for no pictures.
     """
-    if not len(labels):
-        return Calibration()
-    logits = _logits(probabilities)
-    logits -= logits[np.arange(len(labels)), labels][:, np.newaxis]  # the true one is 0
+    plain = equal_weights(len(logits))
+    start = np.array(plain.weights)
+    logits, targets = np.asarray(logits[:, :_MOST_ROWS], float), targets[:_MOST_ROWS]
+    if targets.ndim == 2:
+        if not (known := targets >= 0).any():
+            return plain
+        objective = _Objective.of_decisions(logits[:, known], targets[known])
+        return Calibration(tuple(_minimised(objective, start).tolist()))
+    if not len(targets):
+        return plain
+    objective = _Objective.of_choices(logits, targets)
+    weights, share = _minimised(objective, start), 0.0
+    for _ in range(_ROUNDS):
+        true, num_labels = np.exp(-objective.losses(weights)), logits.shape[2]
+        before, share = share, _likeliest_share(true, num_labels)
+        if abs(share - before) < 1e-5:
+            break
+        relied = (1 - share) * true / ((1 - share) * true + share / num_labels)
+        weights = _minimised(objective._replace(rows=relied), weights)
+    return Calibration(tuple(weights.tolist()), share)
 
-    def likelihood(log_temperature: float) -> tuple[float, float]:
-        """The mean of the true labels' log probabilities, and the share that makes it largest."""
-        with np.errstate(over="ignore"):
-            true = np.maximum(1 / np.exp(logits * np.exp(-log_temperature)).sum(axis=1), 1e-38)
-        share = _likeliest_share(true, logits.shape[1])
-        return float(np.log((1 - share) * true + share / logits.shape[1]).mean()), share
 
-    grid = np.linspace(np.log(_SMALLEST), np.log(_LARGEST), _STEPS + 1)
-    best = int(np.argmax([likelihood(at)[0] for at in grid]))
-    low, high = grid[max(best - 1, 0)], grid[min(best + 1, _STEPS)]
-    for _ in range(_NARROWINGS):
-        left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-        low, high = (left, high) if likelihood(left)[0] < likelihood(right)[0] else (low, right)
-    found = (low + high) / 2
-    return Calibration(float(np.exp(found)), likelihood(found)[1])
-
-
-def calibrated(probabilities: np.ndarray, calibration: Calibration) -> np.ndarray:
-    """float64 [N, L]; the order of a row's labels stays."""
+def calibrated(logits: np.ndarray, calibration: Calibration, several: bool = False) -> np.ndarray:
+    """float64 [N, L] probabilities of logits [M, N, L]; `several`: by sigmoid."""
+    pooled = np.tensordot(calibration.weights, np.asarray(logits, float), axes=1)
+    if several:
+        return np.exp(-np.logaddexp(0.0, -pooled))
     share = calibration.uniform_share
-    softmax = _softmax(_logits(probabilities) / calibration.temperature)
-    return (1 - share) * softmax + share / softmax.shape[1]
+    powers = np.exp(pooled - pooled.max(axis=1, keepdims=True))
+    return (1 - share) * powers / powers.sum(axis=1, keepdims=True) + share / powers.shape[1]
 
 
-def fold_calibration(fusion: ContextFusion, calibration: Calibration) -> None:
-    """Makes it a part of the head's weights, so that nothing else has to know of it."""
-    stage = fusion.output_stage
-    stage.set_weights([weight / calibration.temperature for weight in stage.get_weights()])
-    fusion.uniform_share.assign(calibration.uniform_share)
+def equal_weights(members: int) -> Calibration:
+    """All members count the same: their mean."""
+    return Calibration((1 / members,) * members)
+
+
+def log_loss(logits: np.ndarray, targets: np.ndarray, calibration: Calibration) -> float:
+    """The mean negative log likelihood of the true labels, in nats; of decisions that are known, under several labels.
+
+    Args:
+        logits, targets: as of `fit_calibration`.
+        calibration: of the members; 0 for no pictures.
+    """
+    found = np.clip(calibrated(logits, calibration, targets.ndim == 2), 1e-12, 1 - 1e-12)
+    if targets.ndim == 2:
+        true = np.where(targets > 0, found, 1 - found)[targets >= 0]
+    else:
+        true = found[np.arange(len(targets)), targets]
+    return float(-np.log(true).mean()) if true.size else 0.0
+
+
+class _Objective(NamedTuple):
+    """Negative log likelihood of choices among K alternatives: row i's is log Σ_k exp(w · differences[:, i, k]).
+
+    `differences` float [M, N, K]: how far each alternative's logit lies above the true one's; `rows` [N]: what each row
+    weighs.
+    """
+
+    differences: np.ndarray
+    rows: np.ndarray
+
+    @classmethod
+    def of_choices(cls, logits: np.ndarray, labels: np.ndarray) -> "_Objective":
+        true = np.take_along_axis(logits, labels[np.newaxis, :, np.newaxis], axis=2)
+        return cls(logits - true, np.ones(len(labels)))
+
+    @classmethod
+    def of_decisions(cls, logits: np.ndarray, targets: np.ndarray) -> "_Objective":
+        """Yes or no: the alternative to what is true is 0 against the logit, or the logit against 0."""
+        wrong = np.where(targets > 0, -logits, logits)
+        return cls(np.stack([np.zeros_like(wrong), wrong], axis=2), np.ones(len(targets)))
+
+    def losses(self, weights: np.ndarray) -> np.ndarray:
+        logits = np.tensordot(weights, self.differences, axes=1)
+        highest = logits.max(axis=1)
+        return highest + np.log(np.exp(logits - highest[:, np.newaxis]).sum(axis=1))
+
+    def slopes(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Gradient [M] and Hessian [M, M] of the mean loss."""
+        logits = np.tensordot(weights, self.differences, axes=1)
+        chances = np.exp(logits - self.losses(weights)[:, np.newaxis])
+        means = np.einsum("nk,mnk->mn", chances, self.differences)
+        weighted = chances * self.rows[:, np.newaxis]
+        squares = np.stack([(weighted * one * self.differences).sum(axis=(1, 2)) for one in self.differences])
+        count = len(self.rows)
+        return means @ self.rows / count, (squares - (means * self.rows) @ means.T) / count
+
+    def loss(self, weights: np.ndarray) -> float:
+        return float(self.losses(weights) @ self.rows / len(self.rows))
+
+
+def _minimised(objective: _Objective, weights: np.ndarray) -> np.ndarray:
+    """The weights in 0..100 of the least loss, by Newton's method on those that are not held at a bound."""
+    loss = objective.loss(weights)
+    for _ in range(_NEWTON_STEPS):
+        gradient, hessian = objective.slopes(weights)
+        held = ((weights <= 0) & (gradient > 0)) | ((weights >= LARGEST_WEIGHT) & (gradient < 0))
+        free = np.flatnonzero(~held)
+        if not len(free) or np.abs(gradient[free]).max() < 1e-9:
+            break
+        curved = hessian[np.ix_(free, free)] + 1e-9 * np.eye(len(free))
+        step = np.zeros_like(weights)
+        step[free] = -np.linalg.solve(curved, gradient[free])
+        for halvings in range(_NEWTON_STEPS):
+            tried = np.clip(weights + step / 2**halvings, 0.0, LARGEST_WEIGHT)
+            if (after := objective.loss(tried)) < loss:
+                break
+        else:
+            break
+        weights, loss = tried, after
+    return weights
 
 
 def _likeliest_share(true: np.ndarray, num_labels: int) -> float:
     """The likelihood is concave in the share: where its slope is 0."""
+    true = np.maximum(true, 1e-38)
     low, high, gain = 0.0, _LARGEST_SHARE, 1 / num_labels - true
     if gain @ (1 / true) <= 0:
         return 0.0
-    for _ in range(_HALVINGS):
+    for _ in range(30):
         middle = (low + high) / 2
         rising = (gain / (true + middle * gain)).sum() > 0
         low, high = (middle, high) if rising else (low, middle)
     return (low + high) / 2
-
-
-def _logits(probabilities: np.ndarray) -> np.ndarray:
-    """Up to a constant in each row, which softmax does not see."""
-    return np.log(np.maximum(np.asarray(probabilities, float), 1e-38))
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)

@@ -19,10 +19,13 @@ class Choice(NamedTuple):
         balance: of the loss, see `train_head`.
         labels: the L labels in the order of the probabilities.
         tuning: what `PrototypeRetrieval.tune` found.
-        temperature, uniform_share: the calibration of one label a picture; None under several.
+        member_weights: how much each member of the head counts, in the order of `ContextFusion.member_weights`.
+        terms: the most terms of a label; 0: labels are not scored by terms.
+        uniform_share: see `fit_calibration`; None under several labels a picture.
         thresholds: of each label under several labels a picture; None under one.
         precision: that the thresholds were fitted for.
         val_ece: expected calibration error on `val`, 0..1.
+        val_loss: negative log likelihood on `val` in nats.
         val_ece_uncalibrated: the same before calibration; None under several labels.
         tried: every choice with its quality on `val`.
     """
@@ -32,8 +35,10 @@ class Choice(NamedTuple):
     balance: str
     labels: list[str]
     tuning: dict[str, Any]
+    member_weights: list[float]
+    terms: int
     val_ece: float
-    temperature: float | None = None
+    val_loss: float
     uniform_share: float | None = None
     thresholds: list[float] | None = None
     precision: float | None = None

@@ -15,13 +15,14 @@ from ctxvision.vocabulary import PhraseTable
 
 
 class Concept(NamedTuple):
-    """A label that was learnt from a handful of pictures."""
+    """A label that was learnt from a handful of pictures, or from words."""
 
     name: str
     label: str
     pictures: int
     key: str  # of what was learnt from
     brought_phrase: bool  # whether the vocabulary did not know its name before
+    words: tuple[str, ...] = ()  # that the label is known by
 
 
 class ConceptStore:
@@ -51,8 +52,8 @@ class ConceptStore:
         if not path.is_file():
             return []
         try:
-            return [Concept(**row) for row in read_json(path)]
-        except (ValueError, TypeError) as error:
+            return [Concept(**{**row, "words": tuple(row["words"])}) for row in read_json(path)]
+        except (ValueError, TypeError, KeyError) as error:
             raise InputError(
                 f"{str(path)!r} must be a list of concepts, got one that is damaged ({error}): delete the file, and "
                 f"add the concepts again."
@@ -68,9 +69,12 @@ class ConceptStore:
         with np.load(self._pictures(concept.key), allow_pickle=False) as stored:
             return stored["visual"], stored["queries"]
 
-    def keep_features(self, name: str, label: str, visual: np.ndarray, queries: np.ndarray) -> str:
-        """Writes them, and returns their key."""
-        key = _hash(f"{name}\n{label}\n".encode() + visual.tobytes() + queries.tobytes())
+    def keep_features(
+        self, name: str, label: str, words: Sequence[str], visual: np.ndarray, queries: np.ndarray
+    ) -> str:
+        """Writes them, and returns the key of all that a concept is learnt from."""
+        told = "\n".join([name, label, *words, ""])
+        key = _hash(told.encode() + visual.tobytes() + queries.tobytes())
         with atomic_path(self._pictures(key)) as temporary, open(temporary, "wb") as file:
             np.savez(file, visual=visual, queries=queries)
         return key

@@ -9,8 +9,9 @@ import tensorflow as tf
 from ctxvision.classifier.choice import STAGE
 from ctxvision.classifier.concept_head import Examples, grow_head
 from ctxvision.classifier.concept_store import Concept, ConceptStore, knows, labels_with
-from ctxvision.classifier.features import context_vectors
+from ctxvision.classifier.features import pool_inputs
 from ctxvision.classifier.run_folder import RunFolder
+from ctxvision.classifier.terms import MOST_TERMS, Terms, place_terms, terms_of, terms_of_run
 from ctxvision.context.phrases import add_phrase, remove_phrases
 from ctxvision.context.pooled import contexts_of
 from ctxvision.data.images_csv import clean
@@ -20,38 +21,52 @@ from ctxvision.training.given_pictures import Images, given_pictures
 from ctxvision.training.weights import embed, load_weights
 
 MOST_PICTURES = 50
+# What stands for the pictures of a label of words alone.
+WORD_EXAMPLES = 64
 
 
-def add_concept(run: RunFolder, name: str, images: Images, label: str | None = None) -> Concept:
-    """Teaches a run's classifier a new label, or more of a label that it knows, from 1 to 50 pictures.
+def add_concept(
+    run: RunFolder,
+    name: str,
+    images: Images | None = None,
+    label: str | None = None,
+    words: Sequence[str] = (),
+) -> Concept:
+    """Teaches a run's classifier a new label, or more of a label that it knows, from up to 50 pictures, words, or both.
 
-    The name becomes a phrase of the vocabulary, with the pictures' prototype, unless it is one already. The head gets a
-    row for a new label, and its last layer is trained briefly beside pictures replayed from `train`; see `grow_head`.
-    The towers stay as they are. The next export knows the label.
+    With pictures the name becomes a phrase of the vocabulary, with the pictures' prototype, unless it is one already. Each
+    member of the head gets a row for a new label, and the last layers are trained briefly beside pictures replayed from
+    `train`; see `grow_head`. A new label's words become its terms. Without pictures a label is learnt from where its words
+    lie in query space and in text space. The towers stay as they are. The next export knows the label.
 
     Args:
         run: past its training.
         name: of the concept, by which it is removed; cleaned as labels of data are.
-        images: see `Images`.
+        images: see `Images`; None for a label of words alone.
         label: what the classifier is to answer; the name by default.
+        words: that people call it by; of a new label the label itself by default.
 
     Returns:
         The concept.
 
     Raises:
-        InputError: a name that a concept has already, an empty name or label, no pictures, more than 50 or one that
-            cannot be read, or a run of several labels a picture; nothing changes then.
+        InputError: a name that a concept has already, an empty name, label or word, neither pictures nor words, words that
+            nobody knows, more than 50 pictures or one that cannot be read, or a run of several labels a picture; nothing
+            changes then.
     """
     label = name if label is None else label
-    for argument, text in (("name", name), ("label", label)):
+    given = [("name", name), ("label", label), *(("words", word) for word in words)]
+    for argument, text in given:
         if not isinstance(text, str) or not clean(text):
             raise InputError(f"{argument} of a concept must be a text, got {text!r}: write some words.")
-    name, label = clean(name), clean(label)
+    name, label, words = clean(name), clean(label), tuple(map(clean, words))
     if run.config.multi_label:
         raise InputError(
             "a concept must be added to a run of one label a picture, got one of several (multi_label): train anew with "
             "pictures of the label in images.csv."
         )
+    if images is None:
+        _check_words(run, words)
     store, table = ConceptStore(run.directory), run.context.phrase_table
     with store.changing():
         concepts = store.read()
@@ -59,17 +74,38 @@ def add_concept(run: RunFolder, name: str, images: Images, label: str | None = N
             raise InputError(
                 f"name must be new, got {name!r}, which is a concept already: remove it, or choose another name."
             )
-        pictures = given_pictures(images, run.data.image_size, MOST_PICTURES)
-        brings = not knows(table, name)
-        visual = embed(run.visual_encoder(max(run.config.fractions)), pictures)
-        key = store.keep_features(name, label, visual, embed(run.context.phrase_generator, pictures))
-        concept = Concept(name, label, len(pictures), key, brings)
+        size = run.data.image_size
+        pictures = (
+            np.zeros([0, size, size, 3], np.uint8)
+            if images is None
+            else given_pictures(images, size, MOST_PICTURES)
+        )
+        brings = len(pictures) > 0 and not knows(table, name)
+        visual, queries = (
+            embed(tower, pictures) if len(pictures) else np.zeros([0, 1], np.float32)
+            for tower in (run.visual_encoder(max(run.config.fractions)), run.context.phrase_generator)
+        )
+        key = store.keep_features(name, label, words, visual, queries)
+        concept = Concept(name, label, len(pictures), key, brings, words)
         with _phrase_as_concept(run, store, concept):
             if brings:
                 add_phrase(run.context, name, pictures, run.context.languages[0])
             _learn(run, store, [*concepts, concept])
             store.commit([*concepts, concept])
     return concept
+
+
+def _check_words(run: RunFolder, words: Sequence[str]) -> None:
+    if not words:
+        raise InputError(
+            "a concept must have images or words, got neither: give pictures, or the words that people call it by."
+        )
+    placed = place_terms(run.context, Terms(list(words), np.zeros(len(words), int)), run.config.seed)
+    if not placed.known.any():
+        raise InputError(
+            f"words of a concept without images must be known to the context, got {' | '.join(words)!r}: use other words, or "
+            f"give pictures."
+        )
 
 
 def remove_concept(run: RunFolder, name: str) -> None:
@@ -119,23 +155,45 @@ def _learn(
     """Writes the head that knows the concepts, trained on the run's own; `phrases` are the vocabulary's rows to use."""
     folder, choice = run.stages.folder(STAGE), run.choice
     table = run.context.phrase_table if phrases is None else run.context.phrase_table.take(phrases)
-    number = {label: i for i, label in enumerate(labels_with(choice.labels, concepts))}
-    fraction = max(run.config.fractions)
+    labels = labels_with(choice.labels, concepts)
 
     def of_split(split: str) -> list[np.ndarray]:
-        return [
-            run.visual_features(split, fraction),
-            context_vectors(run, split, choice.k, choice.weighting, table),
-        ]
+        return pool_inputs(run, split, choice.k, choice.weighting, table)
 
     def of_concept(concept: Concept) -> Examples:
+        if not concept.pictures:
+            numbers = np.full(WORD_EXAMPLES, labels.index(concept.label), np.int32)
+            return Examples(_examples_of_words(run, concept, replay), numbers)
         visual, queries = store.features(concept)
         context = contexts_of(run.context, queries, choice.k, choice.weighting, table)[0]
-        return Examples([visual, context], np.full(len(visual), number[concept.label], np.int32))
+        numbers = np.full(len(visual), labels.index(concept.label), np.int32)
+        return Examples([visual, context, queries], numbers)
 
     replay, held_out = of_split("train"), Examples(of_split("val"), run.data.label_ids("val"))
-    head = ContextFusion(len(choice.labels), name="context_fusion")
+    words: dict[str, list[str]] = {}
+    for concept in concepts:
+        words.setdefault(concept.label, []).extend(concept.words)
+    more = {label: told for label, told in words.items() if told}
+    terms = terms_of_run(run, replay, labels, more, least=MOST_TERMS)
+    head = ContextFusion(len(choice.labels), terms=choice.terms, name="context_fusion")
     head([tf.constant(part[:1]) for part in replay])
     load_weights(head, folder / "weights.npz")
-    grown = grow_head(head, replay, held_out, [of_concept(one) for one in concepts], run.config.seed)
+    examples = [of_concept(one) for one in concepts]
+    grown = grow_head(head, replay, held_out, examples, terms, run.config.seed)
     store.keep_head(concepts, grown.get_weights())
+
+
+def _examples_of_words(run: RunFolder, concept: Concept, replay: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """What the head would be given of pictures that these words are found for, [WORD_EXAMPLES, D_i] of each modality.
+
+    Words say nothing of the visual features: those are of any pictures, so that they speak neither for nor against it.
+    """
+    visual, contexts, queries = replay
+    terms = terms_of([concept.label], {concept.label: concept.words})
+    placed = place_terms(run.context, terms, run.config.seed).those_known()
+    rng = np.random.default_rng(run.config.seed)
+    turns = np.arange(WORD_EXAMPLES) % len(placed.queries)
+    length = np.linalg.norm(contexts, axis=1).mean()
+    own = rng.integers(len(visual), size=WORD_EXAMPLES)
+    found = [visual[own], length * placed.texts[turns], placed.queries[turns]]
+    return [part.astype(np.float32) for part in found]

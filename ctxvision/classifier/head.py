@@ -3,7 +3,7 @@
 import functools
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ BALANCES = ("none", "positive_weight", "focal")
 LARGEST_POSITIVE_WEIGHT = 20.0
 # A run's stages and its evaluation ask for about 60.
 MOST_REMEMBERED = 64
+_ROWS = 4096  # answered at a time
 
 
 def train_head(
@@ -34,7 +35,7 @@ def train_head(
     balance: str = "none",
     **fusion: Any,
 ) -> keras.Model:
-    """Trains `ContextFusion` on frozen features.
+    """Trains one joint head, or that of one modality, on frozen features; see `train_pool` for several members.
 
     Training runs on the strategy in whose scope this is called, on the host by default: a head takes less than a second
     there. Heads of the same shape share one compiled model, so that only the first of them is traced. A process
@@ -50,7 +51,7 @@ def train_head(
         balance: of the second kind of targets: `"none"`; `"positive_weight"` weighs a label's positives by its
             negatives over its positives, at most 20, and subtracts what that adds to the logits afterwards;
             `"focal"` is the focal loss with gamma 2 (Lin et al. 2017).
-        **fusion: arguments of `ContextFusion`.
+        **fusion: arguments of `ContextFusion`, whose `fusion` is "concat" by default.
 
     Returns:
         A model from the list of features to probabilities [N, L]; `model.get_layer("context_fusion")` is the head.
@@ -86,12 +87,12 @@ def train_head(
 
 
 def head_model(
-    widths: Sequence[int], num_labels: int, several: bool, seed: int, **fusion: Any
+    widths: Sequence[int], num_labels: int, several: bool, seed: int, fusion: str = "concat", **arguments: Any
 ) -> keras.Model:
     """The model that `train_head` trains: features of these widths to probabilities [N, num_labels]."""
     inputs = [keras.Input([width]) for width in widths]
     activation = "sigmoid" if several else "softmax"
-    fused = ContextFusion(num_labels, activation=activation, seed=seed, name="context_fusion", **fusion)
+    fused = ContextFusion(num_labels, fusion, activation, seed=seed, name="context_fusion", **arguments)
     return keras.Model(inputs, fused(inputs))
 
 
@@ -168,15 +169,24 @@ def _fitted(
         variable.assign(tf.zeros_like(variable))
     fit(model, batches(features, targets, shape.steps, seed))
     if shape.loss.positive_weights:
-        head.output_stage.bias.assign_sub(np.log(shape.loss.positive_weights))
+        for member in head.members:
+            member.output_stage.bias.assign_sub(np.log(shape.loss.positive_weights))
     return model.get_weights()
 
 
 def probabilities_of(head: keras.Model, features: Sequence[np.ndarray]) -> np.ndarray:
     """float32 [N, L] of features [N, D_i]; small heads answer quicker than `predict` is traced."""
-    starts = range(0, len(features[0]), 4096)
-    parts = [head([tf.constant(part[i : i + 4096]) for part in features], training=False) for i in starts]
-    return np.concatenate(parts)
+    return np.concatenate([head(part, training=False) for part in _chunks(features)])
+
+
+def member_logits_of(fusion: ContextFusion, features: Sequence[np.ndarray]) -> np.ndarray:
+    """float32 [M, N, L] of features [N, D_i]: what each member of a built fusion says."""
+    return np.concatenate([np.stack(fusion.member_logits(part)) for part in _chunks(features)], axis=1)
+
+
+def _chunks(features: Sequence[np.ndarray]) -> Iterator[list[tf.Tensor]]:
+    for start in range(0, max(len(features[0]), 1), _ROWS):
+        yield [tf.constant(part[start : start + _ROWS]) for part in features]
 
 
 def batches(features: Sequence[np.ndarray], labels: np.ndarray, steps: int, seed: int) -> tf.data.Dataset:

@@ -1,6 +1,7 @@
 """A trained run: its classifier, and the concepts it is taught."""
 
 import functools
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -31,10 +32,16 @@ class Run(RunFolder):
         owner = self._reopened() if tf.distribute.has_strategy() else self
         return assemble(owner, backend, quantize)
 
-    def add_concept(self, name: str, images: Images, label: str | None = None) -> Concept:
-        """Teaches the classifier a label from 1 to 50 pictures; see `classifier.concepts.add_concept`."""
+    def add_concept(
+        self,
+        name: str,
+        images: Images | None = None,
+        label: str | None = None,
+        words: Sequence[str] = (),
+    ) -> Concept:
+        """Teaches the classifier a label from up to 50 pictures, words, or both; see `classifier.concepts.add_concept`."""
         self.__dict__.pop("classifier", None)
-        return concepts.add_concept(self, name, images, label)
+        return concepts.add_concept(self, name, images, label, words)
 
     def remove_concept(self, name: str) -> None:
         """Takes a concept away, as if it had never been added; see `classifier.concepts.remove_concept`."""

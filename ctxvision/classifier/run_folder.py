@@ -23,7 +23,7 @@ from ctxvision.training.stages import Stages
 from ctxvision.training.versions import installed_versions, source_commit
 from ctxvision.training.weights import load_weights
 
-FORMAT = 3
+FORMAT = 4
 # Where a run keeps the context that it made for itself.
 OWN_CONTEXT = "context"
 

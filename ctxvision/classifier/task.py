@@ -7,10 +7,11 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from ctxvision.classifier.calibration import calibrated, fit_calibration, fold_calibration
+from ctxvision.classifier.calibration import Calibration, calibrated, equal_weights, fit_calibration, log_loss
 from ctxvision.classifier.config import Config
-from ctxvision.classifier.head import BALANCES, probabilities_of
+from ctxvision.classifier.head import BALANCES, member_logits_of, probabilities_of
 from ctxvision.classifier.thresholds import PRECISION, fit_thresholds
+from ctxvision.layers import ContextFusion
 from ctxvision.losses import KnownLabels
 from ctxvision.metrics import (
     Interval,
@@ -50,48 +51,62 @@ class Task(NamedTuple):
     balances: tuple[str, ...]
     quality: Callable[[np.ndarray, np.ndarray], float]
     compare: Callable[[Sequence[np.ndarray], Sequence[np.ndarray], np.ndarray], Compared]
-    calibrate: Callable[[keras.Model, list[np.ndarray], np.ndarray], dict[str, Any]]
+    calibrate: Callable[[keras.Model, Sequence[np.ndarray], np.ndarray], dict[str, Any]]
     encoder_targets: Callable[[np.ndarray, int], np.ndarray]
     encoder_loss: Callable[[], keras.losses.Loss]
 
 
 def calibrate_by_softmax(
-    head: keras.Model, features: list[np.ndarray], targets: np.ndarray
+    head: keras.Model, features: Sequence[np.ndarray], targets: np.ndarray
 ) -> dict[str, Any]:
-    """Folds a calibration that is fitted on `val` into a head of one label a picture.
+    """Fits on `val` how much each member of a head of one label a picture counts, and sets it.
 
     Args:
-        head: of `train_head`; it is changed.
+        head: of `train_head` or `train_pool`; it is changed.
         features, targets: of `val`, as of `train_head`.
 
     Returns:
-        `temperature`, `uniform_share`, `val_ece_uncalibrated` and `val_ece`.
+        The list `member_weights`, `uniform_share`, `val_loss` in nats, `val_ece` and `val_ece_uncalibrated`, that of
+        members which all count the same.
     """
-    probabilities = probabilities_of(head, features)
-    calibration = fit_calibration(probabilities, targets)
-    fold_calibration(head.get_layer("context_fusion"), calibration)
+    fusion = head.get_layer("context_fusion")
+    logits = member_logits_of(fusion, features)
+    calibration = _fit(fusion, logits, targets)
+    fusion.uniform_share.assign(calibration.uniform_share)
     before, after = (
         expected_calibration_error(found.max(axis=1), found.argmax(axis=1) == targets)
-        for found in (probabilities, calibrated(probabilities, calibration))
+        for found in (calibrated(logits, one) for one in (equal_weights(len(logits)), calibration))
     )
-    return {**calibration._asdict(), "val_ece_uncalibrated": before, "val_ece": after}
+    facts = {"member_weights": list(calibration.weights), "uniform_share": calibration.uniform_share}
+    loss = log_loss(logits, targets, calibration)
+    return {**facts, "val_ece_uncalibrated": before, "val_ece": after, "val_loss": loss}
 
 
 def calibrate_by_thresholds(
-    head: keras.Model, features: list[np.ndarray], targets: np.ndarray
+    head: keras.Model, features: Sequence[np.ndarray], targets: np.ndarray
 ) -> dict[str, Any]:
-    """Fits on `val` from which probability on each label of several is accepted.
+    """Fits on `val` how much each member counts, and from which probability on each label of several is accepted.
 
     Args:
-        head, features, targets: as of `calibrate_by_softmax`; the head stays as it is.
+        head, features, targets: as of `calibrate_by_softmax`.
 
     Returns:
-        The list `thresholds`, their `precision` and `val_ece`.
+        The lists `member_weights` and `thresholds`, the thresholds' `precision`, `val_loss` in nats a decision, and `val_ece`.
     """
+    fusion = head.get_layer("context_fusion")
+    logits = member_logits_of(fusion, features)
+    calibration = _fit(fusion, logits, targets)
     probabilities = probabilities_of(head, features)
     thresholds = fit_thresholds(probabilities, targets).tolist()
     ece = expected_calibration_error(probabilities, targets)
-    return {"thresholds": thresholds, "precision": PRECISION, "val_ece": ece}
+    facts = {"member_weights": list(calibration.weights), "thresholds": thresholds, "precision": PRECISION}
+    return {**facts, "val_ece": ece, "val_loss": log_loss(logits, targets, calibration)}
+
+
+def _fit(fusion: ContextFusion, logits: np.ndarray, targets: np.ndarray) -> Calibration:
+    calibration = fit_calibration(logits, targets)
+    fusion.member_weights.assign(calibration.weights)
+    return calibration
 
 
 def _compared_by_top1(

@@ -14,9 +14,8 @@ def add_phrases_verbs(parser: argparse.ArgumentParser) -> None:
     verb = verbs.add_parser("add", help="a phrase, from pictures of it; one that is known is replaced")
     add_owner(verb)
     verb.add_argument("phrase")
-    verb.add_argument(
-        "--images", nargs="+", required=True, metavar="IMAGE", help="pictures, or folders of them"
-    )
+    verb.add_argument("--images", nargs="+", metavar="IMAGE", help="up to 50 pictures, or folders of them")
+    verb.add_argument("--words", metavar='"A|B"', help="what people call it")
     verb.add_argument("--language", default="en", help="code of its language (default: %(default)s)")
     verb.add_argument("--text", help="read by the text encoder instead of the phrase")
     verb.set_defaults(verb=_phrases_add)
@@ -47,12 +46,11 @@ def add_concepts_verbs(parser: argparse.ArgumentParser) -> None:
     """`ctxvision concepts add|remove|list`."""
     verbs = parser.add_subparsers(required=True, metavar="add|remove|list")
 
-    verb = verbs.add_parser("add", help="a label, or more of a known one, from 1 to 50 pictures")
+    verb = verbs.add_parser("add", help="a label, or more of a known one, from pictures, words, or both")
     add_run(verb)
     verb.add_argument("name", help="of the concept; becomes a phrase as well")
-    verb.add_argument(
-        "--images", nargs="+", required=True, metavar="IMAGE", help="pictures, or folders of them"
-    )
+    verb.add_argument("--images", nargs="+", metavar="IMAGE", help="up to 50 pictures, or folders of them")
+    verb.add_argument("--words", metavar='"A|B"', help="what people call it")
     verb.add_argument("--label", help="what the classifier is to answer (default: the name)")
     verb.set_defaults(verb=_concepts_add)
 
@@ -113,8 +111,12 @@ def _phrases_stats(chosen: argparse.Namespace) -> None:
 
 
 def _concepts_add(chosen: argparse.Namespace) -> None:
-    concept = run_of(chosen).add_concept(chosen.name, chosen.images, chosen.label)
+    words = [] if chosen.words is None else chosen.words.split("|")
+    concept = run_of(chosen).add_concept(chosen.name, chosen.images, chosen.label, words)
     learnt = "1 picture" if concept.pictures == 1 else f"{concept.pictures} pictures"
+    if concept.words:
+        told = ", ".join(concept.words)
+        learnt = f"{learnt} and the words {told}" if concept.pictures else f"the words {told}"
     print(
         f"{concept.name!r} is learnt from {learnt} as {concept.label!r}; the next ctxvision export knows it"
     )

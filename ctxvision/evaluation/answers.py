@@ -17,7 +17,9 @@ def answers_of(run: Run, model: ContextClassifier, split: str) -> tuple[np.ndarr
     for start in range(0, len(queries), _PICTURES_AT_A_TIME):
         part = slice(start, start + _PICTURES_AT_A_TIME)
         found = model.find_context(tf.constant(queries[part]))
-        probabilities.append(model.fusion([tf.constant(visual[part]), found.vector]).numpy())
+        probabilities.append(
+            model.fuse(tf.constant(visual[part]), found.vector, tf.constant(queries[part])).numpy()
+        )
         ids.append(found.ids.numpy())
     return np.concatenate(probabilities), np.concatenate(ids)
 
@@ -26,7 +28,8 @@ def explained(run: Run, split: str, row: int) -> dict[str, tf.Tensor]:
     """Why the run's classifier gives one picture of a split its first label; see `explain`."""
     queries, visual = (values[row : row + 1] for values in _features(run, split))
     model = run.classifier
-    return explain_found(model, model.find_context(tf.constant(queries)), tf.constant(visual), top=1)
+    found = model.find_context(tf.constant(queries))
+    return explain_found(model, found, tf.constant(visual), tf.constant(queries), top=1)
 
 
 def _features(run: Run, split: str) -> tuple[np.ndarray, np.ndarray]:

@@ -24,7 +24,7 @@ GAINS = (
 
 
 def bottleneck(run: Run, progress: Progress, seeds: int) -> list[Record]:
-    """Trains heads over what the ConvNet sees, the context, and the 64-d bottleneck, at 20% of visual pre-training.
+    """Trains pools over what the ConvNet sees, the context, and the 64-d bottleneck, at 20% of visual pre-training.
 
     `visual_text` is the multimodal model; `visual_text_bottleneck` is given all three.
 

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from ctxvision.classifier.calibration import calibrated, fit_calibration
-from ctxvision.classifier.head import probabilities_of, train_head
+from ctxvision.classifier.calibration import calibrated, equal_weights, fit_calibration
+from ctxvision.classifier.head import member_logits_of
 from ctxvision.classifier.run import Run
 from ctxvision.classifier.thresholds import fit_thresholds
 from ctxvision.evaluation.features import Features, short_name
 from ctxvision.evaluation.kept import Kept
-from ctxvision.evaluation.table1 import inputs_of
+from ctxvision.evaluation.methods import METHODS, head_of, inputs_of
+from ctxvision.layers.context_fusion import MEMBERS
 from ctxvision.metrics import calibration_error_by_chance, expected_calibration_error, reliability_bins
 from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress
@@ -23,11 +24,11 @@ def calibration(run: Run, progress: Progress, seeds: int) -> list[Record]:
     Where there are several test splits, `all` is all of their pictures together.
 
     Returns:
-        One label a picture: methods `uncalibrated` and `calibrated`, of each seed `ece` of the top label,
-        `ece_by_chance`, what so many pictures would show were all probabilities right, and the `temperature` and
-        `uniform_share` (of `val`). Several labels: method `thresholds`, of each seed `ece` over all decisions, and
-        `precision_at_threshold` and `recall_at_threshold` over all decisions; the wanted precision is 0.8. Of either
-        the reliability bins, means over the seeds: `bin00_confidence`, `bin00_accuracy`, `bin00_share`, ... up to 14,
+        One label a picture: methods `uncalibrated`, the mean of the members' logits, and `calibrated`; of each seed
+        `ece` of the top label, `ece_by_chance`, what so many pictures would show were all probabilities right, and of
+        `calibrated` the `uniform_share` (of `val`). Several labels: method `thresholds`, of each seed `ece` over all
+        decisions, and `precision_at_threshold` and `recall_at_threshold` over all decisions; the wanted precision is
+        0.8. Of either `weight_MEMBER`, how much each member counts (of `val`), and the reliability bins, means over the seeds: `bin00_confidence`, `bin00_accuracy`, `bin00_share`, ... up to 14,
         those that are empty left out.
     """
     features = Features(run, progress)
@@ -44,24 +45,26 @@ def calibration(run: Run, progress: Progress, seeds: int) -> list[Record]:
     decisions: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = {}
     for seed in range(seeds):
         progress.update(seed / seeds)
-        found = probabilities_on_val_and_test(features, seed)
-        val = run.data.label_targets("val")
-        fitted: Any = (fit_thresholds if run.config.multi_label else fit_calibration)(found["val"], val)
+        found = member_logits_on_val_and_test(features, seed)
+        val, several = run.data.label_targets("val"), run.config.multi_label
+        fitted = fit_calibration(found["val"], val)
+        thresholds = fit_thresholds(calibrated(found["val"], fitted, True), val) if several else None
         for name, parts in _named(run.data.test_splits).items():
-            probabilities = np.concatenate([found[split] for split in parts])
+            logits = np.concatenate([found[split] for split in parts], axis=1)
             targets = np.concatenate([run.data.label_targets(split) for split in parts])
-            if run.config.multi_label:
-                reached = at_thresholds(probabilities, targets, fitted)
-                keys = {"method": "thresholds", "seed": seed, "split": name}
-                records += [record(**keys, metric=metric, value=value) for metric, value in reached.items()]
+            keys = {"method": "thresholds" if several else "calibrated", "seed": seed, "split": name}
+            settled = {f"weight_{member}": value for member, value in zip(MEMBERS, fitted.weights)}
+            if thresholds is not None:
+                probabilities = calibrated(logits, fitted, several)
+                settled |= at_thresholds(probabilities, targets, thresholds)
                 decisions.setdefault(("thresholds", name), []).append((probabilities, targets))
-                continue
-            keys = {"method": "calibrated", "seed": seed, "split": name}
-            records += [record(**keys, metric=part, value=value) for part, value in fitted._asdict().items()]
-            answers = {"uncalibrated": probabilities, "calibrated": calibrated(probabilities, fitted)}
-            for method, answered in answers.items():
-                right = answered.argmax(axis=1) == targets
-                decisions.setdefault((method, name), []).append((answered.max(axis=1), right))
+            else:
+                settled["uniform_share"] = fitted.uniform_share
+                for method, by in (("uncalibrated", equal_weights(len(logits))), ("calibrated", fitted)):
+                    answered = calibrated(logits, by)
+                    right = answered.argmax(axis=1) == targets
+                    decisions.setdefault((method, name), []).append((answered.max(axis=1), right))
+            records += [record(**keys, metric=metric, value=value) for metric, value in settled.items()]
     for (method, name), pairs in decisions.items():
         for seed, (confidence, correct) in enumerate(pairs):
             found_error = {"ece": expected_calibration_error(confidence, correct)}
@@ -81,7 +84,15 @@ def calibration(run: Run, progress: Progress, seeds: int) -> list[Record]:
 
 
 def probabilities_on_val_and_test(features: Features, seed: int) -> dict[str, np.ndarray]:
-    """`val` and each test split to what a head like the classifier's says, float32 [N, L], not calibrated.
+    """`val` and each test split to what a head like the classifier's says, float64 [N, L], calibrated on `val`."""
+    found = member_logits_on_val_and_test(features, seed)
+    fitted = fit_calibration(found["val"], features.run.data.label_targets("val"))
+    several = features.run.config.multi_label
+    return {split: calibrated(logits, fitted, several) for split, logits in found.items()}
+
+
+def member_logits_on_val_and_test(features: Features, seed: int) -> dict[str, np.ndarray]:
+    """`val` and each test split to what each member of a head like the classifier's says, float32 [M, N, L].
 
     The head is trained the first time; what it said is kept with the run.
     """
@@ -89,12 +100,12 @@ def probabilities_on_val_and_test(features: Features, seed: int) -> dict[str, np
     fraction, splits = max(run.config.fractions), ["val", *run.data.test_splits]
 
     def measure() -> dict[str, np.ndarray]:
-        targets, labels = run.data.label_targets("train"), len(run.data.labels)
-        inputs = {
-            split: inputs_of(features, "multimodal", split, fraction, seed) for split in ["train", *splits]
+        method = METHODS["multimodal"]
+        fusion = head_of(features, method, fraction, seed).get_layer("context_fusion")
+        return {
+            split: member_logits_of(fusion, inputs_of(features, method, split, fraction, seed))
+            for split in splits
         }
-        head = train_head(inputs["train"], targets, labels, run.config.head_steps, seed, run.choice.balance)
-        return {split: probabilities_of(head, inputs[split]) for split in splits}
 
     return Kept(run, "calibration").arrays(f"seed{seed}", measure)
 

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ctxvision.classifier.head import train_head
 from ctxvision.classifier.run import Run
-from ctxvision.classifier.task import task_of
 from ctxvision.errors import InputError
 from ctxvision.evaluation.features import Features, short_name
 from ctxvision.evaluation.kept import Kept
+from ctxvision.evaluation.methods import METHODS, head_of
+from ctxvision.layers import ContextFusion
 from ctxvision.metrics import paired_interval, sign_flip_p_value
 from ctxvision.metrics.records import Record
 from ctxvision.models.explanation import explain_found, without_phrases
@@ -26,11 +26,12 @@ BATCH_SIZE = 128
 class Explained(NamedTuple):
     """Pictures of a split and what the run's classifier said of them.
 
-    `visual` float32 [N, D]; `ids` int32, `scores` and `shares` float32 [N, k], of the phrases; `labels` int32 [N],
+    `visual` float32 [N, D] and `queries` float32 [N, 64]; `ids` int32, `scores` and `shares` float32 [N, k], of the phrases; `labels` int32 [N],
     the most probable ones, which the shares are of.
     """
 
     visual: np.ndarray
+    queries: np.ndarray
     ids: np.ndarray
     scores: np.ndarray
     shares: np.ndarray
@@ -40,9 +41,8 @@ class Explained(NamedTuple):
 def deletion(run: Run, progress: Progress, seeds: int) -> list[Record]:
     """Removes phrases by their share in the first label, and others at random: which costs more probability?
 
-    On the classifier itself the first phrase's fall *is* its share, so that it cannot lie below another's: `first`
-    and `random` say how far shares lie apart, not whether they are true. The check is on other heads: ranked by the
-    run's classifier, measured on heads that were trained the same way from other seeds, for the same label
+    `first` and `random` are measured on the run's classifier, whose shares say which phrase is first. The harder check
+    is on other heads, for the same label: heads that were trained the same way from other seeds
     (`first_on_other_head`, `random_on_other_head`). At most 2000 pictures of a split, those with two phrases or more.
 
     Returns:
@@ -59,17 +59,11 @@ def deletion(run: Run, progress: Progress, seeds: int) -> list[Record]:
     counts = [n for n in COUNTS if n < run.choice.k]
 
     @functools.cache
-    def head(seed: int) -> Callable[[list[tf.Tensor]], tf.Tensor]:
+    def head(seed: int) -> ContextFusion:
         if seed == own:
             return run.classifier.fusion
-        train, val = (
-            [features.visual(split, max(run.config.fractions)), features.context(split)]
-            for split in ("train", "val")
-        )
-        targets, steps = run.data.label_targets("train"), run.config.head_steps
-        trained = train_head(train, targets, len(run.data.labels), steps, seed, run.choice.balance)
-        task_of(run.config).calibrate(trained, val, run.data.label_targets("val"))
-        return trained
+        trained = head_of(features, METHODS["multimodal"], max(run.config.fractions), seed)
+        return trained.get_layer("context_fusion")
 
     records = []
     for number, split in enumerate(splits):
@@ -100,11 +94,11 @@ def _explained(features: Features, split: str) -> Explained:
     for start in range(0, len(rows), BATCH_SIZE):
         part = rows[start : start + BATCH_SIZE]
         found = model.find_context(tf.constant(queries[part]))
-        told = explain_found(model, found, tf.constant(visual[part]), top=1)
+        told = explain_found(model, found, tf.constant(visual[part]), tf.constant(queries[part]), top=1)
         parts.append(
             (told["phrase_ids"], told["phrase_scores"], told["shares"][:, 0], told["label_ids"][:, 0])
         )
-    explained = Explained(visual[rows], *(np.concatenate(column) for column in zip(*parts)))
+    explained = Explained(visual[rows], queries[rows], *(np.concatenate(column) for column in zip(*parts)))
     several = np.count_nonzero(explained.scores > -1, axis=1) > 1
     if not several.any():
         raise InputError(
@@ -117,7 +111,7 @@ def _explained(features: Features, split: str) -> Explained:
 def _falls(
     run: Run,
     explained: Explained,
-    head: Callable[[list[tf.Tensor]], tf.Tensor],
+    head: ContextFusion,
     counts: Sequence[int],
     seed: int,
 ) -> dict[str, np.ndarray]:
@@ -134,6 +128,7 @@ def _falls(
             model.pooling,
             head,
             tf.constant(explained.visual[some]),
+            tf.constant(explained.queries[some]),
             model.phrase_embeddings(tf.constant(explained.ids[some])),
             tf.constant(explained.scores[some]),
             tf.constant(masks[some]),

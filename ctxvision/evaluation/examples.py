@@ -8,12 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from ctxvision._files import write_json
-from ctxvision.classifier.head import probabilities_of, train_head
+from ctxvision.classifier.head import probabilities_of
 from ctxvision.classifier.run import Run
-from ctxvision.classifier.task import task_of
 from ctxvision.evaluation.answers import answers_of, explained
 from ctxvision.evaluation.features import short_name
+from ctxvision.evaluation.heads import trained_head
 from ctxvision.metrics.records import Record, save_records
+from ctxvision.models.explanation import reasons
 
 SHOWN = {"win": 9, "loss": 9, "both_right": 3, "both_wrong": 6}
 
@@ -30,15 +31,7 @@ def write_examples(run: Run, path: Path) -> list[Record]:
     """
     config, data = run.config, run.data
     fraction = max(config.fractions)
-    visual_head = train_head(
-        [run.visual_features("train", fraction)],
-        data.label_targets("train"),
-        len(data.labels),
-        config.head_steps,
-        config.seed,
-        run.choice.balance,
-    )
-    task_of(config).calibrate(visual_head, [run.visual_features("val", fraction)], data.label_targets("val"))
+    visual_head = trained_head(run, lambda split: [run.visual_features(split, fraction)], config.seed)
     examples, records = [], []
     for split in data.test_splits:
         visual = probabilities_of(visual_head, [run.visual_features(split, fraction)])
@@ -83,6 +76,7 @@ def _kinds(multimodal_right: np.ndarray, visual_right: np.ndarray) -> np.ndarray
 def _example(run: Run, split: str, row: int, visual: np.ndarray, kind: str) -> dict[str, Any]:
     labels, picture = run.data.labels, run.data.pictures(split)[row]
     told = explained(run, split, row)
+    phrases = [phrase.decode() for phrase in told["phrases"][0].numpy()]
     png = tf.io.encode_png(picture).numpy()
     return {
         "image": "data:image/png;base64," + base64.b64encode(png).decode(),
@@ -94,11 +88,14 @@ def _example(run: Run, split: str, row: int, visual: np.ndarray, kind: str) -> d
             "label": labels[int(told["label_ids"][0, 0])],
             "score": float(told["scores"][0, 0]),
         },
+        "visual_share": float(told["visual"][0, 0]),
+        "query_share": float(told["query"][0, 0]),
         "phrases": [
-            {"phrase": phrase.decode(), "score": float(score), "share": float(share)}
-            for phrase, score, share in zip(
-                told["phrases"][0].numpy(), told["phrase_scores"][0], told["shares"][0, 0], strict=True
-            )
-            if phrase
+            {
+                "phrase": ", ".join(phrases[place] for place in places),
+                "score": float(told["phrase_scores"][0, places[0]]),
+                "share": share,
+            }
+            for places, share in reasons(phrases, told["shares"][0, 0].numpy(), told["groups"][0].numpy())
         ],
     }

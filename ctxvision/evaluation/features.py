@@ -7,8 +7,10 @@ import numpy as np
 
 from ctxvision.classifier.features import context_vectors
 from ctxvision.classifier.run import Run
+from ctxvision.classifier.terms import terms_of_run
 from ctxvision.classifier.visual import train_visual
 from ctxvision.errors import InputError
+from ctxvision.layers import TermPlaces
 from ctxvision.training.progress import Progress
 from ctxvision.vocabulary import PhraseTable
 
@@ -66,6 +68,12 @@ class Features:
             vectors = context_vectors(self.run, split, context.k, context.weighting, table)
             self._contexts[split, context] = vectors
         return self._contexts[split, context]
+
+    @functools.cached_property
+    def terms(self) -> TermPlaces:
+        """Where the labels' terms lie, as in the run's own head."""
+        inputs = [self.visual("train", max(self.run.config.fractions))]
+        return terms_of_run(self.run, [*inputs, self.context("train"), self.bottleneck("train")])
 
     def table(self, vocabulary: str | int) -> PhraseTable | None:
         """The phrases of a vocabulary; None where it is empty."""

@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tf_keras as keras
 
 from ctxvision.classifier.attention_head import train_attention_head
 from ctxvision.classifier.run import Run
 from ctxvision.context.pooled import nearest_phrases
 from ctxvision.evaluation.features import ContextRecipe, Features
-from ctxvision.evaluation.heads import Heads, Ranks
+from ctxvision.evaluation.heads import Heads, Inputs, Ranks
 from ctxvision.layers import ContextFusion
 from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress
 
-FUSIONS = ("concat", "mlb", "mutan")
+FUSIONS = ("concat", "mlb", "mutan", "pool")
 COUNTS = (1, 3, 5, 10)
 # The method's own.
 COUNT = 3
@@ -27,12 +28,12 @@ MUTAN_RANK = 5
 def fusion(run: Run, progress: Progress, seeds: int) -> list[Record]:
     """Trains multimodal heads at the smallest fraction, where context has most to say, that differ in one thing.
 
-    `concat`, `mlb` and `mutan` have as many parameters each, and the context of the run's classifier. `uniform@K` is
-    the plain average of K phrases under concatenation, left out where the vocabulary has fewer. `uniform`,
+    `concat`, `mlb` and `mutan` have as many parameters each, and the context of the run's classifier; `pool` adds the
+    logits of a head of the picture and one of the phrases. `uniform@K` is the plain average of K phrases under concatenation, left out where the vocabulary has fewer. `uniform`,
     `similarity` and `attention` weigh as many phrases as the run's classifier takes.
 
     Returns:
-        `top1` and `top5`, 0..1, of each head; `parameters` of the three fusions; `top1_over_concat`,
+        `top1` and `top5`, 0..1, of each head; `parameters` of the four fusions; `top1_over_concat`,
         `top1_over_uniform@3` and `top1_over_uniform` with the ends of their intervals.
     """
     features = Features(run, progress)
@@ -46,8 +47,9 @@ def fusion(run: Run, progress: Progress, seeds: int) -> list[Record]:
             return [features.visual(split, fraction), features.context(split, context)]
 
         # The same head is measured once, whatever it is called.
-        own = f"{context.weighting}@{context.k}" if fusion.get("fusion", "concat") == "concat" else method
-        found[method] = [heads.ranks(own, inputs, seed, **fusion) for seed in range(seeds)]
+        joined = {"fusion": "concat", **fusion}
+        own = f"{context.weighting}@{context.k}" if joined["fusion"] == "concat" else method
+        found[method] = [heads.ranks(own, inputs, seed, **joined) for seed in range(seeds)]
 
     dims = [part.shape[1] for part in (features.visual("train", fraction), features.context("train"))]
     arguments = equal_budgets(dims, len(run.data.labels))
@@ -65,7 +67,10 @@ def fusion(run: Run, progress: Progress, seeds: int) -> list[Record]:
             *nearest_phrases(run.context, run.query_embeddings(split), chosen.k),
         ]
 
-    train = functools.partial(train_attention_head, text=run.context.phrase_embeddings)
+    def train(run: Run, inputs: Inputs, seed: int) -> keras.Model:
+        given = (inputs("train"), run.data.label_ids("train"), len(run.data.labels), run.config.head_steps)
+        return train_attention_head(*given, seed, run.context.phrase_embeddings)
+
     found["attention"] = [heads.ranks("attention", phrases, seed, train=train) for seed in range(seeds)]
 
     records = []
@@ -85,7 +90,7 @@ def fusion(run: Run, progress: Progress, seeds: int) -> list[Record]:
 
 
 def equal_budgets(dims: Sequence[int], num_labels: int) -> dict[str, dict[str, Any]]:
-    """Arguments of `ContextFusion` for each fusion, such that all have as many parameters as concatenation.
+    """Arguments of `ContextFusion` for each fusion, such that joint heads have as many parameters as concatenation.
 
     MLB's rank is set, and the width of MUTAN's stages, at rank 5.
 
@@ -93,7 +98,7 @@ def equal_budgets(dims: Sequence[int], num_labels: int) -> dict[str, dict[str, A
         dims: widths of the two modalities.
         num_labels: L.
     """
-    budget = num_parameters(dims, num_labels=num_labels)
+    budget = num_parameters(dims, num_labels=num_labels, fusion="concat")
 
     def fitted(argument: str, **fixed: Any) -> dict[str, Any]:
         def count(value: int) -> int:
@@ -103,7 +108,7 @@ def equal_budgets(dims: Sequence[int], num_labels: int) -> dict[str, dict[str, A
 
     mlb = fitted("rank", fusion="mlb")
     mutan = fitted("hidden", fusion="mutan", rank=MUTAN_RANK)
-    return {"concat": {"fusion": "concat"}, "mlb": mlb, "mutan": mutan}
+    return {"concat": {"fusion": "concat"}, "mlb": mlb, "mutan": mutan, "pool": {"fusion": "pool"}}
 
 
 def num_parameters(dims: Sequence[int], **arguments: Any) -> int:

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from ctxvision.classifier.head import probabilities_of, train_head
+from ctxvision.classifier.head import probabilities_of
 from ctxvision.classifier.run import Run
 from ctxvision.errors import InputError
 from ctxvision.evaluation.features import Features, short_name
 from ctxvision.evaluation.kept import Kept
-from ctxvision.evaluation.table1 import inputs_of
+from ctxvision.evaluation.methods import METHODS, head_of, inputs_of, methods_of
 from ctxvision.metrics import (
     average_precision,
     interval_of_draws,
@@ -22,7 +22,6 @@ from ctxvision.metrics import (
 from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress
 
-METHODS = ("visual_only", "text_only", "multimodal", "shuffled_phrases")
 # Positives in `train` that make a label trainable; a lower number counts where a tenth of the labels do not reach it.
 TRAINABLE = (100, 20, 5)
 RECALLS = np.linspace(0.05, 1.0, 20)
@@ -65,12 +64,13 @@ def multi_label(run: Run, progress: Progress, seeds: int, trainable_min: int | N
     train = run.data.label_targets("train")
     steps = TRAINABLE if trainable_min is None else (trainable_min,)
     least, trainable = trainable_labels(train, steps)
-    suite = _Suite(features, total=(3 * len(run.config.fractions) + 3) * seeds)
+    methods = methods_of(features)
+    suite = _Suite(features, total=(len(methods) * len(run.config.fractions) + 2) * seeds)
     records = []
     for fraction in run.config.fractions:
         found: dict[str, list[Answers]] = {}
-        for method in METHODS:
-            name = method if method == "text_only" else f"{method}-{fraction:g}"
+        for method in methods:
+            name = f"{method}-{fraction:g}" if methods[method].by_fraction else method
             found[method] = [suite.answers(name, method, fraction, seed) for seed in range(seeds)]
         for split in run.data.test_splits:
             targets = run.data.label_targets(split)
@@ -137,13 +137,10 @@ class _Suite:
         self._done += 1
 
         def measure() -> Answers:
-            targets = run.data.label_targets("train")
-            used = np.arange(len(targets)) if rows is None else rows
-            inputs = [part[used] for part in inputs_of(self.features, method, "train", fraction, seed)]
-            labels, steps = len(run.data.labels), run.config.head_steps
-            head = train_head(inputs, targets[used], labels, steps, seed, run.choice.balance)
+            recipe = METHODS[method]
+            head = head_of(self.features, recipe, fraction, seed, rows)
             return {
-                split: probabilities_of(head, inputs_of(self.features, method, split, fraction, seed))
+                split: probabilities_of(head, inputs_of(self.features, recipe, split, fraction, seed))
                 for split in run.data.test_splits
             }
 

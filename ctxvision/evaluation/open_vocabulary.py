@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from ctxvision.classifier.run import Run
+from ctxvision.classifier.terms import Terms, terms_of
 from ctxvision.context.quality import quality_by_queries, true_queries
 from ctxvision.errors import InputError
 from ctxvision.evaluation.features import short_name, shuffled, words_of
 from ctxvision.evaluation.phrase_hits import found_phrases
-from ctxvision.evaluation.terms import Terms, terms_of
 from ctxvision.metrics import (
     cluster_accuracy,
     hit_at_k,
@@ -92,7 +92,7 @@ def _by_queries(run: Run, found: list[list[str]], truth: list[set[str]]) -> dict
 
 
 def _by_label(run: Run, first: Sequence[str], labels: np.ndarray) -> dict[str, float]:
-    terms = terms_of(run)
+    terms = terms_of(run.data.labels, run.data.manifest.label_terms)
     distinct = {phrase: i for i, phrase in enumerate(dict.fromkeys(first))}
     rows = [distinct[phrase] for phrase in first]
     similar = terms.per_label(run.context.embed_texts([*distinct]) @ run.context.embed_texts(terms.texts).T)

@@ -6,6 +6,7 @@ from ctxvision._files import read_json
 from ctxvision.classifier.context_check import STAGE as VISUAL_ONLY
 from ctxvision.classifier.run import Run
 from ctxvision.classifier.task import task_of
+from ctxvision.layers.context_fusion import MEMBERS
 from ctxvision.metrics.records import load_records, select, summary
 
 _TOP1 = ("top1", "map")
@@ -19,8 +20,8 @@ def facts_of(run: Run, context: bool = True) -> dict[str, Any]:
         context: whether it is about the head with context, or the visual-only one.
 
     Returns:
-        `temperature` and `uniform_share`, by which its probabilities have been calibrated (None under several labels a
-        picture, see `fit_calibration`); `training`: data, settings, versions and the commit of the library's source
+        `member_weights`, by the members' names, and `uniform_share` (None under several labels a picture), see
+        `fit_calibration`; `training`: data, settings, versions and the commit of the library's source
         tree, None where that is none; `metrics`: rows of split, metric, mean, deviation and n over heads with other
         seeds, of the model's method on the run's test data.
     """
@@ -30,11 +31,17 @@ def facts_of(run: Run, context: bool = True) -> dict[str, Any]:
     training = {key: stored.get(key) for key in ("data", "settings", "versions", "commit")}
     training["data"] = {key: stored["data"][key] for key in ("name", "sha256")}
     return {
-        "temperature": settled.get("temperature"),
+        "member_weights": _weights(settled["member_weights"]),
         "uniform_share": settled.get("uniform_share"),
         "training": training,
         "metrics": _metrics(run, "multimodal" if context else "visual_only"),
     }
+
+
+def _weights(weights: list[float]) -> dict[str, float]:
+    """By name; a member that does not count has 0."""
+    every = weights + [0.0] * (len(MEMBERS) - len(weights))
+    return {name: round(weight, 4) for name, weight in zip(MEMBERS, every, strict=True)}
 
 
 def _metrics(run: Run, method: str) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ POINTS = 10
 def table2(run: Run, progress: Progress, seeds: int, fractions: Sequence[float] = FRACTIONS) -> list[Record]:
     """Compares phrases out of the softmax classes alone (`_small`) with phrases out of all prototypes.
 
-    Each of `text_only` and `multimodal` is trained and measured with either vocabulary, at every fraction of visual
+    Each of `text_only` and `multimodal_concat`, the method's own head, is trained and measured with either vocabulary, at every fraction of visual
     pre-training. `text_only_curve` is text alone over the most searched phrases, at ten sizes in equal ratios from
     the number of phrases a picture has up to all. Where every phrase is a class, there is no small output space: then
     `_small` is left out, and the curve alone says what more phrases bring.
@@ -42,14 +42,14 @@ def table2(run: Run, progress: Progress, seeds: int, fractions: Sequence[float] 
 
         # Over all prototypes these are heads of Table 1.
         suite = "table1" if context == features.chosen else None
-        return [heads.ranks(name, inputs, seed, suite) for seed in range(seeds)]
+        return [heads.ranks(name, inputs, seed, suite, fusion="concat") for seed in range(seeds)]
 
-    for method in ("text_only", "multimodal"):
+    for method in ("text_only", "multimodal_concat"):
         found: dict[str, list[list[Ranks]]] = {}
         for vocabulary, size, suffix in spaces:
             context = features.chosen._replace(vocabulary=vocabulary)
             for fraction in fractions:
-                sees = method == "multimodal"
+                sees = method == "multimodal_concat"
                 name = f"{method}{suffix}" + (f"-{fraction:g}" if sees else "")
                 ranks = ranks_of(method, context, fraction if sees else None, name)
                 found.setdefault(suffix, []).append(ranks)

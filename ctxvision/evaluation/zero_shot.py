@@ -1,16 +1,15 @@
 """Suite `zero-shot`: labels told by their words alone, without any labelled picture (section 4.3)."""
 
-import functools
 import itertools
 from collections.abc import Callable
 
 import numpy as np
 
 from ctxvision.classifier.run import Run
+from ctxvision.classifier.terms import place_terms, terms_of
 from ctxvision.evaluation.features import ALL, ContextRecipe, Features, short_name
 from ctxvision.evaluation.heads import Heads, Ranks
-from ctxvision.evaluation.terms import terms_of
-from ctxvision.evaluation.text_to_query import fit_text_to_query
+from ctxvision.evaluation.methods import METHODS, inputs_of
 from ctxvision.metrics import ranks_of
 from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress
@@ -44,12 +43,13 @@ def zero_shot(run: Run, progress: Progress, seeds: int) -> list[Record]:
     fraction = max(run.config.fractions)
     heads = Heads(features, "zero-shot", total=seeds)
 
-    def inputs(split: str) -> list[np.ndarray]:
-        return [features.visual(split, fraction), features.context(split)]
+    def supervised_ranks(seed: int) -> Ranks:
+        def inputs(split: str) -> list[np.ndarray]:
+            return inputs_of(features, METHODS["multimodal"], split, fraction, seed)
 
-    supervised = [
-        heads.ranks(f"multimodal-{fraction:g}", inputs, seed, suite="table1") for seed in range(seeds)
-    ]
+        return heads.ranks(f"multimodal-{fraction:g}", inputs, seed, "table1", terms=features.terms)
+
+    supervised = [supervised_ranks(seed) for seed in range(seeds)]
     records = []
     for seed, ranks in enumerate(supervised):
         records += heads.accuracy(ranks, method="multimodal", fraction=fraction, seed=seed)
@@ -94,7 +94,7 @@ def ranks_of_methods(features: Features) -> dict[str, Ranks]:
         method: {split: ranks_of(score(split), features.labels(split)) for split in run.data.test_splits}
         for method, score in methods.items()
     }
-    known = np.unique(scores.terms.labels[scores.in_vocabulary])
+    known = np.unique(scores.terms.labels[scores.placed.in_vocabulary])
     if len(known):
         found["zero_shot_terms_in_vocabulary"] = {
             split: _ranks_among(known, scores.mixed(split, context, share), features.labels(split))
@@ -111,21 +111,10 @@ class ZeroShotScores:
     """
 
     def __init__(self, features: Features):
-        run, table = features.run, features.run.context.phrase_table
-        self.features, self.terms = features, terms_of(run)
-        self.texts = run.context.embed_texts(self.terms.texts)
-        rows = table.ids(self.terms.texts)
-        self.in_vocabulary = rows >= 0
-        learnt = np.setdiff1d(run.context.retrievable_ids(), rows)
-        self.text_model = fit_text_to_query(
-            np.asarray(table.text_embeddings)[learnt],
-            np.asarray(table.prototypes, np.float32)[learnt],
-            np.asarray(table.counts)[learnt],
-            run.config.seed,
-        )
-        self.predicted = self.text_model(self.texts)
-        prototypes = np.asarray(table.prototypes, np.float32)[np.maximum(rows, 0)]
-        self.places = np.where(self.in_vocabulary[:, np.newaxis], prototypes, self.predicted)
+        run = features.run
+        terms = terms_of(run.data.labels, run.data.manifest.label_terms)
+        self.features, self.terms = features, terms
+        self.placed = place_terms(run.context, terms, run.config.seed)
 
     def mixed(
         self, split: str, context: ContextRecipe, text_share: float, closest: bool = True
@@ -134,23 +123,15 @@ class ZeroShotScores:
         over the pictures of `train`."""
 
         def cosines(split: str) -> np.ndarray:
-            scores = (1 - text_share) * (self.features.bottleneck(split) @ self.places.T)
-            if text_share:
-                scores = scores + text_share * (self._about(split, context) @ self.texts.T)
-            return scores
+            queries, contexts = self.features.bottleneck(split), self.features.context(split, context)
+            return self.placed.scores(queries, contexts, text_share)
 
         return self.terms.per_label(cosines(split) - cosines("train").mean(axis=0), closest)
 
     def by_text_model(self, split: str) -> np.ndarray:
         """Cosines in query space, all terms where the text model puts them, less their mean as above."""
-        scores, usual = (self.features.bottleneck(one) @ self.predicted.T for one in (split, "train"))
+        scores, usual = (self.features.bottleneck(one) @ self.placed.predicted.T for one in (split, "train"))
         return self.terms.per_label(scores - usual.mean(axis=0))
-
-    @functools.cache  # noqa: B019  (lives as long as the suite)
-    def _about(self, split: str, context: ContextRecipe) -> np.ndarray:
-        """float32 [N, 200], L2-normalised."""
-        means = self.features.context(split, context)
-        return means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
 
 
 def _ranks_among(known: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -8,9 +8,10 @@
 | `PhraseEmbeddings` | ids int32 [B, k] | the same of a vocabulary's phrases, looked up: float32 [B, k, 200] |
 | `ContextPooling` | text embeddings [B, k, 200], scores [B, k] | context float32 [B, 200] |
 | `VisualEncoder` | pixels [B, H, W, 3], 0..255 | visual features float32 [B, D] |
-| `ContextFusion` | visual [B, D], context [B, 200] | probabilities float32 [B, L] |
+| `ContextFusion` | visual [B, D], context [B, 200], query embedding [B, 64] | probabilities float32 [B, L] |
 """
 
+from ctxvision.layers._label_terms import TermPlaces
 from ctxvision.layers.backbone import build_backbone
 from ctxvision.layers.context_fusion import ContextFusion
 from ctxvision.layers.context_pooling import ContextPooling
@@ -28,6 +29,7 @@ __all__ = [
     "PhraseGenerator",
     "PrototypeRetrieval",
     "Retrieved",
+    "TermPlaces",
     "VisualEncoder",
     "build_backbone",
 ]

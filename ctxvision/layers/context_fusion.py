@@ -5,38 +5,47 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from ctxvision.layers._batch_norm import batch_norm
-from ctxvision.layers._bilinear import LowRankBilinear, TuckerFusion
+from ctxvision.layers._joint_head import JointHead
+from ctxvision.layers._label_terms import LabelTerms
 
-FUSIONS = ("concat", "mlb", "mutan")
+FUSIONS = ("pool", "concat", "mlb", "mutan")
+# Of a pool over all inputs, in their order; the last one is there where labels have terms.
+MEMBERS = ("visual", "context", "query", "terms")
 
 
 @keras.saving.register_keras_serializable("ctxvision")
 class ContextFusion(keras.layers.Layer):
-    """A multi-stage MLP over the visual and the context vector (section 3.5).
+    """Label probabilities from the visual features, the context vector and the query embedding.
 
-    Each modality is standardised and mapped to `hidden` units on its own; the results x and y are fused to a
-    further `hidden` units, and classified. Given one modality alone, whatever the fusion, the second stage is that
-    of "concat": the single-modality baseline of the tables.
+    A member is a multi-stage MLP: it standardises each modality, maps each to `hidden` units on its own, fuses the
+    results x and y to a further `hidden` units, and gives logits (section 3.5). The logits of all members are added
+    with non-negative weights, which are fitted on pictures that no member was trained on (a logarithmic opinion pool,
+    Genest & Zidek 1986); they hold the temperature as well (Guo et al. 2017).
 
-    | fusion | second stage | paper |
-    |---|---|---|
-    | `"concat"` | relu(W [x; y] + b) | section 3.5 |
-    | `"mlb"` | Pᵀ(tanh(Ux + b_x) ∘ tanh(Vy + b_y)) + b | Kim et al. 2017, Hadamard product for low-rank bilinear pooling |
-    | `"mutan"` | Σ_r (x W_r + b_r) ∘ (y V_r + c_r) | Ben-younes et al. 2017, multimodal Tucker fusion |
+    | fusion | members | second stage | paper |
+    |---|---|---|---|
+    | `"pool"` | one for each modality, and the labels' own terms | relu(W x + b) | section 4.3 for the terms |
+    | `"concat"` | one | relu(W [x; y] + b) | section 3.5 |
+    | `"mlb"` | one | Pᵀ(tanh(Ux + b_x) ∘ tanh(Vy + b_y)) + b | Kim et al. 2017, Hadamard product for low-rank bilinear pooling |
+    | `"mutan"` | one | Σ_r (x W_r + b_r) ∘ (y V_r + c_r) | Ben-younes et al. 2017, multimodal Tucker fusion |
+
+    Given one modality alone, every fusion is the single-modality baseline of the tables.
 
     Args:
         num_labels: L, at least 2.
-        fusion: how modalities meet, as above; all but `"concat"` take at most two.
+        fusion: how modalities meet, as above; `"mlb"` and `"mutan"` take at most two.
         activation: `"softmax"` for one label a picture, `"sigmoid"` for several.
         hidden: units of each stage.
         dropout: rate after each stage, in [0, 1).
         seed: of initial weights and dropout.
         rank: width of the product in `"mlb"`, by default two thirds of `hidden`, which takes as many parameters as
-            `"concat"`; number R of products in `"mutan"`, by default 5. `"concat"` has none.
+            `"concat"`; number R of products in `"mutan"`, by default 5. The others have none.
+        terms: of `"pool"`, the most terms of a label; 0: labels are not scored by terms. `label_terms` holds where they
+            lie.
 
     Call arguments:
-        inputs: a list of float tensors [B, D_i]: [visual, context], or one of them alone.
+        inputs: a list of float tensors [B, D_i]: [visual, context, query embedding], or the first of them; all three
+            where there are terms.
 
     Returns:
         float32 [B, L] probabilities; under softmax each row sums to 1. Outside of training they are
@@ -46,19 +55,20 @@ class ContextFusion(keras.layers.Layer):
         ValueError: an argument out of its range, or inputs that are not a list of rank-2 tensors.
 
     Example:
-        >>> ContextFusion(num_labels=5)([tf.zeros([2, 128]), tf.zeros([2, 200])]).shape
+        >>> ContextFusion(num_labels=5)([tf.zeros([2, 128]), tf.zeros([2, 200]), tf.zeros([2, 64])]).shape
         TensorShape([2, 5])
     """
 
     def __init__(
         self,
         num_labels: int,
-        fusion: str = "concat",
+        fusion: str = "pool",
         activation: str = "softmax",
         hidden: int = 256,
         dropout: float = 0.5,
         seed: int = 0,
         rank: int | None = None,
+        terms: int = 0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -74,10 +84,14 @@ class ContextFusion(keras.layers.Layer):
             raise ValueError(
                 f"hidden must be at least 1 and dropout in [0, 1), got {hidden} and {dropout}: use 256 and 0.5."
             )
-        if rank is not None and (fusion == "concat" or rank < 1):
+        if rank is not None and (fusion in ("pool", "concat") or rank < 1):
             raise ValueError(
                 f"rank must be at least 1, and is for fusion 'mlb' and 'mutan' alone, got {rank} with {fusion!r}: "
                 "leave it out for the default."
+            )
+        if terms < 0 or (terms and fusion != "pool"):
+            raise ValueError(
+                f"terms must be at least 0, and is for fusion 'pool' alone, got {terms} with {fusion!r}: leave it out."
             )
         self.num_labels = num_labels
         self.fusion = fusion
@@ -86,34 +100,34 @@ class ContextFusion(keras.layers.Layer):
         self.dropout = dropout
         self.seed = seed
         self.rank = rank
+        self.terms = terms
 
     def build(self, input_shape: Any) -> None:
         if not isinstance(input_shape, (list, tuple)) or any(len(tuple(s)) != 2 for s in input_shape):
             raise ValueError(
-                f"inputs must be a list of tensors [B, D], got shapes {input_shape}: pass [visual, context]."
+                f"inputs must be a list of tensors [B, D], got shapes {input_shape}: pass [visual, context, query]."
             )
-        if self.fusion != "concat" and len(input_shape) > 2:
+        if self.fusion in ("mlb", "mutan") and len(input_shape) > 2:
             raise ValueError(
                 f"fusion {self.fusion!r} takes at most two inputs, got {len(input_shape)}: use 'concat' for more."
             )
-
-        def dense(units: int, part: int, **kwargs: Any) -> keras.layers.Layer:
-            initializer = keras.initializers.GlorotUniform(seed=self.seed * 1000 + part)
-            return keras.layers.Dense(units, kernel_initializer=initializer, dtype="float32", **kwargs)
-
-        def drop(part: int) -> keras.layers.Layer:
-            seed = self.seed * 1000 + part
-            return keras.layers.Dropout(self.dropout, seed=seed, rng_type="stateful", dtype="float32")
-
-        self.standardize = [
-            batch_norm(scale=False, center=False, momentum=0.95, dtype="float32") for _ in input_shape
-        ]
-        self.stage_1 = [dense(self.hidden, i, activation="relu") for i in range(len(input_shape))]
-        self.dropout_1 = [drop(i) for i in range(len(input_shape))]
-        bilinear = self.fusion != "concat" and len(input_shape) == 2
-        self.stage_2 = self._bilinear() if bilinear else dense(self.hidden, 10, activation="relu")
-        self.dropout_2 = drop(10)
-        self.output_stage = dense(self.num_labels, 20, activation=self.activation)
+        if self.terms and len(input_shape) != 3:
+            raise ValueError(
+                f"inputs must be [visual, context, query] where labels have terms, got {len(input_shape)} of them: pass all, "
+                "or leave out terms."
+            )
+        pooled = self.fusion == "pool"
+        arguments = (self.num_labels, "concat" if pooled else self.fusion, self.hidden, self.dropout)
+        number = len(input_shape) if pooled else 1
+        self.members = [JointHead(*arguments, self.seed, self.rank) for _ in range(number)]
+        self.label_terms = LabelTerms(self.num_labels, self.terms) if self.terms else None
+        self.member_weights = self.add_weight(
+            name="member_weights",
+            shape=[number + (self.terms > 0)],
+            dtype="float32",
+            initializer="ones",
+            trainable=False,
+        )
         if self.activation == "softmax":
             self.uniform_share = self.add_weight(
                 name="uniform_share", shape=[], dtype="float32", initializer="zeros", trainable=False
@@ -121,39 +135,38 @@ class ContextFusion(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs: list[tf.Tensor], training: bool | None = None) -> tf.Tensor:
-        probabilities = self.output_stage(self.penultimate(inputs, training=training))
-        if training or self.activation == "sigmoid":
+        return self.probabilities(self.logits(self.member_logits(inputs, training)), training)
+
+    def member_logits(self, inputs: list[tf.Tensor], training: bool | None = None) -> list[tf.Tensor]:
+        """Float32 [B, L] of each member, in the order of `member_weights`."""
+        parts = [[value] for value in inputs] if self.fusion == "pool" else [inputs]
+        found = [member(part, training=training) for member, part in zip(self.members, parts, strict=True)]
+        return found if self.label_terms is None else [*found, self.label_terms(inputs[1:])]
+
+    def logits(self, member_logits: list[tf.Tensor]) -> tf.Tensor:
+        """Float32 [..., L]: the weighted sum of the members' logits."""
+        weights = tf.unstack(self.member_weights)
+        return tf.add_n([weight * one for weight, one in zip(weights, member_logits, strict=True)])
+
+    def probabilities(self, logits: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Float32 [..., L] of such logits."""
+        # Keras' own activations: its losses read the logits off them.
+        if self.activation == "sigmoid":
+            return keras.activations.sigmoid(logits)
+        probabilities = keras.activations.softmax(logits)
+        if training:
             return probabilities
         return (1 - self.uniform_share) * probabilities + self.uniform_share / self.num_labels
 
-    def penultimate(self, inputs: list[tf.Tensor], training: bool | None = None) -> tf.Tensor:
-        """Float32 [B, hidden], of which the last layer makes the labels' logits."""
-        stages = []
-        parts = zip(inputs, self.standardize, self.stage_1, self.dropout_1, strict=True)
-        for value, standardize, stage, drop in parts:
-            value = standardize(tf.cast(value, tf.float32), training=training)
-            stages.append(drop(stage(value), training=training))
-        bilinear = isinstance(self.stage_2, (LowRankBilinear, TuckerFusion))
-        fused = self.stage_2(stages if bilinear else tf.concat(stages, axis=-1))
-        return self.dropout_2(fused, training=training)
-
-    def _bilinear(self) -> keras.layers.Layer:
-        seed = self.seed * 1000 + 100
-        if self.fusion == "mlb":
-            return LowRankBilinear(self.hidden, self.rank or max(1, 2 * self.hidden // 3), seed)
-        return TuckerFusion(self.hidden, self.rank or 5, seed)
-
     def restart_dropout(self, seed: int) -> None:
         """Dropout continues as in a new layer of this seed, also in functions that are traced already."""
-        parts = [*enumerate(self.dropout_1), (10, self.dropout_2)]
-        for part, drop in parts:
-            # Keras has no public way to reset the generator of a layer.
-            drop._random_generator._maybe_init()
-            drop._random_generator._generator.reset_from_seed(seed * 1000 + part)
+        for member in self.members:
+            member.restart_dropout(seed)
 
     def average_input(self, modality: int) -> tf.Tensor:
         """Float32 [D], the mean that input number `modality` had in training: what says nothing."""
-        return self.standardize[modality].moving_mean
+        averages = [one.moving_mean for member in self.members for one in member.standardize]
+        return averages[modality]
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -165,4 +178,5 @@ class ContextFusion(keras.layers.Layer):
             "dropout": self.dropout,
             "seed": self.seed,
             "rank": self.rank,
+            "terms": self.terms,
         }

@@ -32,7 +32,8 @@ class ContextClassifier(keras.Model):
         prototype_retrieval: already indexed.
         phrase_embeddings: of the same table's phrases.
         visual_encoder: pixels to visual features. Where its `tower` is the phrase generator's, that ConvNet is run once.
-        context_fusion: [visual, context] to probabilities.
+        context_fusion: [visual, context, query embedding] to probabilities; [visual, context] alone unless it is a
+            pool.
         labels: the L label names in the order of the probabilities.
         context_pooling: the phrases' embeddings to one context; similarity-weighted by default.
         thresholds: the probability from which on each of the L labels is accepted, where pictures have several
@@ -80,8 +81,9 @@ class ContextClassifier(keras.Model):
         queries, visual = _by_both(phrase_generator, visual_encoder, pixels)
         retrieved = prototype_retrieval(queries)
         context = PhraseContext(prototype_retrieval, phrase_embeddings, context_pooling)
+        vector = context.pooled(retrieved.ids, retrieved.scores).vector
         outputs = {
-            "probabilities": context_fusion([visual, context.pooled(retrieved.ids, retrieved.scores).vector]),
+            "probabilities": context_fusion(seen_by(context_fusion, visual, vector, queries)),
             "phrases": retrieved.phrases,
             "phrase_scores": retrieved.scores,
             "phrase_ids": retrieved.ids,
@@ -121,8 +123,14 @@ class ContextClassifier(keras.Model):
         """
         queries, visual = self.embed(pixels, training)
         found = self.find_context(queries)
-        probabilities = self.fusion([visual, found.vector], training=training)
+        probabilities = self.fuse(visual, found.vector, queries, training)
         return {"probabilities": probabilities, "phrase_scores": found.scores, "phrase_ids": found.ids}
+
+    def fuse(
+        self, visual: tf.Tensor, context: tf.Tensor, queries: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
+        """Probabilities float32 [B, L] of visual features [B, D], context vectors [B, T] and query embeddings [B, 64]."""
+        return self.fusion(seen_by(self.fusion, visual, context, queries), training=training)
 
     def phrases_of(self, phrase_ids: tf.Tensor) -> tf.Tensor:
         """string [B, k] of int32 [B, k] row numbers, looked up on the host; "" where there is none."""
@@ -166,6 +174,13 @@ class ContextClassifier(keras.Model):
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, tf.Tensor]:
         return super().compute_metrics(x, y, _probabilities(y_pred), sample_weight)
+
+
+def seen_by(
+    fusion: ContextFusion, visual: tf.Tensor, context: tf.Tensor, queries: tf.Tensor
+) -> list[tf.Tensor]:
+    """The inputs of a fusion: a pool sees the query embedding too, the method's joint heads do not (section 3.5)."""
+    return [visual, context, queries] if fusion.fusion == "pool" else [visual, context]
 
 
 def _by_both(

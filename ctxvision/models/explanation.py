@@ -1,16 +1,29 @@
-"""What each phrase, and the picture itself, adds to the answer."""
+"""What the picture, the query embedding and each phrase add to the answer."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import tensorflow as tf
 
+from ctxvision.layers.context_fusion import ContextFusion
 from ctxvision.layers.context_pooling import ContextPooling
+from ctxvision.models._coalitions import Coalitions, coalitions
 from ctxvision.models.context_classifier import ContextClassifier
 from ctxvision.models.phrase_context import FoundContext
 
+# Probabilities are kept this far from 0 and 1 where their log-odds are taken.
+_EDGE = 1e-6
+# The cosine of the text embeddings of phrases that are shown as one.
+ALIKE = 0.8
+
 
 def explain(model: ContextClassifier, pixels: tf.Tensor, top: int = 3) -> dict[str, tf.Tensor]:
-    """Leaves one phrase out at a time and reads how far each top label's probability falls.
+    """Shares of the picture, of the query embedding and of each phrase in the top labels, which add up.
+
+    A share is the Shapley value of a label's log-odds: what the part adds on average over all orders in which the parts
+    can come in, so that phrases which say the same share the credit. What is not there yet is replaced by what says
+    nothing: the average visual features, query embedding and context of training. Shares are told in points of
+    probability, in the proportions of those in log-odds: they sum to `scores` - `prior_scores`. Shapley values are exact
+    for up to 10 phrases; of more they are sampled, always in the same orders.
 
     Args:
         model: a built `ContextClassifier`.
@@ -18,17 +31,19 @@ def explain(model: ContextClassifier, pixels: tf.Tensor, top: int = 3) -> dict[s
         top: how many labels, the most probable first; at most L.
 
     Returns:
-        A dict: `label_ids` int32 [B, top]; `scores` float32 [B, top], their probabilities; `shares` float32
-        [B, top, k], the probability with all phrases minus that without phrase j (below 0: the phrase spoke
-        against the label); `visual` float32 [B, top], the probability minus that with an average picture's visual
-        features; `phrases` string [B, k] and `phrase_scores` float32 [B, k].
+        A dict: `label_ids` int32 [B, top]; `scores` float32 [B, top], their probabilities; `prior_scores` float32
+        [B, top], the same where nothing is seen; `shares` float32 [B, top, k], of each phrase (below 0: the phrase spoke
+        against the label); `visual` float32 [B, top], of the visual features; `query` float32 [B, top], of the query
+        embedding beyond the phrases found with it; `groups` int32 [B, k], the place of the first phrase that says nearly
+        the same (a cosine of the text embeddings of 0.8 or more), to show them together; `phrases` string [B, k], `phrase_scores` float32 [B, k] and
+        `phrase_ids` int32 [B, k], row numbers of the phrase table, -1 where there is none.
     """
     queries, visual = model.embed(pixels)
-    return explain_found(model, model.find_context(queries), visual, top)
+    return explain_found(model, model.find_context(queries), visual, queries, top)
 
 
 def explain_found(
-    model: ContextClassifier, found: FoundContext, visual: tf.Tensor, top: int = 3
+    model: ContextClassifier, found: FoundContext, visual: tf.Tensor, queries: tf.Tensor, top: int = 3
 ) -> dict[str, tf.Tensor]:
     """As `explain`, of pictures whose phrases and features are known.
 
@@ -36,39 +51,118 @@ def explain_found(
         model, top: as above.
         found: the phrases of B pictures.
         visual: float32 [B, D], visual features.
-
-    Returns:
-        As `explain`, and `phrase_ids` int32 [B, k], row numbers of the phrase table, -1 where there is none.
+        queries: float32 [B, 64], query embeddings.
     """
-    k = found.scores.shape[1]
+    fusion, parts = model.fusion, coalitions(found.scores.shape[1])
+    top = min(top, fusion.num_labels)
 
-    # Variant 0 has every phrase; variant j + 1 lacks phrase j.
-    removed = tf.concat([tf.zeros([1, k], tf.bool), tf.eye(k, dtype=tf.bool)], axis=0)
-    removed = tf.repeat(removed[tf.newaxis], tf.shape(found.scores)[0], axis=0)
-    probabilities = without_phrases(
-        model.pooling, model.fusion, visual, found.embeddings, found.scores, removed
-    )
+    def one_picture(row: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+        """A picture at a time: of all coalitions of a batch there are too many."""
+        embeddings, scores, seen, query = row
+        contexts = _contexts(fusion, model.pooling, embeddings, scores, parts)
+        probabilities = fusion.probabilities(_logits(fusion, seen, query, contexts, parts))
+        values, label_ids = tf.math.top_k(probabilities[parts.whole], top)
+        own = tf.clip_by_value(tf.gather(probabilities, label_ids, axis=1), _EDGE, 1 - _EDGE)
+        log_odds = tf.math.log(own) - tf.math.log1p(-own)
+        shares = tf.constant(parts.weights) @ log_odds
+        prior = tf.gather(probabilities[parts.none], label_ids)
+        total = log_odds[parts.whole] - log_odds[parts.none]
+        # Where nothing has changed the ratio is the slope of the probability.
+        flat = tf.abs(total) < 1e-3
+        ratio = tf.where(flat, values * (1 - values), (values - prior) / tf.where(flat, 1.0, total))
+        return label_ids, values, prior, shares * ratio
 
-    whole = probabilities[:, 0]
-    values, label_ids = tf.math.top_k(whole, min(top, model.fusion.num_labels))
-    without = tf.gather(probabilities[:, 1:], label_ids, axis=2, batch_dims=1)
-    average = tf.broadcast_to(model.fusion.average_input(0), tf.shape(visual))
-    unseen = model.fusion([average, found.vector])
+    rows = (found.embeddings, found.scores, visual, queries)
+    types = (tf.int32, tf.float32, tf.float32, tf.float32)
+    label_ids, scores, prior, shares = tf.map_fn(one_picture, rows, fn_output_signature=types)
     return {
         "label_ids": label_ids,
-        "scores": values,
-        "shares": values[:, :, tf.newaxis] - tf.transpose(without, [0, 2, 1]),
-        "visual": values - tf.gather(unseen, label_ids, axis=1, batch_dims=1),
+        "scores": scores,
+        "prior_scores": prior,
+        "shares": tf.transpose(shares[:, 2:], [0, 2, 1]),
+        "visual": shares[:, 0],
+        "query": shares[:, 1],
+        "groups": _groups(found.embeddings),
         "phrases": model.phrases_of(found.ids),
         "phrase_scores": found.scores,
         "phrase_ids": found.ids,
     }
 
 
+def reasons(
+    phrases: Sequence[str], shares: Sequence[float], groups: Sequence[int]
+) -> list[tuple[list[int], float]]:
+    """Phrases to show together, largest share first: their places, and the sum of their shares.
+
+    Args:
+        phrases: of one picture; "" where there is none.
+        shares: of one label.
+        groups: of each phrase, as `explain` tells them.
+    """
+    places: dict[int, list[int]] = {}
+    for place, phrase in enumerate(phrases):
+        if phrase:
+            places.setdefault(int(groups[place]), []).append(place)
+    summed = [(group, sum(float(shares[place]) for place in group)) for group in places.values()]
+    return sorted(summed, key=lambda one: -abs(one[1]))
+
+
+def _groups(embeddings: tf.Tensor) -> tf.Tensor:
+    """Int32 [B, k] of text embeddings [B, k, T]: the place of the first phrase that says nearly the same."""
+    alike = tf.matmul(embeddings, embeddings, transpose_b=True) >= ALIKE
+    k = embeddings.shape[1]
+    places = tf.broadcast_to(tf.range(k), tf.shape(alike))
+    itself = tf.broadcast_to(tf.eye(k, dtype=tf.bool), tf.shape(alike))
+    return tf.reduce_min(tf.where(alike | itself, places, k), axis=2)
+
+
+def _contexts(
+    fusion: ContextFusion,
+    pooling: ContextPooling,
+    embeddings: tf.Tensor,
+    scores: tf.Tensor,
+    parts: Coalitions,
+) -> tf.Tensor:
+    """Float32 [S, T]: the contexts that subsets of a picture's k phrases make, the average one where none is there."""
+    left = tf.where(tf.constant(parts.subsets), scores, -1.0)
+    every = tf.broadcast_to(embeddings, tf.concat([[len(parts.subsets)], tf.shape(embeddings)], axis=0))
+    pooled = pooling([every, left])
+    some = tf.reduce_any(left > -1.0, axis=1, keepdims=True)
+    # A picture for which nothing was found has the same context in all coalitions.
+    found = tf.reduce_any(scores > -1.0)
+    return tf.where(some | ~found, pooled, fusion.average_input(1))
+
+
+def _logits(
+    fusion: ContextFusion, visual: tf.Tensor, query: tf.Tensor, contexts: tf.Tensor, parts: Coalitions
+) -> tf.Tensor:
+    """Float32 [V, L] of all coalitions; a member is asked only once for what it sees in several of them."""
+    pictures = tf.stack([fusion.average_input(0), tf.cast(visual, tf.float32)])
+    if fusion.fusion != "pool":
+        # A joint head sees each picture with each context, and no query embedding.
+        number = tf.shape(contexts)[0]
+        joint = fusion.members[0]([tf.repeat(pictures, number, axis=0), tf.tile(contexts, [2, 1])])
+        rows = parts.picture * len(parts.subsets) + parts.phrases
+        return fusion.logits([tf.gather(joint, rows)])
+    queries = tf.stack([fusion.average_input(2), tf.cast(query, tf.float32)])
+    visual_member, context_member, query_member = fusion.members
+    logits = [
+        tf.gather(visual_member([pictures]), parts.picture),
+        tf.gather(context_member([contexts]), parts.phrases),
+        tf.gather(query_member([queries]), parts.query),
+    ]
+    if fusion.label_terms is not None:
+        number = tf.shape(contexts)[0]
+        scores = fusion.label_terms([tf.tile(contexts, [2, 1]), tf.repeat(queries, number, axis=0)])
+        logits.append(tf.gather(scores, parts.query * len(parts.subsets) + parts.phrases))
+    return fusion.logits(logits)
+
+
 def without_phrases(
     pooling: ContextPooling,
-    fusion: Callable[[list[tf.Tensor]], tf.Tensor],
+    fusion: ContextFusion,
     visual: tf.Tensor,
+    queries: tf.Tensor,
     embeddings: tf.Tensor,
     scores: tf.Tensor,
     removed: tf.Tensor,
@@ -76,8 +170,9 @@ def without_phrases(
     """The probabilities of each picture without some of its phrases, in V variants.
 
     Args:
-        pooling, fusion: of a model, or any head of [visual, context].
+        pooling, fusion: of a model; the fusion is a pool.
         visual: float32 [B, D].
+        queries: float32 [B, 64], query embeddings.
         embeddings: float32 [B, k, text dim], of the phrases.
         scores: float32 [B, k], of the phrases.
         removed: bool [B, V, k], which phrases each variant lacks.
@@ -89,5 +184,6 @@ def without_phrases(
     left = tf.where(removed, -1.0, scores[:, tf.newaxis, :])
     repeated = tf.repeat(embeddings, variants, axis=0)
     contexts = pooling([repeated, tf.reshape(left, [-1, k])])
-    probabilities = fusion([tf.repeat(visual, variants, axis=0), contexts])
+    seen = [tf.repeat(visual, variants, axis=0), contexts, tf.repeat(queries, variants, axis=0)]
+    probabilities = fusion(seen)
     return tf.reshape(probabilities, [batch, variants, probabilities.shape[-1]])

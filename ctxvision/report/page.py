@@ -16,6 +16,8 @@ from ctxvision.report.svg import Series, line_chart
 from ctxvision.report.tables import boxed
 
 SHOWN_PHRASES = 5
+# Of the run's head, in the order of its weights.
+MEMBERS = ("picture", "phrases", "phrase generator", "label terms")
 KINDS = {
     "win": ("Wins", "Multimodal is right where the picture alone is wrong."),
     "loss": ("Losses", "Multimodal is wrong where the picture alone is right."),
@@ -45,6 +47,7 @@ def page(
     check: dict[str, Any] | None = None,
     left_out: dict[str, str] | None = None,
     times: Sequence[dict[str, Any]] = (),
+    weights: Sequence[float] = (),
 ) -> str:
     """The whole page.
 
@@ -56,12 +59,13 @@ def page(
         check: what the stage `visual_only` found on `val`, where it is known.
         left_out: suite to why it was not measured.
         times: what was trained, and how long it took.
+        weights: how much each member of the run's head counts, where it is known.
     """
     title = f"What context adds: {config['data']['name']}"
     suites = suites_of(records)
     body = [
         f"<h1>{escape(title)}</h1>",
-        _overview(records, suites, check or {}, left_out or {}),
+        _overview(records, suites, check or {}, left_out or {}, weights),
         *(section(suite, select(records, suite=suite)) for suite in suites),
         _phrase_hits(select(records, suite="phrases")),
         _gallery(examples, select(records, suite="answers")),
@@ -74,10 +78,14 @@ def page(
 
 
 def _overview(
-    records: Sequence[Record], suites: Sequence[str], check: dict[str, Any], left_out: dict[str, str]
+    records: Sequence[Record],
+    suites: Sequence[str],
+    check: dict[str, Any],
+    left_out: dict[str, str],
+    weights: Sequence[float],
 ) -> str:
-    """One line for each suite, that of Table 1 or of several labels large; what training found on `val`; what was
-    left out; how to read it all.
+    """One line for each suite, that of Table 1 or of several labels large; what training found on `val`; how much each
+    part counts; what was left out; how to read it all.
     """
     found = {suite: finding_of(suite, select(records, suite=suite)) for suite in suites}
     lead = found.pop("table1", None) or found.pop("multi-label", None)
@@ -94,6 +102,7 @@ def _overview(
         if suite not in suites
     )
     sentence = f"<p>{_with_commands(str(check['sentence']))}</p>" if "sentence" in check else ""
+    sentence += f"<p>{_counted(weights)}</p>" if weights else ""
     return (
         f'<p class="lead">{_verdict(lead) if lead else ""} {escape(unbroken(first))}</p>{sentence}'
         + (f'<ul class="findings">{items}</ul>' if items else "")
@@ -102,6 +111,14 @@ def _overview(
         "±: their standard deviation over seeds, where there is no interval; then one of at most "
         f"{findings.SMALLEST_POINTS:g} point, or of at most {findings.DEVIATIONS:g} deviations, counts as not shown.</p>"
     )
+
+
+def _counted(weights: Sequence[float]) -> str:
+    """How much each member counts, such as "picture 0.30, phrases 0.50, ..."."""
+    listed = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(MEMBERS, weights))
+    idle = [name for name, weight in zip(MEMBERS, weights) if weight < 0.005]
+    left_out = f" On val, {' and '.join(idle)} did not help, and do not count." if idle else ""
+    return f"The answer is a weighted sum of separate heads, with weights fitted on val: {listed}.{left_out}"
 
 
 def _with_commands(text: str) -> str:
@@ -139,9 +156,10 @@ def _gallery(examples: Sequence[dict[str, Any]], answers: Sequence[Record]) -> s
     if not examples:
         return ""
     note = (
-        '<p class="note"><b>score</b>: cosine of the phrase\'s prototype and the picture, less for phrases of few pictures. <b>share</b>: points by '
-        "which the multimodal answer's score falls when that phrase alone is left out; below zero, the phrase "
-        "spoke against the answer. The five phrases that move it most are shown.</p>"
+        '<p class="note">The first line of a card says how the multimodal answer\'s probability came about: points that the '
+        "picture, what the phrase generator sees, and all phrases add to it. <b>score</b>: cosine of the phrase's prototype "
+        "and the picture, less for phrases of few pictures. <b>share</b>: the phrase's own points (its Shapley value); below "
+        "zero, it spoke against the answer. Phrases that say nearly the same are one row. The five largest rows are shown.</p>"
     )
     parts = [f"<h2>Pictures, their phrases, and the two answers</h2>{note}"]
     for kind, (heading, meaning) in KINDS.items():
@@ -161,12 +179,18 @@ def _gallery(examples: Sequence[dict[str, Any]], answers: Sequence[Record]) -> s
 
 def _card(example: dict[str, Any]) -> str:
     """One picture, with the phrases that moved the answer most."""
-    moved = sorted(example["phrases"], key=lambda phrase: -abs(phrase["share"]))[:SHOWN_PHRASES]
+    summed = sum(phrase["share"] for phrase in example["phrases"])
+    parts = {
+        "picture": example["visual_share"],
+        "phrase generator": example["query_share"],
+        "phrases": summed,
+    }
+    decided = ", ".join(f"{name} <b>{findings.signed(100 * share)}</b>" for name, share in parts.items())
     rows = "".join(
         f'<tr><th scope="row">{escape(phrase["phrase"])}</th><td class="score"><span class="bar" aria-hidden="true">'
         f'<i style="width:{100 * min(max(phrase["score"], 0), 1):.0f}%"></i></span>{phrase["score"]:.2f}</td>'
         f"<td>{findings.spread(100 * phrase['share'], 0.0, 1, sign=True)}</td></tr>"
-        for phrase in sorted(moved, key=lambda phrase: -phrase["score"])
+        for phrase in example["phrases"][:SHOWN_PHRASES]
     )
     truth = escape(example["truth"])
     answers = "".join(
@@ -176,7 +200,7 @@ def _card(example: dict[str, Any]) -> str:
     return (
         f'<li><img src="{escape(example["image"])}" alt="Picture of {truth}" width="96" height="96">'
         f'<p class="truth"><span class="note">truth</span><b>{truth}</b>'
-        f'<span class="note">{escape(example["split"])}</span></p><table><thead><tr><th scope="col">phrase</th>'
+        f'<span class="note">{escape(example["split"])}</span></p><p class="decided">{decided}</p><table><thead><tr><th scope="col">phrase</th>'
         f'<th scope="col">score</th><th scope="col">share</th></tr></thead><tbody>{rows}</tbody></table>'
         f'<dl class="answers">{answers}</dl></li>'
     )

@@ -41,7 +41,11 @@ class Claim(NamedTuple):
 CLAIMS = {
     "table1": [Claim("context", "multimodal", "top1_over_visual_only")],
     "table2": [
-        Claim("a larger vocabulary beside the picture", "multimodal", "top1_over_multimodal_small"),
+        Claim(
+            "a larger vocabulary beside the picture",
+            "multimodal_concat",
+            "top1_over_multimodal_concat_small",
+        ),
         Claim("a larger vocabulary alone", "text_only", "top1_over_text_only_small"),
     ],
     "bottleneck": [
@@ -52,6 +56,7 @@ CLAIMS = {
         )
     ],
     "fusion": [
+        Claim("a pool instead of concatenation", "pool", "top1_over_concat"),
         Claim("MLB instead of concatenation", "mlb", "top1_over_concat"),
         Claim("MUTAN instead of concatenation", "mutan", "top1_over_concat"),
     ],

@@ -38,9 +38,11 @@ ORDER = (
 ABOUT = {
     "table1": (
         "Accuracy (Table 1)",
-        "<b>multimodal</b>: what the ConvNet sees and the predicted phrases. <b>no label words</b>: the same, "
-        "queries that hold a word of the label left out. <b>shuffled phrases</b>: the same, phrases of another "
-        "picture. <b>relative gain</b>: multimodal over visual only. A percentage such as 10% is the share of the "
+        "<b>multimodal</b>: a pool of what the ConvNet sees, the predicted phrases, what the phrase generator sees, and "
+        "the labels' own terms; each is a head of its own. <b>without label terms</b>: the same without these. "
+        "<b>concatenation</b>: one joint head over picture and phrases, the method's own. <b>no label words</b>: without "
+        "label terms, queries that hold a word of the label left out. <b>shuffled phrases</b>: multimodal, phrases of "
+        "another picture. <b>relative gain</b>: multimodal over visual only. A percentage such as 10% is the share of the "
         "labelled pictures that the visual encoder was pre-trained on.",
     ),
     "table2": (
@@ -60,14 +62,14 @@ ABOUT = {
     "text-encoder": ("The text encoder", ""),
     "calibration": (
         "Calibration",
-        "Of one label a picture, calibrated probabilities are softmax at the <b>temperature</b>, but for the "
-        "<b>uniform share</b>, which all labels get alike. On the diagonal, what is said with 70% confidence is right in 70% of the pictures.",
+        "Calibrated probabilities are those of the members' logits times their <b>weights</b>, fitted on val; of one label "
+        "a picture all labels get the <b>uniform share</b> alike. On the diagonal, what is said with 70% confidence is right in 70% of the pictures.",
     ),
     "deletion": (
         "Do explanations hold?",
         "The probability of the first label falls when phrases are removed: those with the largest share first, or "
-        "others at random. On the head that ranked them the first phrase's fall is its share by definition; "
-        "<b>other head</b> is the test: ranked by the run's classifier, measured on heads of other seeds.",
+        "others at random. <b>other head</b> is the harder test: ranked by the run's classifier, measured on heads of "
+        "other seeds.",
     ),
     "knowledge": (
         "What phrases know beyond label names",

@@ -12,8 +12,10 @@ from ctxvision.report import findings
 METHODS = {
     "visual_only": "visual only",
     "multimodal_long_tailed": "multimodal, long tail",
-    "multimodal_small": "multimodal, small",
     "multimodal": "multimodal",
+    "multimodal_without_terms": "without label terms",
+    "multimodal_concat_small": "concatenation, small",
+    "multimodal_concat": "concatenation",
     "text_only_small": "text only, small",
     "text_only": "text only",
     "multimodal_no_label_words": "no label words",
@@ -28,6 +30,7 @@ METHODS = {
     "visual_cache": "visual cache",
     "multimodal_cache": "multimodal cache",
     "concat": "concatenation",
+    "pool": "pool",
     "mlb": "MLB",
     "mutan": "MUTAN",
     "first": "by share",
@@ -48,7 +51,10 @@ METRICS = {
 }
 LOWER_IS_BETTER = {"ece"}
 NEITHER_IS_BETTER = {"ece_by_chance"}
-PLAIN_NUMBERS = {"gain_count_spearman", "parameters", "temperature", "uniform_share"}
+PLAIN_NUMBERS = {
+    *("gain_count_spearman", "parameters", "uniform_share"),
+    *("weight_visual", "weight_context", "weight_query", "weight_terms"),
+}
 AXIS_NAMES = {"fraction": "share", "shots": "shots", "vocabulary": "vocabulary"}
 
 

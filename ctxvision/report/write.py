@@ -27,9 +27,11 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
             * `visual_only/check.json`, where it is there: what training found on `val`;
             * `measured/left_out.json`, where it is there: suite to the sentence that says why it was left out;
             * `evaluation/examples.json`, where it is there: a list of `{"image": data URI, "truth": label,
-              "split", "visual_only": {"label", "score"}, "multimodal": {"label", "score"}, "phrases":
-              [{"phrase", "score", "share"}], "kind": "win" | "loss" | "both_right" | "both_wrong"}`; scores of
-              answers are probabilities, those of phrases cosines, a share is a difference of probability;
+              "split", "visual_only": {"label", "score"}, "multimodal": {"label", "score"}, "visual_share",
+              "query_share", "phrases": [{"phrase", "score", "share"}], "kind": "win" | "loss" | "both_right" |
+              "both_wrong"}`; scores of answers are probabilities, those of phrases cosines, shares are points of
+              probability;
+            * `head/choice.json`, where it is there: `member_weights`, how much each member of the head counts;
             * `logs/history.json`, where it is there: `{stage: {"loss": [...], "val_top1": [...]}}`;
             * `logs/times.json`, where it is there: a list of `{"part", "seconds"}`.
 
@@ -56,13 +58,17 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
     for number, example in enumerate(examples):
         _check_example(example, number, run / "evaluation" / "examples.json")
     history = _read_optional(run / "logs" / "history.json", dict, "ctxvision train")
+    choice = _read_optional(run / "head" / "choice.json", dict, "ctxvision train")
     times = _read_optional(run / "logs" / "times.json", list, "ctxvision train")
     check = _read_optional(run / "visual_only" / "check.json", dict, "ctxvision train")
     left_out = _read_optional(run / "measured" / "left_out.json", dict, "ctxvision evaluate")
     target = run / "report.html"
     with atomic_path(target) as temporary:
         temporary.write_text(
-            page(config, records, examples, history, check, left_out, times), encoding="utf-8"
+            page(
+                config, records, examples, history, check, left_out, times, choice.get("member_weights", ())
+            ),
+            encoding="utf-8",
         )
     return target
 
@@ -88,7 +94,17 @@ def _read(path: Path, kind: type, command: str) -> Any:
 def _check_example(example: Any, number: int, path: Path) -> None:
     """A picture must be inside the file: a page that fetches one would not open offline."""
     remedy = "delete the file and run `ctxvision evaluate` again."
-    keys = ("image", "truth", "split", "visual_only", "multimodal", "phrases", "kind")
+    keys = (
+        "image",
+        "truth",
+        "split",
+        "visual_only",
+        "multimodal",
+        "visual_share",
+        "query_share",
+        "phrases",
+        "kind",
+    )
     missing = [key for key in keys if not isinstance(example, dict) or key not in example]
     if missing:
         raise InputError(

@@ -14,6 +14,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from ctxvision.data.refused_pictures import READABLE, reason_of
 from ctxvision.errors import InputError
+from ctxvision.models.explanation import reasons
 from ctxvision.serving.devserver.prediction import MESSAGE_BYTES
 from ctxvision.serving.loading import load_export
 
@@ -30,6 +31,37 @@ class ServingError(RuntimeError):
 
 
 @dataclasses.dataclass(frozen=True)
+class Explanation:
+    """What the parts of a picture add to the probability of its first label; see `ctxvision.explain`.
+
+    The shares sum to the label's score less `prior_score`.
+
+    Attributes:
+        visual_share: of the picture as the visual encoder sees it.
+        query_share: of what the phrase generator sees, beyond the phrases.
+        phrase_shares: of each phrase, in the order of `Prediction.phrases`.
+        groups: for each phrase a number, the same for phrases that say nearly the same.
+        prior_score: the label's probability where nothing is seen.
+    """
+
+    visual_share: float
+    query_share: float
+    phrase_shares: list[float]
+    groups: list[int]
+    prior_score: float
+
+    @property
+    def sentence(self) -> str:
+        """Such as "picture +21.0, phrase generator +3.1, phrases +43.2 points"."""
+        parts = {
+            "picture": self.visual_share,
+            "phrase generator": self.query_share,
+            "phrases": sum(self.phrase_shares),
+        }
+        return ", ".join(f"{name} {100 * share:+.1f}" for name, share in parts.items()) + " points"
+
+
+@dataclasses.dataclass(frozen=True)
 class Prediction:
     """What a picture shows.
 
@@ -40,9 +72,7 @@ class Prediction:
         top: up to five labels (three where shares were asked for) with their probabilities, the most probable
             first.
         phrases: what people would search for to find the picture, with cosine scores, the best first.
-        shares: how much each phrase adds to the probability of `label` (leave one out), in the order of
-            `phrases`; None where it was not asked for.
-        visual_share: how much the picture's own features add to it; None likewise.
+        explanation: what the parts add to the probability of `label`; None where it was not asked for.
         accepted: whether each of `top` passes its label's threshold; None for a model of one label a picture.
     """
 
@@ -51,13 +81,13 @@ class Prediction:
     score: float
     top: list[tuple[str, float]]
     phrases: list[tuple[str, float]]
-    shares: list[float] | None = None
-    visual_share: float | None = None
+    explanation: "Explanation | None" = None
     accepted: list[bool] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON's own types, with named fields instead of pairs."""
-        shares = self.shares if self.shares is not None else [None] * len(self.phrases)
+        told = self.explanation
+        shares = [None] * len(self.phrases) if told is None else told.phrase_shares
         accepted = self.accepted if self.accepted is not None else [None] * len(self.top)
         result: dict[str, Any] = {
             "path": self.path,
@@ -72,7 +102,14 @@ class Prediction:
                 for (phrase, score), share in zip(self.phrases, shares, strict=True)
             ],
         }
-        return result if self.visual_share is None else {**result, "visual_share": self.visual_share}
+        if told is None:
+            return result
+        return {
+            **result,
+            "visual_share": told.visual_share,
+            "query_share": told.query_share,
+            "prior_score": told.prior_score,
+        }
 
 
 def predict(
@@ -86,7 +123,7 @@ def predict(
     Args:
         target: folder of an export (DIR or DIR/<version>), or HOST:PORT of a server with TF Serving's gRPC API.
         images: JPEG, PNG, GIF, BMP or still WebP files, or one of them.
-        explain: also what each phrase and the picture itself add to the top label.
+        explain: also what the picture, the phrase generator and each phrase add to the top label.
         name: of the model on the server.
 
     Returns:
@@ -119,34 +156,33 @@ def predict(
 def format_prediction(prediction: Prediction, explain: bool = False) -> str:
     """A prediction as aligned lines of text for a terminal, with five of its phrases.
 
-    The five are the nearest, or, where shares are printed, those that moved the top label's probability most. Labels
-    that pass their thresholds are marked by a star.
+    The five are the nearest, with their scores, or, where the parts are explained, those that moved the top label's
+    probability most, with their shares in percentage points; phrases that say nearly the same are one line. Labels that
+    pass their thresholds are marked by a star.
 
     Args:
         prediction: what `predict` returned.
-        explain: also print the shares, in percentage points; they must have been asked for.
+        explain: also print the shares; they must have been asked for.
     """
-    shares = prediction.shares if explain and prediction.shares is not None else None
-    shown = list(range(len(prediction.phrases)))[:SHOWN_PHRASES]
-    if shares is not None:
-        weight = np.abs(shares)
-        shown = sorted(sorted(range(len(shares)), key=lambda place: -weight[place])[:SHOWN_PHRASES])
-    phrases = [prediction.phrases[place] for place in shown]
-    width = max(len(name) for name, _ in [*prediction.top, *phrases, ("the picture itself", 0)])
+    told = prediction.explanation if explain else None
+    if told is None:
+        rows = [(phrase, f"{score:6.2f}") for phrase, score in prediction.phrases[:SHOWN_PHRASES]]
+    else:
+        names = [phrase for phrase, _ in prediction.phrases]
+        rows = [
+            (", ".join(names[place] for place in places), f"{100 * share:+6.1f} points")
+            for places, share in reasons(names, told.phrase_shares, told.groups)[:SHOWN_PHRASES]
+        ]
+    width = max(len(name) for name, _ in [*prediction.top, *rows, ("phrases", "")])
     lines = [prediction.path]
     for place, (label, score) in enumerate(prediction.top):
         mark = "* " if prediction.accepted and prediction.accepted[place] else "  "
         lines.append(f"{mark}{label:<{width}}  {score:6.1%}  {'#' * round(20 * score)}".rstrip())
-    added = f"  adds to {prediction.label}" if shares is not None else ""
-    lines.append(f"  {'phrases':<{width}}   score{added}")
-    for place, (phrase, score) in zip(shown, phrases, strict=True):
-        share = "" if shares is None else f"  {100 * shares[place]:+6.1f} points"
-        lines.append(f"  {phrase:<{width}}  {score:6.2f}{share}")
-    if shares is not None and prediction.visual_share is not None:
-        lines.append(
-            f"  {'the picture itself':<{width}}  {'':6}  {100 * prediction.visual_share:+6.1f} points"
-        )
-    return "\n".join(lines)
+    if told is None:
+        lines.append(f"  {'phrases':<{width}}   score")
+    else:
+        lines.append(f"  {prediction.label}: {told.sentence}")
+    return "\n".join([*lines, *(f"  {name:<{width}}  {value}" for name, value in rows)])
 
 
 def _is_address(target: str | os.PathLike[str]) -> bool:
@@ -227,18 +263,22 @@ def _predictions(paths: list[str], answer: Answer, explain: bool) -> Iterator[Pr
                 f"image must be a {READABLE} picture, got {path!r}, {reason_of(Path(path).read_bytes())}."
             )
         top = _pairs(answer["labels"][row], answer["scores"][row])
-        shares = visual = None
-        if explain:
-            there = [bool(phrase) for phrase in answer["phrases"][row]]
-            shares = [
-                float(share)
-                for share, kept in zip(answer["phrase_shares"][row, 0], there, strict=True)
-                if kept
-            ]
-            visual = float(answer["visual_shares"][row, 0])
         phrases = _pairs(answer["phrases"][row], answer["phrase_scores"][row])
         accepted = answer["accepted"][row].tolist() if "accepted" in answer else None
-        yield Prediction(path, *top[0], top, phrases, shares, visual, accepted)
+        explanation = _explanation(answer, row) if explain else None
+        yield Prediction(path, *top[0], top, phrases, explanation, accepted)
+
+
+def _explanation(answer: Answer, row: int) -> Explanation:
+    """Of the first label of a picture."""
+    there = [place for place, phrase in enumerate(answer["phrases"][row]) if phrase]
+    return Explanation(
+        visual_share=float(answer["visual_shares"][row, 0]),
+        query_share=float(answer["query_shares"][row, 0]),
+        phrase_shares=[float(answer["phrase_shares"][row, 0, place]) for place in there],
+        groups=[int(answer["phrase_groups"][row, place]) for place in there],
+        prior_score=float(answer["prior_scores"][row, 0]),
+    )
 
 
 def _pairs(names: np.ndarray, scores: np.ndarray) -> list[tuple[str, float]]:

@@ -19,7 +19,10 @@ TOLERANCE = 1e-5
 ANY = dict.fromkeys("BHWMCj", -1)  # letters of README.md that an export leaves open
 # What goes by labels and what by phrases, and along which axis of a row.
 PLACES: dict[str, dict[str, int]] = {
-    "labels": {"labels": 0, "scores": 0, "accepted": 0, "phrase_shares": 0, "visual_shares": 0},
+    "labels": {
+        **dict.fromkeys(("labels", "scores", "accepted", "phrase_shares"), 0),
+        **dict.fromkeys(("visual_shares", "query_shares", "prior_scores"), 0),
+    },
     "phrases": {"phrases": 0, "phrase_scores": 0, "phrase_ids": 0, "phrase_shares": 1},
 }
 PYTHON_ONLY = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}  # core's names for calls back into Python

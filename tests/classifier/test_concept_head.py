@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from ctxvision.classifier.concept_head import COST, Examples, _imprinted, _raise, grow_head
 from ctxvision.classifier.head import train_head
+from ctxvision.classifier.pool import train_pool
 from ctxvision.layers import ContextFusion
 
 CENTRES = np.random.default_rng(7).normal(size=[5, 12]).astype(np.float32) * 1.5
@@ -53,37 +54,45 @@ def test_a_calibrated_head_is_taught_what_it_says_before_calibration(head, repla
     held_out, concepts = examples([0, 1, 2, 3], 200, seed=1), [examples([4], 5, seed=2)]
     found = grow_head(calibrated, replay.features, held_out, concepts)
     assert float(found.uniform_share) == pytest.approx(0.3)
-    for one, other in zip(found.output_stage.get_weights(), grown.output_stage.get_weights(), strict=True):
+    for one, other in zip(
+        found.members[0].output_stage.get_weights(), grown.members[0].output_stage.get_weights(), strict=True
+    ):
         np.testing.assert_array_equal(one, other)
 
 
 def test_the_lower_stages_are_as_they_were(head, replay, grown):
     for old, new in zip(head.get_weights(), grown.get_weights(), strict=True):
         assert old.shape == new.shape and np.array_equal(old, new) or new.shape[-1] == 5
-    old = head.penultimate([tf.constant(part) for part in replay.features])
-    np.testing.assert_array_equal(grown.penultimate([tf.constant(p) for p in replay.features]), old)
+    old = head.members[0].penultimate([tf.constant(part) for part in replay.features])
+    np.testing.assert_array_equal(
+        grown.members[0].penultimate([tf.constant(p) for p in replay.features]), old
+    )
 
 
 def test_the_new_row_starts_as_the_difference_of_means(head, replay):
     concept = examples([4], 5, seed=2)
-    kernel, bias = _imprinted(head, replay.features, [concept])
-    known, own = (head.penultimate([tf.constant(p) for p in e.features]).numpy() for e in (replay, concept))
+    kernel, bias = _imprinted(head, 0, replay.features, [concept])
+    known, own = (
+        head.members[0].penultimate([tf.constant(p) for p in e.features]).numpy() for e in (replay, concept)
+    )
     direction = own.mean(axis=0) - known.mean(axis=0)
     row = kernel[:, 4]
     assert row @ direction == pytest.approx(np.linalg.norm(row) * np.linalg.norm(direction), rel=1e-4)
     assert np.linalg.norm(row) == pytest.approx(np.linalg.norm(kernel[:, :4], axis=0).mean(), rel=1e-4)
     logits = (known @ kernel + bias).mean(axis=0)
     assert logits[4] == pytest.approx(logits[:4].mean(), abs=1e-4)
-    old_kernel, old_bias = head.output_stage.get_weights()
+    old_kernel, old_bias = head.members[0].output_stage.get_weights()
     assert np.array_equal(kernel[:, :4], old_kernel) and np.array_equal(bias[:4], old_bias)
 
 
 def test_an_old_row_moves_as_far_as_its_pictures_need(head, replay):
     """Pictures of label 3 are taught as label 1; its logit of what is usual is as it was."""
     concept = examples([3], 5, seed=2)._replace(labels=np.full(5, 1, np.int32))
-    kernel, bias = _imprinted(head, replay.features, [concept])
-    known, own = (head.penultimate([tf.constant(p) for p in e.features]).numpy() for e in (replay, concept))
-    old_kernel, old_bias = head.output_stage.get_weights()
+    kernel, bias = _imprinted(head, 0, replay.features, [concept])
+    known, own = (
+        head.members[0].penultimate([tf.constant(p) for p in e.features]).numpy() for e in (replay, concept)
+    )
+    old_kernel, old_bias = head.members[0].output_stage.get_weights()
     others = [0, 2, 3]
     assert np.array_equal(kernel[:, others], old_kernel[:, others])
     assert np.array_equal(bias[others], old_bias[others])
@@ -98,8 +107,38 @@ def test_an_old_row_moves_as_far_as_its_pictures_need(head, replay):
 def test_an_old_row_stays_where_its_pictures_are_answered_by_it(head, replay):
     concept = examples([1], 5, seed=2)
     assert (answers(head, concept) == 1).all()
-    for found, old in zip(_imprinted(head, replay.features, [concept]), head.output_stage.get_weights()):
+    for found, old in zip(
+        _imprinted(head, 0, replay.features, [concept]), head.members[0].output_stage.get_weights()
+    ):
         assert np.array_equal(found, old)
+
+
+@pytest.fixture(scope="module")
+def pool(replay):
+    head = train_pool(replay.features, replay.labels, 4, 40, 0).get_layer("context_fusion")
+    head.member_weights.assign([0.8, 0.3])
+    return head
+
+
+def test_each_member_of_a_pool_grows(pool, replay):
+    held_out = examples([0, 1, 2, 3], 200, seed=1)
+    grown = grow_head(pool, replay.features, held_out, [examples([4], 5, seed=2)])
+    np.testing.assert_array_equal(grown.member_weights, pool.member_weights)
+    for old, new in zip(pool.members, grown.members, strict=True):
+        assert new.output_stage.kernel.shape == (256, 5)
+        np.testing.assert_array_equal(old.stage_1[0].kernel, new.stage_1[0].kernel)
+    new, old = examples([4], 200, seed=3), examples([0, 1, 2, 3], 200, seed=4)
+    assert (answers(grown, new) == 4).mean() > 0.7
+    assert (answers(grown, old) == old.labels).mean() > (answers(pool, old) == old.labels).mean() - 0.015
+
+
+def test_a_member_that_does_not_count_stays_out_of_the_way(pool, replay):
+    idle = ContextFusion.from_config(pool.get_config())
+    idle([tf.constant(part) for part in replay.features])
+    idle.set_weights(pool.get_weights())
+    idle.member_weights.assign([0.0, 0.0])
+    grown = grow_head(idle, replay.features, examples([0, 1], 20, seed=1), [examples([4], 5, seed=2)])
+    assert all(np.isfinite(weights).all() for weights in grown.get_weights())
 
 
 def test_more_pictures_of_an_old_label_make_no_row(head, replay):

@@ -97,6 +97,29 @@ def test_a_name_that_is_a_phrase_already_leaves_it_alone(run, purple):
     assert phrases_of(run) == phrases
 
 
+def test_a_label_of_words_alone(run, easy):
+    """A colour that the phrases know and no label is about: its pictures are found by what people call it."""
+    before, phrases = probabilities(run, easy[0]), phrases_of(run)
+    concept = run.add_concept("tomato", words=["Ripe  Tomato"], label="vegetable")
+    assert (concept.pictures, concept.words, concept.brought_phrase) == (0, ("Ripe Tomato",), False)
+    assert cv.Run(run.directory).concepts() == [concept] and phrases_of(run) == phrases
+    found = probabilities(run, easy[0])
+    assert found.shape[1] == 5
+    # Of all pictures red ones look most like it.
+    red = easy[1] == run.data.labels.index("red label")
+    assert found[red, 4].mean() > 2 * found[~red, 4].mean()
+    assert (found[:, :4].argmax(axis=1) == before.argmax(axis=1)).mean() > 0.9
+    run.remove_concept("tomato")
+    np.testing.assert_array_equal(probabilities(run, easy[0]), before)
+
+
+def test_pictures_and_words_together(run, purple):
+    concept = run.add_concept(MASCOT, purple, words=["ripe tomato", "fresh lawn"])
+    model = cv.Run(run.directory).classifier
+    assert concept.words == ("ripe tomato", "fresh lawn") and model.labels[4] == MASCOT
+    assert (probabilities(run, purple).argmax(axis=1) == 4).all()
+
+
 def test_one_picture_and_fifty(run, purple):
     run.add_concept("one", purple[:1])
     run.add_concept("fifty", np.repeat(purple, 17, axis=0)[:50])
@@ -200,6 +223,14 @@ BAD = {
     "a concept that exists": (
         lambda run, place: run.add_concept(MASCOT, place, label="other"),
         f"name must be new, got '{MASCOT}', which is a concept already: remove it, or",
+    ),
+    "neither pictures nor words": (
+        lambda run, place: run.add_concept("x"),
+        "a concept must have images or words, got neither: give pictures, or the words",
+    ),
+    "an empty word": (
+        lambda run, place: run.add_concept("x", words=["tomato", " "]),
+        "words of a concept must be a text, got ' '",
     ),
     "an unreadable picture": (
         lambda run, place: run.add_concept("x", [place / "a.png", place / "notes.txt"]),

@@ -1,4 +1,4 @@
-"""Whether context helps on val, and the head that does without it."""
+"""Whether context helps on val, and the classifier that does without it."""
 
 import re
 import shutil
@@ -9,8 +9,7 @@ import tensorflow as tf
 
 import ctxvision as cv
 from ctxvision._files import read_json
-from ctxvision.classifier.context_check import check_context, sentence_of, with_idle_context, without_context
-from ctxvision.layers import ContextFusion
+from ctxvision.classifier.context_check import check_context, sentence_of, without_context
 from ctxvision.metrics import Interval
 from ctxvision.training.progress import Progress
 
@@ -45,23 +44,14 @@ def test_the_sentence_is_no_stronger_than_the_interval(gain, sentence):
     assert re.search(sentence, sentence_of(Interval(*gain)))
 
 
-def test_an_idle_context_changes_nothing():
-    visual, context = tf.random.normal([8, 6], seed=1), tf.random.normal([8, 5], seed=2)
-    alone = ContextFusion(3, hidden=16)
-    for _ in range(3):
-        alone([visual * 3 + 1], training=True)  # moves the running mean and deviation
-    alone.uniform_share.assign(0.1)
-    both = with_idle_context(alone, context_dim=5)
-    np.testing.assert_allclose(both([visual, context]), alone([visual]), atol=1e-6)
-    np.testing.assert_allclose(both([visual, 100 * context]), alone([visual]), atol=1e-6)
-
-
 def test_the_model_without_context_answers_by_the_picture_and_still_shows_phrases(run):
     model, pixels = without_context(run), run.data.pictures("test:easy")[:8]
     outputs = model(tf.constant(pixels))
     assert (outputs["phrases"].numpy() == run.classifier(tf.constant(pixels))["phrases"].numpy()).all()
     told = cv.explain(model, tf.constant(pixels), top=1)
     np.testing.assert_allclose(told["shares"], 0, atol=1e-6)
+    np.testing.assert_allclose(told["query"], 0, atol=1e-6)
+    assert model.thresholds is None and (np.abs(told["visual"]) > 0.01).any()
     top = outputs["probabilities"].numpy().argmax(axis=1)
     assert (top == run.data.label_ids("test:easy")[:8]).mean() > 0.7
 

@@ -91,9 +91,9 @@ def test_no_head_is_trained_twice_and_all_of_a_shape_share_a_model(rare, monkeyp
 def test_what_a_caller_does_to_a_head_stays_with_it(rare):
     features, targets = rare
     head = train_head([features], targets, 2, 40, 0, hidden=16)
-    head.get_layer("context_fusion").output_stage.bias.assign([9.0, 9.0])
+    head.get_layer("context_fusion").members[0].output_stage.bias.assign([9.0, 9.0])
     again = train_head([features], targets, 2, 40, 0, hidden=16)
-    assert np.abs(again.get_layer("context_fusion").output_stage.bias).max() < 9
+    assert np.abs(again.get_layer("context_fusion").members[0].output_stage.bias).max() < 9
 
 
 def test_only_so_many_heads_are_remembered(rare, monkeypatch):

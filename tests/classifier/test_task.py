@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import ctxvision as cv
-from ctxvision.classifier.calibration import Calibration, calibrated
-from ctxvision.classifier.head import probabilities_of, train_head
+from ctxvision.classifier.calibration import Calibration, calibrated, log_loss
+from ctxvision.classifier.head import member_logits_of, probabilities_of, train_head
 from ctxvision.classifier.task import ONE_LABEL, SEVERAL_LABELS, task_of
 
 
@@ -27,21 +27,24 @@ def test_the_settings_say_which():
 def test_a_head_of_one_label_says_what_was_calibrated(noisy):
     features, labels = noisy
     head = train_head([features[::2]], labels[::2], 3, steps=300, seed=0)
-    before = probabilities_of(head, [features[1::2]])
+    before = member_logits_of(head.get_layer("context_fusion"), [features[1::2]])
     told = ONE_LABEL.calibrate(head, [features[1::2]], labels[1::2])
-    assert told["temperature"] != 1 and told["val_ece"] < told["val_ece_uncalibrated"]
-    expected = calibrated(before, Calibration(told["temperature"], told["uniform_share"]))
+    assert told["member_weights"] != [1] and told["val_ece"] < told["val_ece_uncalibrated"]
+    expected = calibrated(before, Calibration(tuple(told["member_weights"]), told["uniform_share"]))
     np.testing.assert_allclose(probabilities_of(head, [features[1::2]]), expected, atol=1e-5)
 
 
-def test_a_head_of_several_labels_stays_and_gets_thresholds(noisy):
+def test_a_head_of_several_labels_is_as_sure_as_it_is_right_and_gets_thresholds(noisy):
     features, labels = noisy
     targets = np.eye(3, dtype=np.float32)[labels]
     head = train_head([features[::2]], targets[::2], 3, steps=100, seed=0)
-    before = probabilities_of(head, [features[1::2]])
+    logits = member_logits_of(head.get_layer("context_fusion"), [features[1::2]])
     told = SEVERAL_LABELS.calibrate(head, [features[1::2]], targets[1::2])
     assert len(told["thresholds"]) == 3 and told["precision"] == 0.8
-    np.testing.assert_array_equal(probabilities_of(head, [features[1::2]]), before)
+    found = probabilities_of(head, [features[1::2]])
+    expected = calibrated(logits, Calibration(tuple(told["member_weights"])), several=True)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert told["val_loss"] < log_loss(logits, targets[1::2], Calibration((1.0,)))
 
 
 @pytest.mark.parametrize("task", [ONE_LABEL, SEVERAL_LABELS])

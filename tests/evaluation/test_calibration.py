@@ -8,6 +8,7 @@ import pytest
 import ctxvision as cv
 from ctxvision._files import read_json
 from ctxvision.evaluation.calibration import at_thresholds, calibration
+from ctxvision.layers.context_fusion import MEMBERS
 from ctxvision.metrics.records import select
 from ctxvision.training.progress import Progress
 
@@ -48,8 +49,9 @@ def test_of_one_label_a_picture(copy):
             check_bins(records, method, split)
             chance = [r.value for r in select(records, method=method, split=split, metric="ece_by_chance")]
             assert len(chance) == 2 and 0 <= min(chance) < 0.5
-        temperatures = [r.value for r in select(records, split=split, metric="temperature")]
-        assert len(temperatures) == 2 and min(temperatures) > 0
+        for member in MEMBERS:
+            weights = [r.value for r in select(records, split=split, metric=f"weight_{member}")]
+            assert len(weights) == 2 and min(weights) >= 0
         shares = [r.value for r in select(records, split=split, metric="uniform_share")]
         assert len(shares) == 2 and all(0 <= share <= 0.5 for share in shares)
     easy, hard, together = (right_of(records, "calibrated", split) for split in ("easy", "hard", "all"))
@@ -64,7 +66,7 @@ def test_of_several_labels_a_picture(copy):
         check_bins(records, "thresholds", split)
     found = {r.metric: r.value for r in select(records, split="easy", seed=0)}
     assert found["precision_at_threshold"] > 0.7 and found["recall_at_threshold"] > 0.5
-    assert "temperature" not in found
+    assert found["weight_context"] > 0 and "uniform_share" not in found
 
 
 def test_what_thresholds_reach_by_hand():
@@ -76,8 +78,11 @@ def test_what_thresholds_reach_by_hand():
     assert at_thresholds(probabilities, targets, np.ones(2)) == {"recall_at_threshold": 0.0}
 
 
-def test_the_classifier_keeps_its_temperature(tiny_run):
+def test_the_classifier_keeps_its_weights(tiny_run):
     choice = read_json(tiny_run.directory / "head" / "choice.json")
-    assert 0.01 <= choice["temperature"] <= 100 and 0 <= choice["uniform_share"] <= 0.5
+    weights = choice["member_weights"]
+    assert len(weights) == len(MEMBERS) and 0 <= min(weights) <= max(weights) <= 100
+    np.testing.assert_allclose(tiny_run.classifier.fusion.member_weights, weights, rtol=1e-5)
+    assert 0 <= choice["uniform_share"] <= 0.5
     assert tiny_run.classifier.fusion.uniform_share.numpy() == pytest.approx(choice["uniform_share"])
     assert 0 <= choice["val_ece"] <= 1 and 0 <= choice["val_ece_uncalibrated"] <= 1

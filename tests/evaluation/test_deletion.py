@@ -25,13 +25,19 @@ def records(run):
     return deletion(run, Progress(), seeds=1)
 
 
-def test_the_first_phrases_fall_is_its_share(run, records):
+def test_the_fall_is_what_the_classifier_says_without_the_first_phrase(run, records):
     """Found anew by `explain`, from pixels."""
     found = select(records, method="first", split="easy", metric="probability_fall")
-    told = cv.explain(run.classifier, tf.constant(run.data.pictures("test:easy")), top=1)
-    largest = tf.reduce_max(told["shares"][:, 0], axis=1)
+    model, pixels = run.classifier, tf.constant(run.data.pictures("test:easy"))
+    told = cv.explain(model, pixels, top=1)
+    queries, visual = model.embed(pixels)
+    context = model.find_context(queries)
+    removed = tf.argmax(told["shares"][:, 0], axis=1)[:, tf.newaxis] == tf.range(3, dtype=tf.int64)
+    pooled = model.pooling([context.embeddings, tf.where(removed, -1.0, context.scores)])
+    without = tf.gather(model.fuse(visual, pooled, queries), told["label_ids"][:, 0], batch_dims=1)
     assert [one.seed for one in found] == [run.config.seed]
-    assert found[0].value == pytest.approx(float(tf.reduce_mean(largest)), abs=1e-4)
+    fall = tf.reduce_mean(told["scores"][:, 0] - without)
+    assert found[0].value == pytest.approx(float(fall), abs=1e-4)
 
 
 def test_what_is_recorded(run, records):
@@ -50,7 +56,7 @@ def test_what_is_recorded(run, records):
 
 
 def test_a_second_call_measures_nothing(run, records, monkeypatch):
-    monkeypatch.setattr(module, "train_head", None)
+    monkeypatch.setattr(module, "head_of", None)
     monkeypatch.setattr(module, "explain_found", None)
     assert deletion(run, Progress(), seeds=1) == records
 
@@ -59,13 +65,14 @@ def test_which_phrases_are_removed(run, monkeypatch):
     """A head that adds up the marks of the phrases that are left tells which ones were not."""
     explained = Explained(
         visual=np.zeros((50, 2), np.float32),
+        queries=np.zeros((50, 2), np.float32),
         ids=np.tile(np.arange(4, dtype=np.int32), (50, 1)),
         scores=np.tile(np.array([0.9, 0.8, 0.7, -1.0], np.float32), (50, 1)),
         shares=np.tile(np.array([0.1, 0.3, -0.2, 0.9], np.float32), (50, 1)),
         labels=np.zeros(50, np.int32),
     )
 
-    def marks(pooling, head, visual, embeddings, scores, removed):
+    def marks(pooling, head, visual, queries, embeddings, scores, removed):
         left = tf.cast(~removed & (scores[:, tf.newaxis] > -1), tf.float32)
         return tf.linalg.matvec(left, tf.constant([1.0, 10.0, 100.0, 1000.0]))[..., tf.newaxis]
 
@@ -77,7 +84,7 @@ def test_which_phrases_are_removed(run, monkeypatch):
 
 
 def test_pictures_with_one_phrase_cannot_be_tested(run, monkeypatch):
-    def one_phrase(model, found, visual, top):
+    def one_phrase(model, found, visual, queries, top):
         absent = tf.fill([len(visual), 3], -1.0)
         keys = {"shares": absent[:, tf.newaxis], "label_ids": tf.zeros([len(visual), 1], tf.int32)}
         return {"phrase_scores": absent, "phrase_ids": tf.zeros([len(visual), 3], tf.int32), **keys}

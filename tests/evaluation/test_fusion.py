@@ -1,4 +1,4 @@
-"""Three ways to fuse of one size, and three ways to weigh phrases."""
+"""Ways to fuse, and three ways to weigh phrases."""
 
 import shutil
 
@@ -14,7 +14,8 @@ def test_budgets_are_equal(dims, num_labels):
     means = 2 * sum(dims)  # and variances, of standardisation
     concat = sum(dims) * 256 + 2 * 256 + 512 * 256 + 256 + 257 * num_labels + means
     arguments = equal_budgets(dims, num_labels)
-    assert list(arguments) == ["concat", "mlb", "mutan"]
+    assert list(arguments) == ["concat", "mlb", "mutan", "pool"]
+    assert arguments.pop("pool") == {"fusion": "pool"}
     for fusion_arguments in arguments.values():
         number = num_parameters(dims, num_labels=num_labels, **fusion_arguments)
         assert number == pytest.approx(concat, rel=0.02)
@@ -27,7 +28,7 @@ def test_fusion(tiny_run, tmp_path):
     values = {(r.method, r.split, r.metric): r.value for r in records}
     assert len(values) == len(records)
     counts = ["uniform@1", "uniform@3", "uniform@5"]  # of ten phrases there are too few
-    methods = ["concat", "mlb", "mutan", *counts, "uniform", "similarity", "attention"]
+    methods = ["concat", "mlb", "mutan", "pool", *counts, "uniform", "similarity", "attention"]
     assert list(dict.fromkeys(r.method for r in records if r.metric == "top1")) == methods
     assert {r.fraction for r in records if r.metric == "top1"} == {0.5}
     # The tiny run averages three phrases: these are one head.

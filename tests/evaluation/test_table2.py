@@ -27,7 +27,8 @@ def test_table2(grown_run, monkeypatch):
     """Each head is given what its name says, and gains are the differences of what heads answered."""
     given, answers = {}, {}
 
-    def ranks(self, name, inputs, seed, suite):
+    def ranks(self, name, inputs, seed, suite, fusion):
+        assert fusion == "concat"
         given[suite, name] = inputs("test:hard")
         rng = np.random.default_rng([seed, *name.encode()])
         answers[name, seed] = {"test:hard": rng.integers(0, 2, 24)}
@@ -47,8 +48,8 @@ def test_table2(grown_run, monkeypatch):
     }
     for fraction in (0.5, 1.0):
         visual = features.visual("test:hard", fraction)
-        expected["table1", f"multimodal-{fraction:g}"] = [visual, large]
-        expected[None, f"multimodal_small-{fraction:g}"] = [visual, small]
+        expected["table1", f"multimodal_concat-{fraction:g}"] = [visual, large]
+        expected[None, f"multimodal_concat_small-{fraction:g}"] = [visual, small]
     assert set(given) == {*expected, *((None, f"text_only_curve-{n}") for n in range(3, 9))}
     for name, parts in expected.items():
         for part, wanted in zip(given[name], parts, strict=True):
@@ -60,15 +61,15 @@ def test_table2(grown_run, monkeypatch):
     for fraction in (0.5, 1.0):
         tops = [
             [np.mean(answers[f"{name}-{fraction:g}", seed]["test:hard"] < 1) for seed in (0, 1)]
-            for name in ("multimodal", "multimodal_small")
+            for name in ("multimodal_concat", "multimodal_concat_small")
         ]
-        assert found["multimodal", fraction, 9, 1, "top1"] == pytest.approx(tops[0][1])
-        assert found["multimodal_small", fraction, 8, 0, "top1"] == pytest.approx(tops[1][0])
+        assert found["multimodal_concat", fraction, 9, 1, "top1"] == pytest.approx(tops[0][1])
+        assert found["multimodal_concat_small", fraction, 8, 0, "top1"] == pytest.approx(tops[1][0])
         gains.append(np.mean(tops[0]) - np.mean(tops[1]))
-        gain = found["multimodal", fraction, 9, None, "top1_over_multimodal_small"]
+        gain = found["multimodal_concat", fraction, 9, None, "top1_over_multimodal_concat_small"]
         assert gain == pytest.approx(gains[-1], abs=1e-6)
     gain, low, high = (
-        found["multimodal", None, 9, None, f"top1_over_multimodal_small{end}"]
+        found["multimodal_concat", None, 9, None, f"top1_over_multimodal_concat_small{end}"]
         for end in ("", "_low", "_high")
     )
     assert gain == pytest.approx(np.mean(gains), abs=1e-6)
@@ -89,9 +90,9 @@ def test_the_small_output_space_is_the_softmax_classes(grown_run):
 
 
 def test_where_all_phrases_are_classes_the_curve_is_left(tiny_run, monkeypatch):
-    monkeypatch.setattr(Heads, "ranks", lambda *args: {"test:hard": np.arange(4)})
+    monkeypatch.setattr(Heads, "ranks", lambda *args, **_: {"test:hard": np.arange(4)})
     records = table2(tiny_run, Progress(), seeds=1, fractions=(0.5, 1.0))
-    assert {record.method for record in records} == {"text_only", "multimodal", "text_only_curve"}
+    assert {record.method for record in records} == {"text_only", "multimodal_concat", "text_only_curve"}
     assert {record.metric for record in records} == {"top1", "top5"}
     assert {record.vocabulary for record in records if record.method != "text_only_curve"} == {8}
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ctxvision.classifier.terms import Terms, terms_of
+from ctxvision.context.text_to_query import fit_text_to_query
 from ctxvision.evaluation.features import ALL, ContextRecipe, Features
-from ctxvision.evaluation.terms import Terms, terms_of
-from ctxvision.evaluation.text_to_query import fit_text_to_query
 from ctxvision.evaluation.zero_shot import ZeroShotScores, zero_shot
 from ctxvision.metrics.records import select
 from ctxvision.training.progress import Progress
@@ -33,7 +33,7 @@ def test_closest_term_and_mean_of_terms():
 
 
 def test_terms_are_written_as_queries_and_names_stand_in(tiny_run, terms):
-    found = terms_of(tiny_run)
+    found = terms_of(tiny_run.data.labels, tiny_run.data.manifest.label_terms)
     assert tiny_run.data.labels == ["blue label", "green label", "red label", "yellow label"]
     assert found.texts == ["deep ocean", "green label", "ripe tomato", "red", "yellow label"]
     assert found.labels.tolist() == [0, 1, 2, 2, 3]
@@ -41,11 +41,11 @@ def test_terms_are_written_as_queries_and_names_stand_in(tiny_run, terms):
 
 def test_terms_lie_at_their_prototype_or_where_the_text_model_puts_them(tiny_run, terms):
     scores = ZeroShotScores(Features(tiny_run, Progress()))
-    assert scores.in_vocabulary.tolist() == [False, False, True, False, False]
+    assert scores.placed.in_vocabulary.tolist() == [False, False, True, False, False]
     table = tiny_run.context.phrase_table
     tomato = np.asarray(table.prototypes)[table.ids(["ripe tomato"])[0]]
-    np.testing.assert_array_equal(scores.places[2], tomato)
-    np.testing.assert_array_equal(scores.places[[0, 1, 3, 4]], scores.predicted[[0, 1, 3, 4]])
+    np.testing.assert_array_equal(scores.placed.queries[2], tomato)
+    np.testing.assert_array_equal(scores.placed.queries[[0, 1, 3, 4]], scores.placed.predicted[[0, 1, 3, 4]])
 
 
 def test_the_text_model_has_seen_no_term(tiny_run, terms, monkeypatch):
@@ -55,7 +55,7 @@ def test_the_text_model_has_seen_no_term(tiny_run, terms, monkeypatch):
         learnt.append((texts, prototypes, counts))
         return fit_text_to_query(texts, prototypes, counts, seed)
 
-    monkeypatch.setattr("ctxvision.evaluation.zero_shot.fit_text_to_query", fit)
+    monkeypatch.setattr("ctxvision.classifier.terms.fit_text_to_query", fit)
     ZeroShotScores(Features(tiny_run, Progress()))
     table = tiny_run.context.phrase_table
     rows = [i for i in tiny_run.context.retrievable_ids() if table.phrases[i] != "ripe tomato"]
@@ -79,7 +79,10 @@ def test_scores_by_hand(tiny_run, terms):
             about = sum(np.exp(16 * cosines[i]) * texts[ids[i]] for i in here)
             about = about / np.linalg.norm(about)
             rows.append(
-                [0.25 * embedding @ scores.places[t] + 0.75 * about @ scores.texts[t] for t in range(5)]
+                [
+                    0.25 * embedding @ scores.placed.queries[t] + 0.75 * about @ scores.placed.texts[t]
+                    for t in range(5)
+                ]
             )
         return np.array(rows)
 

@@ -83,7 +83,8 @@ def test_parity_of_smaller_tables_and_no_parity_with_another_run(tiny_run, tmp_p
     assert "every signature" in checks.parity(smaller, str(tiny_run.directory), drawn_pictures())
 
     model = tiny_run.build_classifier("ivf")
-    model.fusion.output_stage.kernel.assign(-model.fusion.output_stage.kernel)
+    stage = model.fusion.members[0].output_stage
+    stage.kernel.assign(-stage.kernel)
     cv.export_saved_model(model, tmp_path / "other" / "1")
     other = Artefact(tmp_path / "other" / "1")
     other.load()

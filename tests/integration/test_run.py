@@ -14,6 +14,7 @@ import ctxvision as cv
 from ctxvision.context.generator import class_numbers, phrase_model
 from ctxvision.context.pooled import contexts_of
 from ctxvision.evaluation import SUITES
+from ctxvision.evaluation.methods import METHODS
 from ctxvision.training.loaded_data import LoadedData
 from tests.tiny_data import tiny_settings, write_tiny_data
 
@@ -40,7 +41,7 @@ def test_every_row_of_the_table_is_there(tiny_run):
         r for r in json.loads((tiny_run.directory / "metrics.json").read_text()) if r["suite"] == "table1"
     ]
     keys = {(r["method"], r["fraction"], r["seed"], r["split"], r["metric"]) for r in found}
-    methods = ("visual_only", "text_only", "multimodal", "shuffled_phrases", "multimodal_no_label_words")
+    methods = tuple(METHODS)
     expected = {
         (m, f, s, split, metric)
         for m in methods
@@ -52,6 +53,12 @@ def test_every_row_of_the_table_is_there(tiny_run):
     gains = {
         (m, f, None, split, f"top1_over_visual_only{end}")
         for m in methods[1:]
+        for f in (0.5, 1.0)
+        for split in ("easy", "hard")
+        for end in ("", "_low", "_high")
+    } | {
+        ("multimodal", f, None, split, f"top1_over_{base}{end}")
+        for base in ("text_only", "multimodal_concat")
         for f in (0.5, 1.0)
         for split in ("easy", "hard")
         for end in ("", "_low", "_high")
@@ -158,7 +165,9 @@ def test_the_export_tells_how_it_was_trained(tiny_run, tmp_path):
         told = json.loads((version / "assets" / "ctxvision.json").read_text())
         assert told["training"]["settings"] == config["settings"]
         assert told["training"]["data"] == {key: config["data"][key] for key in ("name", "sha256")}
-        assert told["training"]["commit"] == config["commit"] and told["temperature"] > 0
+        assert told["training"]["commit"] == config["commit"]
+        assert list(told["member_weights"]) == ["visual", "context", "query", "terms"]
+        assert any(told["member_weights"][name] for name in ("context", "query", "terms")) == context
         found = {(row["split"], row["metric"]): row for row in told["metrics"]}
         assert set(found) == {("easy", "top1"), ("hard", "top1")}
         expected = value(tiny_run, suite="table1", method=method, split="hard", metric="top1", fraction=1.0)
@@ -186,7 +195,7 @@ def test_the_assembled_model_agrees_with_the_tables_features(tiny_run):
     visual = tiny_run.visual_features("test:hard", 1.0)
     outputs = tiny_run.classifier(tf.constant(tiny_run.data.pictures("test:hard")))
     np.testing.assert_array_equal(outputs["phrase_ids"], ids)
-    expected = tiny_run.classifier.fusion([tf.constant(visual), tf.constant(context)])
+    expected = tiny_run.classifier.fuse(tf.constant(visual), tf.constant(context), tf.constant(queries))
     np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-5)
 
 

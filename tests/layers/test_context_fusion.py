@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from ctxvision.layers import ContextFusion
+from ctxvision.layers import ContextFusion, TermPlaces
 from tests.layer_checks import check_layer
 
 
@@ -14,16 +14,15 @@ def relu(x):
 def test_it_is_the_two_stage_mlp():
     rng = np.random.default_rng(0)
     visual, context = rng.normal(size=(3, 5)), rng.normal(size=(3, 4))
-    layer = ContextFusion(num_labels=6, hidden=7)
+    layer = ContextFusion(num_labels=6, fusion="concat", hidden=7)
     probabilities = layer([tf.constant(visual, tf.float32), tf.constant(context, tf.float32)])
     # Fresh batch normalisation has mean 0 and variance 1, hence the epsilon alone.
     parts = [
         relu(x / np.sqrt(1.001) @ stage.kernel.numpy())
-        for x, stage in zip((visual, context), layer.stage_1, strict=True)
+        for x, stage in zip((visual, context), layer.members[0].stage_1, strict=True)
     ]
-    logits = (
-        relu(np.concatenate(parts, axis=1) @ layer.stage_2.kernel.numpy()) @ layer.output_stage.kernel.numpy()
-    )
+    fused = relu(np.concatenate(parts, axis=1) @ layer.members[0].stage_2.kernel.numpy())
+    logits = fused @ layer.members[0].output_stage.kernel.numpy()
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(probabilities, expected, rtol=1e-4)
 
@@ -33,16 +32,18 @@ def bilinear_parts(layer):
     rng = np.random.default_rng(1)
     inputs = [rng.normal(size=(3, width)).astype(np.float32) for width in (5, 4)]
     layer(inputs)
-    layer.stage_2.set_weights([rng.normal(size=w.shape) for w in layer.stage_2.get_weights()])
+    layer.members[0].stage_2.set_weights(
+        [rng.normal(size=w.shape) for w in layer.members[0].stage_2.get_weights()]
+    )
     x, y = (
         relu(value / np.sqrt(1.001) @ stage.kernel.numpy())
-        for value, stage in zip(inputs, layer.stage_1, strict=True)
+        for value, stage in zip(inputs, layer.members[0].stage_1, strict=True)
     )
     return inputs, x, y
 
 
 def check_output(layer, inputs, z):
-    logits = z @ layer.output_stage.kernel.numpy()
+    logits = z @ layer.members[0].output_stage.kernel.numpy()
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(layer(inputs), expected, rtol=1e-4, atol=1e-6)
     compiled = tf.function(layer, jit_compile=True)
@@ -54,7 +55,7 @@ def check_output(layer, inputs, z):
 def test_mlb_is_its_equation():
     layer = ContextFusion(num_labels=6, fusion="mlb", hidden=7, rank=3)
     inputs, x, y = bilinear_parts(layer)
-    u, u_bias, v, v_bias, p, p_bias = layer.stage_2.get_weights()
+    u, u_bias, v, v_bias, p, p_bias = layer.members[0].stage_2.get_weights()
     assert u.shape == v.shape == (7, 3)
     product = np.einsum("br,br->br", np.tanh(x @ u + u_bias), np.tanh(y @ v + v_bias))
     check_output(layer, inputs, np.einsum("br,rh->bh", product, p) + p_bias)
@@ -63,7 +64,7 @@ def test_mlb_is_its_equation():
 def test_mutan_is_a_tucker_decomposition_of_the_bilinear_form():
     layer = ContextFusion(num_labels=6, fusion="mutan", hidden=7, rank=2)
     inputs, x, y = bilinear_parts(layer)
-    weights = layer.stage_2.get_weights()
+    weights = layer.members[0].stage_2.get_weights()
     matrices = [np.vstack([weights[i], weights[i + 1]]) for i in range(0, 8, 2)]  # the bias as a last row
     core = np.einsum("rih,rjh->ijh", np.stack(matrices[:2]), np.stack(matrices[2:]))
     x, y = (np.hstack([value, np.ones([3, 1])]) for value in (x, y))
@@ -81,7 +82,7 @@ def test_default_ranks():
     layers = {fusion: ContextFusion(5, fusion) for fusion in ("concat", "mlb", "mutan")}
     for layer in layers.values():
         layer(inputs)
-    stages = {fusion: layer.stage_2.count_params() for fusion, layer in layers.items()}
+    stages = {fusion: layer.members[0].stage_2.count_params() for fusion, layer in layers.items()}
     assert stages["mlb"] == pytest.approx(stages["concat"], rel=0.01)
     assert stages["mutan"] == 5 * 2 * 256 * 257
 
@@ -103,10 +104,10 @@ def test_the_seed_decides_the_weights():
 
 
 def test_weights_of_concat_keep_their_order():
-    layer = ContextFusion(4, hidden=5)
+    layer = ContextFusion(4, "concat", hidden=5)
     layer([tf.ones([2, 3]), tf.ones([2, 6])])
     trained = [(3, 5), (5,), (6, 5), (5,), (10, 5), (5,), (5, 4), (4,)]
-    assert [tuple(w.shape) for w in layer.weights] == [*trained, (), (3,), (3,), (6,), (6,)]
+    assert [tuple(w.shape) for w in layer.weights] == [*trained, (1,), (), (3,), (3,), (6,), (6,)]
 
 
 def test_the_uniform_share_is_of_answers_and_not_of_training():
@@ -115,7 +116,6 @@ def test_the_uniform_share_is_of_answers_and_not_of_training():
     layer.uniform_share.assign(0.2)
     np.testing.assert_allclose(layer(inputs), 0.8 * plain + 0.05, rtol=1e-6)
     np.testing.assert_allclose(tf.reduce_sum(layer(inputs), axis=1), 1, rtol=1e-6)
-    np.testing.assert_array_equal(layer.output_stage(layer.penultimate(inputs)), plain)
     seen = keras.Input([3]), keras.Input([6])
     model = keras.Model(seen, layer(list(seen)))
     np.testing.assert_allclose(model(inputs, training=False), layer(inputs), rtol=1e-6)
@@ -125,19 +125,69 @@ def test_the_uniform_share_is_of_answers_and_not_of_training():
     assert all(weight is not layer.uniform_share for weight in layer.trainable_weights)
 
 
-@pytest.mark.parametrize("fusion", ["concat", "mlb", "mutan"])
+@pytest.mark.parametrize("fusion", ["pool", "concat", "mlb", "mutan"])
 def test_layer_contract(fusion):
-    layer = ContextFusion(4, fusion, hidden=5, dropout=0.1, seed=3, rank=None if fusion == "concat" else 2)
+    rank = 2 if fusion in ("mlb", "mutan") else None
+    layer = ContextFusion(4, fusion, hidden=5, dropout=0.1, seed=3, rank=rank)
     check_layer(layer, [tf.ones([2, 3]), tf.ones([2, 6])])
+
+
+def test_layer_contract_with_terms():
+    layer = ContextFusion(4, hidden=5, terms=2)
+    check_layer(layer, [tf.ones([2, 3]), tf.ones([2, 6]), tf.ones([2, 4])])
+
+
+def seen(rows=5):
+    rng = np.random.default_rng(3)
+    return [tf.constant(rng.normal(size=(rows, width)), tf.float32) for width in (3, 6, 4)]
+
+
+def test_a_pool_is_the_weighted_sum_of_separate_heads():
+    layer, inputs = ContextFusion(4, hidden=5), seen()
+    layer(inputs)
+    layer.member_weights.assign([0.5, 0.0, 2.0])
+    alone = []
+    for member, value in zip(layer.members, inputs, strict=True):
+        single = ContextFusion(4, hidden=5)
+        single([value])
+        single.members[0].set_weights(member.get_weights())
+        alone.append(np.log(single([value])))
+    expected = np.exp(0.5 * alone[0] + 2 * alone[2])
+    np.testing.assert_allclose(layer(inputs), expected / expected.sum(axis=1, keepdims=True), rtol=1e-4)
+    assert not any(weight is layer.member_weights for weight in layer.trainable_weights)
+
+
+def test_the_closest_term_scores_its_label_and_one_without_terms_gets_the_mean():
+    layer, inputs = ContextFusion(3, hidden=5, terms=2), seen()
+    layer(inputs)
+    rng = np.random.default_rng(4)
+    places, usual = rng.normal(size=(3, 2, 10)), rng.normal(size=(3, 2))
+    layer.label_terms.assign(TermPlaces(places, usual, np.array([1.0, 1.0, 0.0])))
+    _, context, query = (value.numpy() for value in inputs)
+    about = context / np.linalg.norm(context, axis=1, keepdims=True)
+    scores = np.einsum("lnd,bd->bln", places, np.concatenate([query, about], axis=1)) - usual
+    expected = scores.max(axis=2)
+    expected[:, 2] = expected[:, :2].mean(axis=1)
+    np.testing.assert_allclose(layer.member_logits(inputs)[3], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_pool_of_one_modality_is_the_baseline():
+    one = tf.constant(np.random.default_rng(0).normal(size=(4, 3)), tf.float32)
+    np.testing.assert_array_equal(ContextFusion(5, "pool")([one]), ContextFusion(5, "concat")([one]))
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         ({"num_labels": 1}, "num_labels must be at least 2, got 1"),
-        ({"num_labels": 3, "fusion": "sum"}, "fusion must be one of concat, mlb, mutan, got 'sum'"),
-        ({"num_labels": 3, "rank": 4}, "rank .* is for fusion 'mlb' and 'mutan' alone, got 4 with 'concat'"),
+        ({"num_labels": 3, "fusion": "sum"}, "fusion must be one of pool, concat, mlb, mutan, got 'sum'"),
+        ({"num_labels": 3, "rank": 4}, "rank .* is for fusion 'mlb' and 'mutan' alone, got 4 with 'pool'"),
         ({"num_labels": 3, "fusion": "mlb", "rank": 0}, "rank must be at least 1, .* got 0 with 'mlb'"),
+        ({"num_labels": 3, "terms": -1}, "terms must be at least 0, .* got -1 with 'pool'"),
+        (
+            {"num_labels": 3, "fusion": "mlb", "terms": 2},
+            "terms .* is for fusion 'pool' alone, got 2 with 'mlb'",
+        ),
         ({"num_labels": 3, "activation": "relu"}, "activation must be 'softmax' .* got 'relu'"),
         ({"num_labels": 3, "dropout": 1.0}, r"dropout in \[0, 1\), got 256 and 1.0"),
     ],

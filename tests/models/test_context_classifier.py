@@ -15,7 +15,7 @@ def test_outputs_agree_with_the_layers_called_by_hand():
     np.testing.assert_array_equal(outputs["phrase_ids"], found.ids)
     np.testing.assert_array_equal(outputs["phrases"], found.phrases)
     context = model.pooling([model.text(found.phrases), found.scores])
-    expected = model.fusion([model.visual_encoder(pixels), context])
+    expected = model.fuse(model.visual_encoder(pixels), context, model.phrase_generator(pixels))
     np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-5)
 
 
@@ -51,7 +51,7 @@ def test_a_phrase_that_comes_later_is_found_by_what_was_traced(backend, rows):
         assert np.array(outputs["phrase_ids"])[:2, 0].tolist() == [rows, rows + 1]
         assert np.array(outputs["phrases"])[:2, 0].tolist() == [b"new", b"newer"]
         context = model.pooling([model.text(outputs["phrases"]), outputs["phrase_scores"]])
-        expected = model.fusion([model.visual_encoder(pixels), context])
+        expected = model.fuse(model.visual_encoder(pixels), context, model.phrase_generator(pixels))
         np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-5)
     for outputs in change(table.remove(["new", "newer"])):
         np.testing.assert_array_equal(outputs["phrase_ids"], before["phrase_ids"])

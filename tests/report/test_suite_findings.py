@@ -65,10 +65,10 @@ def test_the_verdict_is_that_of_all_splits(seen, new, verdict):
 
 
 def test_table2_is_told_by_its_mean_over_fractions():
-    name = "top1_over_multimodal_small"
+    name = "top1_over_multimodal_concat_small"
     records = [
-        *gain("table2", "multimodal", name, (0.05, 0.04, 0.06), fraction=0.1, vocabulary=9),
-        *gain("table2", "multimodal", name, (0.01, -0.01, 0.03), vocabulary=9),
+        *gain("table2", "multimodal_concat", name, (0.05, 0.04, 0.06), fraction=0.1, vocabulary=9),
+        *gain("table2", "multimodal_concat", name, (0.01, -0.01, 0.03), vocabulary=9),
     ]
     finding = finding_of("table2", records)
     assert finding == (

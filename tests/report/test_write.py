@@ -44,6 +44,8 @@ def example(kind, label="cat", other="dog", phrase="a kitten"):
         "split": "test",
         "visual_only": visual,
         "multimodal": multimodal,
+        "visual_share": 0.21,
+        "query_share": 0.03,
         "phrases": [{"phrase": phrase, "score": 0.75, "share": -0.125}],
         "kind": kind,
     }

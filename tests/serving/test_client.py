@@ -1,5 +1,6 @@
 """Predictions by file name, from a folder and from a server, and the client without this library."""
 
+import dataclasses
 import json
 import socket
 
@@ -10,7 +11,7 @@ import tensorflow as tf
 import ctxvision as cv
 from ctxvision.data import decode_picture
 from ctxvision.serving import Prediction, Server, ServingError, format_prediction, predict
-from ctxvision.serving.client import _predictions
+from ctxvision.serving.client import Explanation, _predictions
 from tests.serving.conftest import LABELS, encode
 from tests.tiny_model import IMAGE_SIZE
 
@@ -29,15 +30,19 @@ def test_folder_version_and_server_answer_as_the_model_does(model, export_direct
         assert [p.path for p in found] == image_files
         assert [p.label for p in found] == [LABELS[i] for i in probabilities.argmax(axis=1)]
         np.testing.assert_allclose([p.score for p in found], probabilities.max(axis=1), atol=1e-5)
-        assert all(len(p.top) == 5 and len(p.phrases) == 3 and p.shares is None for p in found)
+        assert all(len(p.top) == 5 and len(p.phrases) == 3 and p.explanation is None for p in found)
 
 
 def test_explain_tells_what_each_phrase_adds_to_the_top_label(model, address, image_files):
     (found,) = predict(address, image_files[2:3], explain=True)
     pixels = decode_picture(tf.io.read_file(image_files[2]), IMAGE_SIZE)[tf.newaxis]
     expected = cv.explain(model, pixels, 1)
-    np.testing.assert_allclose(found.shares, expected["shares"][0, 0], atol=1e-5)
-    assert found.visual_share == pytest.approx(float(expected["visual"][0, 0]), abs=1e-5)
+    told = found.explanation
+    np.testing.assert_allclose(told.phrase_shares, expected["shares"][0, 0], atol=1e-5)
+    assert told.visual_share == pytest.approx(float(expected["visual"][0, 0]), abs=1e-5)
+    assert told.query_share == pytest.approx(float(expected["query"][0, 0]), abs=1e-5)
+    total = told.visual_share + told.query_share + sum(told.phrase_shares)
+    assert total == pytest.approx(found.score - told.prior_score, abs=1e-4)
 
 
 def test_top1_over_grpc_equals_python_for_100_pictures_in_several_requests(model, address, images, tmp_path):
@@ -62,9 +67,9 @@ def test_json_has_names_instead_of_pairs():
         "phrases": [{"phrase": "black cat", "score": 0.5}],
     }
     assert json.loads(json.dumps(plain.to_json())) == expected
-    explained = Prediction(plain.path, plain.label, plain.score, plain.top, plain.phrases, [0.125], 0.25)
+    explained = dataclasses.replace(plain, explanation=Explanation(0.25, 0.05, [0.125], [0], 0.325))
     expected["phrases"][0]["share"] = 0.125
-    expected["visual_share"] = 0.25
+    expected |= {"visual_share": 0.25, "query_share": 0.05, "prior_score": 0.325}
     assert explained.to_json() == expected
 
 
@@ -74,9 +79,8 @@ def test_text_is_aligned():
         "cat",
         0.75,
         [("cat", 0.75), ("dog", 0.2)],
-        [("black cat", 0.5), ("a kitten in the snow", 0.25)],
-        [0.125, -0.02],
-        0.25,
+        [("black cat", 0.5), ("a kitten in the snow", 0.25), ("a dark cat", 0.2)],
+        Explanation(0.25, 0.05, [0.1, -0.02, 0.025], [0, 1, 0], 0.35),
     )
     assert format_prediction(found).splitlines() == [
         "a.png",
@@ -85,12 +89,12 @@ def test_text_is_aligned():
         "  phrases                score",
         "  black cat               0.50",
         "  a kitten in the snow    0.25",
+        "  a dark cat              0.20",
     ]
     assert format_prediction(found, explain=True).splitlines()[3:] == [
-        "  phrases                score  adds to cat",
-        "  black cat               0.50   +12.5 points",
-        "  a kitten in the snow    0.25    -2.0 points",
-        "  the picture itself             +25.0 points",
+        "  cat: picture +25.0, phrase generator +5.0, phrases +10.5 points",
+        "  black cat, a dark cat   +12.5 points",
+        "  a kitten in the snow     -2.0 points",
     ]
 
 
@@ -102,10 +106,13 @@ def test_places_without_a_phrase_are_left_out():
         "phrases": np.array([[b"black cat", b""]], object),
         "phrase_scores": np.array([[0.5, -1.0]]),
         "phrase_shares": np.array([[[0.125, 0.0]]]),
+        "phrase_groups": np.array([[0, 1]]),
         "visual_shares": np.array([[0.25]]),
+        "query_shares": np.array([[0.05]]),
+        "prior_scores": np.array([[0.325]]),
     }
     (found,) = _predictions(["a.png"], answer, explain=True)
-    assert found.phrases == [("black cat", 0.5)] and found.shares == [0.125]
+    assert found.phrases == [("black cat", 0.5)] and found.explanation.phrase_shares == [0.125]
 
 
 def test_refuses_files_that_are_missing_or_no_picture(export_directory, address, image_files, tmp_path):
@@ -158,12 +165,15 @@ def test_a_server_that_does_not_answer_or_refuses(address, image_files):
 def test_the_five_phrases_that_move_the_answer_most_are_printed():
     phrases = [(f"phrase {place}", 0.9 - place / 10) for place in range(7)]
     shares = [0.0, 0.3, -0.2, 0.01, 0.1, 0.0, 0.2]
-    found = Prediction("a.png", "cat", 0.8, [("cat", 0.8)], phrases, shares, 0.1)
+    told = Explanation(0.1, 0.0, shares, list(range(7)), 0.1)
+    found = Prediction("a.png", "cat", 0.8, [("cat", 0.8)], phrases, told)
     printed = [
         line.split("  ")[1]
         for line in format_prediction(found, explain=True).splitlines()
-        if "phrase " in line
+        if line.startswith("  phrase ")
     ]
-    assert printed == ["phrase 1", "phrase 2", "phrase 3", "phrase 4", "phrase 6"]
-    printed = [line.split("  ")[1] for line in format_prediction(found).splitlines() if "phrase " in line]
+    assert printed == ["phrase 1", "phrase 2", "phrase 6", "phrase 4", "phrase 3"]
+    printed = [
+        line.split("  ")[1] for line in format_prediction(found).splitlines() if line.startswith("  phrase ")
+    ]
     assert printed == [f"phrase {place}" for place in range(5)]

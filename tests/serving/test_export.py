@@ -180,7 +180,7 @@ def test_with_text_the_callers_words_count(images, tmp_path):
     found = model.retrieval(model.phrase_generator(pixels))
     context = model.pooling([model.phrase_embeddings(found.ids), found.scores])
     mixed = 0.6 * context + 0.4 * model.text(tf.constant(TEXTS))
-    expected = model.fusion([model.visual_encoder(pixels), mixed]).numpy()
+    expected = model.fuse(model.visual_encoder(pixels), mixed, model.phrase_generator(pixels)).numpy()
     found, without = arrays["with_context/probabilities"], arrays["serving_default/probabilities"]
     given = np.array([bool(text.strip()) for text in TEXTS])
     np.testing.assert_allclose(found[given], expected[given], atol=1e-5)
@@ -242,7 +242,7 @@ def test_decoding_keeps_the_order_of_many_pictures():
 
 def test_an_answer_that_is_not_finite_is_no_answer(images):
     model = tiny_classifier(labels=LABELS)
-    model.fusion.output_stage.bias.assign(np.full(len(LABELS), np.nan))
+    model.fusion.members[0].output_stage.bias.assign(np.full(len(LABELS), np.nan))
     signatures = build_signatures(model).signatures
     answer = signatures["serving_default"](image_bytes=tf.constant(images))
     assert not answer["valid"].numpy().any() and not answer["probabilities"].numpy().any()

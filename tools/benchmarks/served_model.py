@@ -100,7 +100,7 @@ def save_phases(model: cv.ContextClassifier, folder: Path) -> None:
                 context = model.pooling([model.phrase_embeddings(ids), scores])
                 outputs["context"] = context
             if phase >= 4:
-                outputs = {"probabilities": model.fusion([visual, context], training=False), "ids": ids}
+                outputs = {"probabilities": model.fuse(visual, context, queries), "ids": ids}
             return outputs
 
         return answer

@@ -25,7 +25,7 @@ def answer_signatures(
         queries, visual = embed(pixels)
         found = find(queries)
         context = found.vector if texts is None else joined(found.vector, model.text(texts))
-        probabilities = model.fusion([visual, context], training=False)
+        probabilities = model.fuse(visual, context, queries)
         outputs = {
             "probabilities": probabilities,
             **labels.named(*tf.math.top_k(probabilities, top)),

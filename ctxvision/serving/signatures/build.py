@@ -54,7 +54,9 @@ def build_signatures(
         - `with_context`, with text only (`image_bytes` and `texts` string [B], such as a caption or a query that led
           to the picture, "" where there is none): the same; the text's embedding makes 0.4 of the context.
         - `explain` (`image_bytes`) to `labels`, `scores`, `phrases`, `phrase_scores`, `phrase_shares` float32
-          [B, top, k], `visual_shares` float32 [B, top], `valid`, and `accepted`; `top` is 3, or L.
+          [B, top, k], `phrase_groups` int32 [B, k], `visual_shares`, `query_shares` and `prior_scores` float32 [B, top],
+          `valid`, and `accepted`; `top` is 3, or L. The shares of a label sum to its score less its prior score, see
+          `explain`.
         - `embed` (`image_bytes` and, all optional: `k` int32 [], `min_score` float32 [], `allow_languages`,
           `deny_languages`, `allow_flags`, `deny_flags` string [M], `deny_ids` int32 [M], see
           `PrototypeRetrieval.filter`) to `query_embedding` float32 [B, 64], L2-normalised, `visual` [B, D], `context`

@@ -1,4 +1,4 @@
-"""Labels with what each phrase, and the picture itself, adds to them."""
+"""Labels with what the picture, the query embedding and each phrase add to them."""
 
 import tensorflow as tf
 
@@ -19,13 +19,16 @@ def explain_signature(
     def explained(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         pixels, valid = decode_pictures(image_bytes, model.image_size)
         queries, visual = embed(pixels)
-        found = explain_found(model, find(queries), visual, TOP_EXPLAINED)
+        found = explain_found(model, find(queries), visual, queries, TOP_EXPLAINED)
         outputs = {
             **labels.named(found["scores"], found["label_ids"]),
             "phrases": found["phrases"],
             "phrase_scores": found["phrase_scores"],
             "phrase_shares": found["shares"],
+            "phrase_groups": found["groups"],
             "visual_shares": found["visual"],
+            "query_shares": found["query"],
+            "prior_scores": found["prior_scores"],
         }
         return blank_invalid(outputs, valid)
 

@@ -82,14 +82,34 @@ function row(name, score, share, most) {
 }
 
 function showPhrases(card, answer, explained) {
-  const shares = explained ? explained.phrase_shares[0] : [];
-  const most = explained ? Math.max(...shares.map(Math.abs), Math.abs(explained.visual_shares[0])) : 0;
-  const rows = answer.phrases.flatMap((phrase, place) =>
-    phrase ? [row(phrase, answer.phrase_scores[place].toFixed(2), shares[place], most)] : []);
-  if (explained) rows.push(row("the picture itself", "", explained.visual_shares[0], most));
+  const rows = explained ? rowsOfReasons(answer, explained) : answer.phrases.flatMap((phrase, place) =>
+    phrase ? [row(phrase, answer.phrase_scores[place].toFixed(2))] : []);
   card.querySelector("tbody").replaceChildren(...rows);
-  const head = card.querySelector("thead .adds");
-  if (explained) head.textContent = `points added to ${explained.labels[0]}`;
+  if (!explained) return;
+  card.querySelector("thead .adds").textContent = `points added to ${explained.labels[0]}`;
+  const said = card.querySelector(".reasons");
+  const phrases = explained.phrase_shares[0].reduce((sum, share) => sum + share, 0);
+  const parts = [["picture", explained.visual_shares[0]], ["phrase generator", explained.query_shares[0]], ["phrases", phrases]];
+  said.textContent = `${explained.labels[0]}: ${parts.map(([name, share]) => `${name} ${signed(share)}`).join(", ")} points`;
+  said.hidden = false;
+}
+
+// Phrases that say nearly the same are one row; the largest share comes first.
+function rowsOfReasons(answer, explained) {
+  const groups = new Map();
+  answer.phrases.forEach((phrase, place) => {
+    if (!phrase) return;
+    const group = explained.phrase_groups[place];
+    if (!groups.has(group)) groups.set(group, { names: [], score: answer.phrase_scores[group], share: 0 });
+    groups.get(group).names.push(phrase);
+    groups.get(group).share += explained.phrase_shares[0][place];
+  });
+  const reasons = [...groups.values()].map(({ names, score, share }) => [names.join(", "), score.toFixed(2), share]);
+  reasons.push(["the picture itself", "", explained.visual_shares[0]]);
+  reasons.push(["what the phrase generator sees", "", explained.query_shares[0]]);
+  reasons.sort((one, other) => Math.abs(other[2]) - Math.abs(one[2]));
+  const most = Math.abs(reasons[0][2]);
+  return reasons.map(([name, score, share]) => row(name, score, share, most));
 }
 
 function say(text) {

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ctxvision.evaluation.text_to_query import fit_text_to_query, neighbours, ridge
+from ctxvision.context.text_to_query import fit_text_to_query, neighbours, ridge
 
 
 def unit(rows):

@@ -1,0 +1,42 @@
+"""A head of separate members, one for each modality, and the labels' own terms."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tf_keras as keras
+
+from ctxvision.classifier.head import head_model, train_head
+from ctxvision.layers import TermPlaces
+
+
+def train_pool(
+    features: Sequence[np.ndarray],
+    targets: np.ndarray,
+    num_labels: int,
+    steps: int,
+    seed: int,
+    balance: str = "none",
+    terms: TermPlaces | None = None,
+) -> keras.Model:
+    """Trains `ContextFusion("pool")` on frozen features, each member on its own loss.
+
+    A member is the head of one modality that `train_head` trains, which a process trains once. The members' weights are
+    1 until `Task.calibrate` fits them.
+
+    Args:
+        features, targets, num_labels, steps, seed, balance: as of `train_head`.
+        terms: where the labels' terms lie; `features` are then [visual, context, query embedding].
+
+    Returns:
+        A model from the list of features to probabilities [N, L]; `model.get_layer("context_fusion")` is the head.
+    """
+    heads = [train_head([part], targets, num_labels, steps, seed, balance) for part in features]
+    most_terms = 0 if terms is None else terms.places.shape[1]
+    widths = [part.shape[1] for part in features]
+    pool = head_model(widths, num_labels, targets.ndim == 2, seed, "pool", terms=most_terms)
+    fusion = pool.get_layer("context_fusion")
+    for member, head in zip(fusion.members, heads, strict=True):
+        member.set_weights(head.get_layer("context_fusion").members[0].get_weights())
+    if terms is not None:
+        fusion.label_terms.assign(terms)
+    return pool

@@ -1,0 +1,157 @@
+"""The words that stand for a label where no labelled picture does (section 4.3)."""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ctxvision.classifier.run_folder import RunFolder
+from ctxvision.context.context import Context
+from ctxvision.context.text_to_query import fit_text_to_query
+from ctxvision.layers import TermPlaces
+
+# Of a label; those beyond are left out of a classifier.
+MOST_TERMS = 20
+# Of a term's score in a classifier, the part that is in text space; chosen on `val` of the demo and of photographs.
+TEXT_SHARE = 0.5
+
+
+class Terms(NamedTuple):
+    """The terms of all labels in one list of length T.
+
+    Attributes:
+        texts: written as queries are: lower-cased, NFC-normalised, whitespace collapsed.
+        labels: int [T], the number of each term's label.
+    """
+
+    texts: list[str]
+    labels: np.ndarray
+
+    def per_label(self, scores: np.ndarray, closest: bool = True) -> np.ndarray:
+        """float [N, L] of float [N, T]: each label's score is its closest term's, or the mean of its terms'."""
+        columns = [scores[:, self.labels == label] for label in range(self.labels.max() + 1)]
+        return np.stack([part.max(axis=1) if closest else part.mean(axis=1) for part in columns], axis=1)
+
+
+def terms_of(labels: Sequence[str], label_terms: Mapping[str, Sequence[str]]) -> Terms:
+    """The synset terms of every label; the label's own name where it has none."""
+    rows = []
+    for number, label in enumerate(labels):
+        texts = [text for text in map(_as_query, label_terms.get(label, [])) if text]
+        rows += [(number, text) for text in dict.fromkeys(texts or [_as_query(label)])]
+    return Terms([text for _, text in rows], np.array([number for number, _ in rows]))
+
+
+class PlacedTerms(NamedTuple):
+    """Where terms lie.
+
+    Attributes:
+        terms: T of them.
+        queries: float32 [T, Q], L2-normalised: a term's prototype where it is a phrase of the vocabulary, and elsewhere
+            where the text model puts it.
+        predicted: float32 [T, Q], L2-normalised: all terms where the text model puts them, which has seen none of them.
+        texts: float32 [T, text_dim], L2-normalised text embeddings; zeros for unknown words.
+        in_vocabulary: bool [T].
+    """
+
+    terms: Terms
+    queries: np.ndarray
+    predicted: np.ndarray
+    texts: np.ndarray
+    in_vocabulary: np.ndarray
+
+    @property
+    def known(self) -> np.ndarray:
+        """bool [T]: not of a term of unknown words that is no phrase, which says nothing."""
+        return self.in_vocabulary | (np.linalg.norm(self.texts, axis=1) > 0)
+
+    def those_known(self) -> "PlacedTerms":
+        """The terms that say something."""
+        texts = [text for text, known in zip(self.terms.texts, self.known) if known]
+        terms = Terms(texts, self.terms.labels[self.known])
+        return PlacedTerms(terms, *(part[self.known] for part in self[1:]))
+
+    def scores(self, queries: np.ndarray, contexts: np.ndarray, text_share: float) -> np.ndarray:
+        """Float [N, T]: cosines in query space, a `text_share` in 0..1 of them in text space.
+
+        Args:
+            queries: float32 [N, Q], query embeddings.
+            contexts: float32 [N, text_dim], context vectors.
+            text_share: of the score.
+        """
+        about = contexts / np.maximum(np.linalg.norm(contexts, axis=1, keepdims=True), 1e-9)
+        return (1 - text_share) * (queries @ self.queries.T) + text_share * (about @ self.texts.T)
+
+    def for_model(
+        self, num_labels: int, queries: np.ndarray, contexts: np.ndarray, least: int = 1
+    ) -> TermPlaces:
+        """What `ContextFusion.label_terms` holds.
+
+        Args:
+            num_labels: L.
+            queries, contexts: of the pictures of `train`, as of `scores`.
+            least: terms that a label has room for, where none has as many.
+        """
+        usual = self.scores(queries, contexts, TEXT_SHARE).mean(axis=0)
+        rows = [
+            np.flatnonzero(self.known & (self.terms.labels == label))[:MOST_TERMS]
+            for label in range(num_labels)
+        ]
+        most = max(least, *(len(row) for row in rows))
+        padded = np.array([np.resize(row, most) if len(row) else np.zeros(most, int) for row in rows])
+        joined = np.concatenate([(1 - TEXT_SHARE) * self.queries, TEXT_SHARE * self.texts], axis=1)
+        known = np.array([len(row) > 0 for row in rows], np.float32)
+        return TermPlaces(joined[padded].astype(np.float32), usual[padded].astype(np.float32), known)
+
+
+def place_terms(context: Context, terms: Terms, seed: int = 0) -> PlacedTerms:
+    """Finds where terms lie in query space and in text space.
+
+    Args:
+        context: past its stage `text`.
+        terms: of labels.
+        seed: of the phrases that the text model is chosen on.
+    """
+    table = context.phrase_table
+    texts, rows = context.embed_texts(terms.texts), table.ids(terms.texts)
+    learnt = np.setdiff1d(context.retrievable_ids(), rows)
+    text_model = fit_text_to_query(
+        np.asarray(table.text_embeddings)[learnt],
+        np.asarray(table.prototypes, np.float32)[learnt],
+        np.asarray(table.counts)[learnt],
+        seed,
+    )
+    predicted, in_vocabulary = text_model(texts), rows >= 0
+    prototypes = np.asarray(table.prototypes, np.float32)[np.maximum(rows, 0)]
+    queries = np.where(in_vocabulary[:, np.newaxis], prototypes, predicted)
+    return PlacedTerms(terms, queries, predicted, texts, in_vocabulary)
+
+
+def _as_query(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).lower().split())
+
+
+def terms_of_run(
+    run: RunFolder,
+    inputs: Sequence[np.ndarray],
+    labels: Sequence[str] | None = None,
+    more: Mapping[str, Sequence[str]] | None = None,
+    least: int = 1,
+) -> TermPlaces:
+    """Where the terms of a run's labels lie.
+
+    Args:
+        run: whose data and context they are.
+        inputs: of the pictures of `train`: visual features, context and query embedding.
+        labels: the labels with those of concepts; by default those of the data.
+        more: terms of labels beside those that the data has.
+        least: terms that a label has room for.
+    """
+    labels = run.data.labels if labels is None else labels
+    known = dict(run.data.manifest.label_terms)
+    for label, words in (more or {}).items():
+        own = known.get(label) or ([label] if label in run.data.labels else [])
+        known[label] = [*own, *words]
+    placed = place_terms(run.context, terms_of(labels, known), run.config.seed)
+    return placed.for_model(len(labels), inputs[2], inputs[1], least)

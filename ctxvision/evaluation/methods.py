@@ -1,0 +1,76 @@
+"""The rows of the tables: what a method sees, and how its head joins that."""
+
+from typing import NamedTuple
+
+import numpy as np
+import tf_keras as keras
+
+from ctxvision.evaluation.features import ALL, NO_LABEL_WORDS, Features, shuffled
+from ctxvision.evaluation.heads import trained_head
+
+
+class Method(NamedTuple):
+    """What a head is given.
+
+    Attributes:
+        sees: of "visual", "context" and "query" (the query embedding), in the order of `ContextFusion`'s inputs.
+        fusion: "pool", or a joint head.
+        terms: whether labels are scored by their own terms as well.
+        vocabulary: out of which the context's phrases come.
+        shuffled: whether each picture gets another one's context and query embedding, in training and in test.
+    """
+
+    sees: tuple[str, ...]
+    fusion: str = "pool"
+    terms: bool = False
+    vocabulary: str = ALL
+    shuffled: bool = False
+
+    @property
+    def by_fraction(self) -> bool:
+        """Whether the amount of visual pre-training makes a difference."""
+        return "visual" in self.sees
+
+
+_ALL = ("visual", "context", "query")
+METHODS = {
+    "visual_only": Method(("visual",)),
+    "text_only": Method(("context",)),
+    "multimodal": Method(_ALL, terms=True),
+    "multimodal_without_terms": Method(_ALL),
+    "multimodal_concat": Method(("visual", "context"), fusion="concat"),
+    "shuffled_phrases": Method(_ALL, terms=True, shuffled=True),
+    "multimodal_no_label_words": Method(_ALL, vocabulary=NO_LABEL_WORDS),
+}
+
+
+def methods_of(features: Features) -> dict[str, Method]:
+    """All of `METHODS`, the last one where enough phrases are left without label words."""
+    plain = features.table(NO_LABEL_WORDS)
+    enough = plain is not None and features.run.context.num_retrievable(plain) >= features.chosen.k
+    return {name: one for name, one in METHODS.items() if enough or one.vocabulary != NO_LABEL_WORDS}
+
+
+def inputs_of(features: Features, method: Method, split: str, fraction: float, seed: int) -> list[np.ndarray]:
+    """What a method's head is given of a split, one array a modality."""
+    recipe = features.chosen._replace(vocabulary=method.vocabulary)
+    parts = []
+    for part in method.sees:
+        if part == "visual":
+            parts.append(features.visual(split, fraction))
+            continue
+        found = features.context(split, recipe) if part == "context" else features.bottleneck(split)
+        parts.append(shuffled(found, split, seed) if method.shuffled else found)
+    return parts
+
+
+def head_of(
+    features: Features, method: Method, fraction: float, seed: int, rows: np.ndarray | None = None
+) -> keras.Model:
+    """A method's head, trained on these rows of `train`, by default all; see `trained_head`."""
+
+    def inputs(split: str) -> list[np.ndarray]:
+        return inputs_of(features, method, split, fraction, seed)
+
+    terms = features.terms if method.terms else None
+    return trained_head(features.run, inputs, seed, method.fusion, terms, rows)

@@ -1,0 +1,89 @@
+"""One multi-stage MLP over one modality or several: a member of `ContextFusion`."""
+
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from ctxvision.layers._batch_norm import batch_norm
+from ctxvision.layers._bilinear import LowRankBilinear, TuckerFusion
+
+
+class JointHead(keras.layers.Layer):
+    """Standardises each modality, maps each to `hidden` units, fuses them to a further `hidden`, and gives logits.
+
+    Args:
+        num_labels, fusion, hidden, dropout, seed, rank: as of `ContextFusion`; `fusion` is "concat", "mlb" or "mutan".
+
+    Call arguments:
+        inputs: a list of float tensors [B, D_i].
+
+    Returns:
+        float32 [B, L] logits.
+    """
+
+    def __init__(
+        self,
+        num_labels: int,
+        fusion: str,
+        hidden: int,
+        dropout: float,
+        seed: int,
+        rank: int | None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.num_labels = num_labels
+        self.fusion = fusion
+        self.hidden = hidden
+        self.dropout = dropout
+        self.seed = seed
+        self.rank = rank
+
+    def build(self, input_shape: Any) -> None:
+        def dense(units: int, part: int, **kwargs: Any) -> keras.layers.Layer:
+            initializer = keras.initializers.GlorotUniform(seed=self.seed * 1000 + part)
+            return keras.layers.Dense(units, kernel_initializer=initializer, dtype="float32", **kwargs)
+
+        def drop(part: int) -> keras.layers.Layer:
+            seed = self.seed * 1000 + part
+            return keras.layers.Dropout(self.dropout, seed=seed, rng_type="stateful", dtype="float32")
+
+        self.standardize = [
+            batch_norm(scale=False, center=False, momentum=0.95, dtype="float32") for _ in input_shape
+        ]
+        self.stage_1 = [dense(self.hidden, i, activation="relu") for i in range(len(input_shape))]
+        self.dropout_1 = [drop(i) for i in range(len(input_shape))]
+        bilinear = self.fusion != "concat" and len(input_shape) == 2
+        self.stage_2 = self._bilinear() if bilinear else dense(self.hidden, 10, activation="relu")
+        self.dropout_2 = drop(10)
+        self.output_stage = dense(self.num_labels, 20)
+        super().build(input_shape)
+
+    def call(self, inputs: list[tf.Tensor], training: bool | None = None) -> tf.Tensor:
+        return self.output_stage(self.penultimate(inputs, training=training))
+
+    def penultimate(self, inputs: list[tf.Tensor], training: bool | None = None) -> tf.Tensor:
+        """Float32 [B, hidden], from which the last layer makes the labels' logits."""
+        stages = []
+        parts = zip(inputs, self.standardize, self.stage_1, self.dropout_1, strict=True)
+        for value, standardize, stage, drop in parts:
+            value = standardize(tf.cast(value, tf.float32), training=training)
+            stages.append(drop(stage(value), training=training))
+        bilinear = isinstance(self.stage_2, (LowRankBilinear, TuckerFusion))
+        fused = self.stage_2(stages if bilinear else tf.concat(stages, axis=-1))
+        return self.dropout_2(fused, training=training)
+
+    def _bilinear(self) -> keras.layers.Layer:
+        seed = self.seed * 1000 + 100
+        if self.fusion == "mlb":
+            return LowRankBilinear(self.hidden, self.rank or max(1, 2 * self.hidden // 3), seed)
+        return TuckerFusion(self.hidden, self.rank or 5, seed)
+
+    def restart_dropout(self, seed: int) -> None:
+        """Dropout continues as in a new layer of this seed, also in functions that are traced already."""
+        parts = [*enumerate(self.dropout_1), (10, self.dropout_2)]
+        for part, drop in parts:
+            # Keras has no public way to reset the generator of a layer.
+            drop._random_generator._maybe_init()
+            drop._random_generator._generator.reset_from_seed(seed * 1000 + part)
