@@ -17,6 +17,7 @@ from ctxvision.classifier.run_folder import OWN_CONTEXT, create_run
 from ctxvision.classifier.visual import train_visual
 from ctxvision.context.context import Context
 from ctxvision.context.finish import index_settings
+from ctxvision.context.small import FOLDER as SMALL
 from ctxvision.context.towers import new_phrase_generator, with_found_tower
 from ctxvision.context.train import train_context
 from ctxvision.data import load_data
@@ -214,7 +215,8 @@ def _curves(run: Run) -> dict[str, dict[str, list[float]]]:
     own = run.stages.curves()
     if (run.directory / OWN_CONTEXT).is_dir():
         return own  # its stages lie inside
-    return own | {f"{OWN_CONTEXT}/{stage}": curves for stage, curves in run.context.stages.curves().items()}
+    of_context = {stage: c for stage, c in run.context.stages.curves().items() if not _second(stage)}
+    return own | {f"{OWN_CONTEXT}/{stage}": curves for stage, curves in of_context.items()}
 
 
 def _times(run: Run) -> list[dict[str, Any]]:
@@ -223,11 +225,16 @@ def _times(run: Run) -> list[dict[str, Any]]:
     inside = [Run(path.parent, run.context.directory) for path in sorted(run.directory.glob("*/config.json"))]
     inside = [one for one in inside if one.stages.is_done("head")]
     parts = [
-        ("context", run.context.stages.seconds()),
+        ("context", {stage: s for stage, s in run.context.stages.seconds().items() if not _second(stage)}),
         (f"{len(run.choice.labels)} labels", own),
         *((f"{len(one.choice.labels)} labels over the same context", one.stages.seconds()) for one in inside),
     ]
     return [{"part": part, "seconds": round(sum(seconds.values()), 1)} for part, seconds in parts]
+
+
+def _second(stage: str) -> bool:
+    """Whether a stage is one of the second, small generator of the suite `table2`."""
+    return Path(stage).parts[0] == SMALL
 
 
 def write_report(run: Run | str | os.PathLike[str]) -> Path:

@@ -5,6 +5,11 @@ from typing import NamedTuple
 import numpy as np
 
 LARGEST_WEIGHT = 100.0
+# What members count where no picture says it: one alone, each of several, and the labels' terms; about what `val` of the
+# demo and of photographs has fitted.
+ALONE, ONE_OF_SEVERAL, TERMS = 1.0, 0.35, 2.5
+# As much as this many pictures, of which each says as much as the prior's own size.
+PRIOR_PICTURES = 3.0
 _LARGEST_SHARE = 0.5
 _NEWTON_STEPS, _ROUNDS = 50, 30
 _MOST_ROWS = 20_000
@@ -25,34 +30,47 @@ class Calibration(NamedTuple):
     uniform_share: float = 0.0
 
 
-def fit_calibration(logits: np.ndarray, targets: np.ndarray) -> Calibration:
+def prior_calibration(members: int, terms: bool = False) -> Calibration:
+    """What members count before any picture has said it.
+
+    Args:
+        members: how many, the terms among them.
+        terms: whether the last one is the labels' terms.
+    """
+    heads = members - terms
+    return Calibration((ALONE if heads == 1 else ONE_OF_SEVERAL,) * heads + (TERMS,) * terms)
+
+
+def fit_calibration(logits: np.ndarray, targets: np.ndarray, terms: bool = False) -> Calibration:
     """That under which the true labels are likeliest.
 
     The likelihood of a logarithmic opinion pool (Genest & Zidek 1986) is concave in its weights, so they have one best
     value. A temperature alone has to be so high that the few pictures on which a head is sure and wrong, such as those
     with a wrong label, become likely, and then doubts all others too much; the uniform share takes those (two of the
     three parts of ensemble temperature scaling, Zhang et al. 2020, Mix-n-Match). It is fitted by expectation
-    maximisation.
+    maximisation. Where pictures are few, the weights stay near `prior_calibration`: its Gaussian prior, whose deviation
+    is its own size, counts as much as `PRIOR_PICTURES` nats.
 
     Args:
         logits: float [M, N, L] of each member, of pictures that no member was trained on; of more than 20,000 the first.
         targets: int [N], the true labels; or [N, L] of zeros and ones for several labels a picture, -1 is unknown and
             does not count.
+        terms: whether the last member is the labels' terms.
 
     Returns:
-        Weights and share; equal weights that sum to 1, and no share, for no pictures.
+        Weights and share; the prior for no pictures.
     """
-    plain = equal_weights(len(logits))
-    start = np.array(plain.weights)
+    prior = prior_calibration(len(logits), terms)
+    start = np.array(prior.weights)
     logits, targets = np.asarray(logits[:, :_MOST_ROWS], float), targets[:_MOST_ROWS]
     if targets.ndim == 2:
         if not (known := targets >= 0).any():
-            return plain
-        objective = _Objective.of_decisions(logits[:, known], targets[known])
+            return prior
+        objective = _Objective.of_decisions(logits[:, known], targets[known], start)
         return Calibration(tuple(_minimised(objective, start).tolist()))
     if not len(targets):
-        return plain
-    objective = _Objective.of_choices(logits, targets)
+        return prior
+    objective = _Objective.of_choices(logits, targets, start)
     weights, share = _minimised(objective, start), 0.0
     for _ in range(_ROUNDS):
         true, num_labels = np.exp(-objective.losses(weights)), logits.shape[2]
@@ -98,22 +116,23 @@ class _Objective(NamedTuple):
     """Negative log likelihood of choices among K alternatives: row i's is log Σ_k exp(w · differences[:, i, k]).
 
     `differences` float [M, N, K]: how far each alternative's logit lies above the true one's; `rows` [N]: what each row
-    weighs.
+    weighs; `prior` [M]: the weights that are likeliest without any row.
     """
 
     differences: np.ndarray
     rows: np.ndarray
+    prior: np.ndarray
 
     @classmethod
-    def of_choices(cls, logits: np.ndarray, labels: np.ndarray) -> "_Objective":
+    def of_choices(cls, logits: np.ndarray, labels: np.ndarray, prior: np.ndarray) -> "_Objective":
         true = np.take_along_axis(logits, labels[np.newaxis, :, np.newaxis], axis=2)
-        return cls(logits - true, np.ones(len(labels)))
+        return cls(logits - true, np.ones(len(labels)), prior)
 
     @classmethod
-    def of_decisions(cls, logits: np.ndarray, targets: np.ndarray) -> "_Objective":
+    def of_decisions(cls, logits: np.ndarray, targets: np.ndarray, prior: np.ndarray) -> "_Objective":
         """Yes or no: the alternative to what is true is 0 against the logit, or the logit against 0."""
         wrong = np.where(targets > 0, -logits, logits)
-        return cls(np.stack([np.zeros_like(wrong), wrong], axis=2), np.ones(len(targets)))
+        return cls(np.stack([np.zeros_like(wrong), wrong], axis=2), np.ones(len(targets)), prior)
 
     def losses(self, weights: np.ndarray) -> np.ndarray:
         logits = np.tensordot(weights, self.differences, axes=1)
@@ -121,17 +140,21 @@ class _Objective(NamedTuple):
         return highest + np.log(np.exp(logits - highest[:, np.newaxis]).sum(axis=1))
 
     def slopes(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Gradient [M] and Hessian [M, M] of the mean loss."""
+        """Gradient [M] and Hessian [M, M] of `loss`."""
         logits = np.tensordot(weights, self.differences, axes=1)
         chances = np.exp(logits - self.losses(weights)[:, np.newaxis])
         means = np.einsum("nk,mnk->mn", chances, self.differences)
         weighted = chances * self.rows[:, np.newaxis]
         squares = np.stack([(weighted * one * self.differences).sum(axis=(1, 2)) for one in self.differences])
-        count = len(self.rows)
-        return means @ self.rows / count, (squares - (means * self.rows) @ means.T) / count
+        pull = PRIOR_PICTURES / self.prior**2
+        gradient = means @ self.rows + pull * (weights - self.prior)
+        hessian = squares - (means * self.rows) @ means.T + np.diag(pull)
+        return gradient / len(self.rows), hessian / len(self.rows)
 
     def loss(self, weights: np.ndarray) -> float:
-        return float(self.losses(weights) @ self.rows / len(self.rows))
+        """The mean over the rows, with what the prior says against the weights."""
+        away = PRIOR_PICTURES / 2 * (((weights - self.prior) / self.prior) ** 2).sum()
+        return float((self.losses(weights) @ self.rows + away) / len(self.rows))
 
 
 def _minimised(objective: _Objective, weights: np.ndarray) -> np.ndarray:

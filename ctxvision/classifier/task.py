@@ -104,7 +104,7 @@ def calibrate_by_thresholds(
 
 
 def _fit(fusion: ContextFusion, logits: np.ndarray, targets: np.ndarray) -> Calibration:
-    calibration = fit_calibration(logits, targets)
+    calibration = fit_calibration(logits, targets, terms=fusion.label_terms is not None)
     fusion.member_weights.assign(calibration.weights)
     return calibration
 

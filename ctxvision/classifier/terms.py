@@ -5,14 +5,16 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from ctxvision.classifier.run_folder import RunFolder
 from ctxvision.context.context import Context
 from ctxvision.context.text_to_query import fit_text_to_query
-from ctxvision.layers import TermPlaces
+from ctxvision.layers import LabelTerms, TermPlaces
 
 # Of a label; those beyond are left out of a classifier.
 MOST_TERMS = 20
+_ROWS = 2048  # scored at a time
 # Of a term's score in a classifier, the part that is in text space; chosen on `val` of the demo and of photographs.
 TEXT_SHARE = 0.5
 
@@ -130,6 +132,15 @@ def place_terms(context: Context, terms: Terms, seed: int = 0) -> PlacedTerms:
 
 def _as_query(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).lower().split())
+
+
+def scores_by_terms(places: TermPlaces, contexts: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """float32 [N, L] of context vectors [N, text_dim] and query embeddings [N, Q]; see `LabelTerms`."""
+    layer = LabelTerms(len(places.known), places.places.shape[1])
+    layer([tf.constant(contexts[:1]), tf.constant(queries[:1])])
+    layer.assign(places)
+    starts = range(0, len(contexts), _ROWS)
+    return np.concatenate([layer([contexts[i : i + _ROWS], queries[i : i + _ROWS]]) for i in starts])
 
 
 def terms_of_run(

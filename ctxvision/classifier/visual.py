@@ -36,7 +36,7 @@ def train_visual(
         strategy: where; that in whose scope this is called by default.
     """
     strategy = make_strategy(strategy)
-    config, data, stage = run.config, run.data, f"visual/{fraction:g}"
+    config, stage = run.config, f"visual/{fraction:g}"
     with building(strategy, policy_of(strategy)):
         keras.utils.set_random_seed(config.seed)
         generator = run.context.phrase_generator if config.visual_backbone == SHARED else None
@@ -46,6 +46,30 @@ def train_visual(
         if is_chief(strategy):
             _ = run.visual_encoder(fraction)  # keeps the SavedModel loaded for the stages that follow
         return
+    train_encoder(run, encoder, stage, fraction, progress, strategy, config.visual_train)
+
+
+def train_encoder(
+    run: RunFolder,
+    encoder: VisualEncoder,
+    stage: str,
+    fraction: float,
+    progress: Progress,
+    strategy: tf.distribute.Strategy | None = None,
+    train: str | None = None,
+) -> None:
+    """Trains an encoder as `train_visual` does, and keeps its weights as a stage.
+
+    Args:
+        run: whose data is learnt.
+        encoder: built; it is changed.
+        stage: its name.
+        fraction: of each label's pictures in `pretrain`.
+        progress, strategy: as above.
+        train: which pre-trained weights learn, see `set_trainable`; None: all of them, as those of a new network.
+    """
+    strategy = make_strategy(strategy)
+    config, data = run.config, run.data
     rows = data.fraction_of("pretrain", fraction)
     task = task_of(config)
     targets = task.encoder_targets(data.label_targets("pretrain")[rows], len(data.labels))
@@ -54,12 +78,12 @@ def train_visual(
     with building(strategy, policy_of(strategy)):
         logits = keras.layers.Dense(len(data.labels), dtype="float32", name="logits")
     curves: dict[str, list[float]] = {}
-    for step in steps_of(config.visual_train):
-        set_trainable(encoder.tower, "none" if step.frozen else config.visual_train)
+    for step in steps_of(train):
+        set_trainable(encoder.tower, "none" if step.frozen else train)
         pictures = run.tower_inputs(encoder, "pretrain")
         rate = config.learning_rate * step.rate
         with building(strategy, policy_of(strategy)):
-            model = visual_model(encoder, logits, pictures.shape[1:], f"visual_{fraction:g}")
+            model = visual_model(encoder, logits, pictures.shape[1:], stage.replace("/", "_"))
             model.compile(
                 cosine_adamw(rate, epochs * steps_per_epoch, weight_decay=0.05),
                 task.encoder_loss(),

@@ -47,7 +47,7 @@ def calibration(run: Run, progress: Progress, seeds: int) -> list[Record]:
         progress.update(seed / seeds)
         found = member_logits_on_val_and_test(features, seed)
         val, several = run.data.label_targets("val"), run.config.multi_label
-        fitted = fit_calibration(found["val"], val)
+        fitted = fit_calibration(found["val"], val, terms=True)
         thresholds = fit_thresholds(calibrated(found["val"], fitted, True), val) if several else None
         for name, parts in _named(run.data.test_splits).items():
             logits = np.concatenate([found[split] for split in parts], axis=1)
@@ -86,7 +86,7 @@ def calibration(run: Run, progress: Progress, seeds: int) -> list[Record]:
 def probabilities_on_val_and_test(features: Features, seed: int) -> dict[str, np.ndarray]:
     """`val` and each test split to what a head like the classifier's says, float64 [N, L], calibrated on `val`."""
     found = member_logits_on_val_and_test(features, seed)
-    fitted = fit_calibration(found["val"], features.run.data.label_targets("val"))
+    fitted = fit_calibration(found["val"], features.run.data.label_targets("val"), terms=True)
     several = features.run.config.multi_label
     return {split: calibrated(logits, fitted, several) for split, logits in found.items()}
 

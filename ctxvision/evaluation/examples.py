@@ -10,9 +10,9 @@ import tensorflow as tf
 from ctxvision._files import write_json
 from ctxvision.classifier.head import probabilities_of
 from ctxvision.classifier.run import Run
+from ctxvision.classifier.trained_head import trained_head
 from ctxvision.evaluation.answers import answers_of, explained
 from ctxvision.evaluation.features import short_name
-from ctxvision.evaluation.heads import trained_head
 from ctxvision.metrics.records import Record, save_records
 from ctxvision.models.explanation import reasons
 

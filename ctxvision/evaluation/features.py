@@ -5,12 +5,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ctxvision.classifier.features import context_vectors
 from ctxvision.classifier.run import Run
 from ctxvision.classifier.terms import terms_of_run
 from ctxvision.classifier.visual import train_visual
+from ctxvision.context.context import Context
+from ctxvision.context.pooled import contexts_of
 from ctxvision.errors import InputError
+from ctxvision.evaluation.web_features import WebFeatures
 from ctxvision.layers import TermPlaces
+from ctxvision.training.cached_features import CachedFeatures
 from ctxvision.training.progress import Progress
 from ctxvision.vocabulary import PhraseTable
 
@@ -32,13 +35,19 @@ class Features:
     Args:
         run: trained to the end.
         progress: of the suite.
+        context: whose phrases and query embeddings these are; the run's own by default.
+
+    Attributes:
+        web: features of the phrase generator's ConvNet.
     """
 
-    def __init__(self, run: Run, progress: Progress):
+    def __init__(self, run: Run, progress: Progress, context: Context | None = None):
         self.run, self.progress = run, progress
+        self.source = context or run.context
         self.chosen = ContextRecipe(ALL, run.choice.k, run.choice.weighting)
+        self.web = WebFeatures(run, progress)
         self._contexts: dict[tuple[str, ContextRecipe], np.ndarray] = {}
-        self._tables: dict[str | int, PhraseTable | None] = {ALL: run.context.phrase_table}
+        self._tables: dict[str | int, PhraseTable | None] = {ALL: self.source.phrase_table}
 
     def labels(self, split: str) -> np.ndarray:
         """int32 [N]."""
@@ -52,21 +61,25 @@ class Features:
 
     def bottleneck(self, split: str) -> np.ndarray:
         """float32 [N, 64], L2-normalised: the query embedding itself."""
-        return self.run.query_embeddings(split)
+        if self.source is self.run.context:
+            return self.run.query_embeddings(split)
+        cached = CachedFeatures(self.run.directory / "features", self.run.data.pictures)
+        name = f"queries-{self.source.fingerprint}"
+        return cached.of(name, lambda: self.source.phrase_generator, split, shared=True)
 
     def context(self, split: str, context: ContextRecipe | None = None) -> np.ndarray:
         """float32 [N, 200]; by default what the run's classifier sees."""
         context = context or self.chosen
         if (split, context) not in self._contexts:
             table = self.table(context.vocabulary)
-            found = 0 if table is None else self.run.context.num_retrievable(table)
+            found = 0 if table is None else self.source.num_retrievable(table)
             if found < context.k:
                 raise InputError(
                     f"vocabulary {context.vocabulary!r} must have at least {context.k} phrases for context, got "
                     f"{found}: give more queries."
                 )
-            vectors = context_vectors(self.run, split, context.k, context.weighting, table)
-            self._contexts[split, context] = vectors
+            queries, recipe = self.bottleneck(split), (context.k, context.weighting)
+            self._contexts[split, context] = contexts_of(self.source, queries, *recipe, table)[0]
         return self._contexts[split, context]
 
     @functools.cached_property
@@ -78,13 +91,13 @@ class Features:
     def table(self, vocabulary: str | int) -> PhraseTable | None:
         """The phrases of a vocabulary; None where it is empty."""
         if vocabulary not in self._tables:
-            table = self.run.context.phrase_table
+            table = self.source.phrase_table
             if vocabulary == NO_LABEL_WORDS:
                 kept = self._without_label_words
             elif vocabulary == LABEL_WORDS:
                 kept = table.live & ~self._without_label_words
             elif vocabulary == CLASSES:
-                classes = set(self.run.context.classes)
+                classes = set(self.source.classes)
                 kept = table.live & [phrase in classes for phrase in table.phrases]
             else:
                 kept = self._most_searched(int(vocabulary))
@@ -93,17 +106,15 @@ class Features:
 
     @functools.cached_property
     def _without_label_words(self) -> np.ndarray:
-        run = self.run
+        run, table = self.run, self.source.phrase_table
         names = [*run.data.labels, *(t for terms in run.data.manifest.label_terms.values() for t in terms)]
         words = {word for name in names for word in words_of(name)}
-        return run.context.phrase_table.live & [
-            not words & words_of(phrase) for phrase in run.context.phrase_table.phrases
-        ]
+        return table.live & [not words & words_of(phrase) for phrase in table.phrases]
 
     def _most_searched(self, number: int) -> np.ndarray:
         """bool [rows]: the phrases that may be context and have most pictures; of equal ones the first."""
-        table = self.run.context.phrase_table
-        ids = self.run.context.retrievable_ids(table)
+        table = self.source.phrase_table
+        ids = self.source.retrievable_ids(table)
         kept = np.zeros(len(table), bool)
         kept[ids[np.argsort(-np.asarray(table.counts)[ids], kind="stable")[:number]]] = True
         return kept

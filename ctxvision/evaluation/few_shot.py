@@ -1,11 +1,13 @@
 """Suite `few-shot`: a few labelled pictures a label, with and without context."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import numpy as np
 
 from ctxvision.classifier.run import Run
+from ctxvision.classifier.terms import PlacedTerms, place_terms, terms_of
 from ctxvision.errors import InputError
 from ctxvision.evaluation.features import Features
 from ctxvision.evaluation.few_shot_methods import METHODS, Inputs, Method, Support
@@ -195,8 +197,16 @@ class _FewShot:
 
     def _support(self, method: Method, rows: np.ndarray, draw: int) -> Support:
         inputs = [part[rows] for part in self._inputs(method, "train")]
-        return Support(inputs, self.ids[rows], self.num_labels, self.run.config.head_steps, draw)
+        steps = self.run.config.head_steps
+        return Support(inputs, self.ids[rows], self.num_labels, steps, draw, self._terms)
+
+    @functools.cached_property
+    def _terms(self) -> PlacedTerms:
+        data, config = self.run.data, self.run.config
+        terms = terms_of(data.labels, data.manifest.label_terms)
+        return place_terms(self.run.context, terms, config.seed)
 
     def _inputs(self, method: Method, split: str) -> Inputs:
         visual = self.features.visual(split, self.fraction)
-        return [visual] if method.modalities == 1 else [visual, self.features.context(split)]
+        parts = (lambda: self.features.context(split), lambda: self.features.bottleneck(split))
+        return [visual, *(part() for part in parts[: method.modalities - 1])]

@@ -11,9 +11,10 @@ import tf_keras as keras
 
 from ctxvision.classifier.attention_head import train_attention_head
 from ctxvision.classifier.run import Run
+from ctxvision.classifier.trained_head import Inputs
 from ctxvision.context.pooled import nearest_phrases
 from ctxvision.evaluation.features import ContextRecipe, Features
-from ctxvision.evaluation.heads import Heads, Inputs, Ranks
+from ctxvision.evaluation.heads import Heads, Ranks
 from ctxvision.layers import ContextFusion
 from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress

@@ -6,53 +6,15 @@ from typing import Any
 import numpy as np
 import tf_keras as keras
 
-from ctxvision.classifier.head import probabilities_of, train_head
-from ctxvision.classifier.pool import train_pool
-from ctxvision.classifier.run import Run
-from ctxvision.classifier.task import task_of
+from ctxvision.classifier.head import probabilities_of
+from ctxvision.classifier.trained_head import Inputs, trained_head
 from ctxvision.evaluation.features import Features, short_name
 from ctxvision.evaluation.kept import Kept
-from ctxvision.layers import TermPlaces
 from ctxvision.metrics import paired_interval, ranks_of
 from ctxvision.metrics.records import Record
 
 # A test split to int16 [N], the place of each picture's true label.
 Ranks = dict[str, np.ndarray]
-# A split to its features, one array a modality.
-Inputs = Callable[[str], Sequence[np.ndarray]]
-
-
-def trained_head(
-    run: Run,
-    inputs: Inputs,
-    seed: int,
-    fusion: str = "pool",
-    terms: TermPlaces | None = None,
-    rows: np.ndarray | None = None,
-    **arguments: Any,
-) -> keras.Model:
-    """A head trained on `train` and calibrated on `val`, as the run's own is.
-
-    Args:
-        run: past its stage `head`.
-        inputs: a split to its features, one array a modality.
-        seed: of the head.
-        fusion: "pool", or a joint head.
-        terms: where the labels' terms lie, for a pool.
-        rows: of `train` to learn from, by default all.
-        **arguments: others of `ContextFusion`, for a joint head.
-    """
-    data, config = run.data, run.config
-    features, targets = inputs("train"), data.label_targets("train")
-    if rows is not None:
-        features, targets = [part[rows] for part in features], targets[rows]
-    given = (features, targets, len(data.labels), config.head_steps, seed, run.choice.balance)
-    if fusion == "pool":
-        head = train_pool(*given, terms=terms)
-    else:
-        head = train_head(*given, fusion=fusion, **arguments)
-    task_of(config).calibrate(head, inputs("val"), data.label_targets("val"))
-    return head
 
 
 class Heads:

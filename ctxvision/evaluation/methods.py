@@ -5,15 +5,16 @@ from typing import NamedTuple
 import numpy as np
 import tf_keras as keras
 
+from ctxvision.classifier.trained_head import trained_head
 from ctxvision.evaluation.features import ALL, NO_LABEL_WORDS, Features, shuffled
-from ctxvision.evaluation.heads import trained_head
 
 
 class Method(NamedTuple):
     """What a head is given.
 
     Attributes:
-        sees: of "visual", "context" and "query" (the query embedding), in the order of `ContextFusion`'s inputs.
+        sees: of "visual", "context", "query" (the query embedding) and "web" (see `WebFeatures`), in the order of
+            `ContextFusion`'s inputs.
         fusion: "pool", or a joint head.
         terms: whether labels are scored by their own terms as well.
         vocabulary: out of which the context's phrases come.
@@ -40,15 +41,22 @@ METHODS = {
     "multimodal_without_terms": Method(_ALL),
     "multimodal_concat": Method(("visual", "context"), fusion="concat"),
     "shuffled_phrases": Method(_ALL, terms=True, shuffled=True),
+    "web_features": Method(("web",)),
+    "visual_web": Method(("visual", "web")),
     "multimodal_no_label_words": Method(_ALL, vocabulary=NO_LABEL_WORDS),
 }
 
 
 def methods_of(features: Features) -> dict[str, Method]:
-    """All of `METHODS`, the last one where enough phrases are left without label words."""
+    """Those of `METHODS` that the run allows: phrases enough without label words, and two ConvNets."""
     plain = features.table(NO_LABEL_WORDS)
     enough = plain is not None and features.run.context.num_retrievable(plain) >= features.chosen.k
-    return {name: one for name, one in METHODS.items() if enough or one.vocabulary != NO_LABEL_WORDS}
+    two = features.web.possible
+    return {
+        name: one
+        for name, one in METHODS.items()
+        if (enough or one.vocabulary != NO_LABEL_WORDS) and (two or "web" not in one.sees)
+    }
 
 
 def inputs_of(features: Features, method: Method, split: str, fraction: float, seed: int) -> list[np.ndarray]:
@@ -58,6 +66,9 @@ def inputs_of(features: Features, method: Method, split: str, fraction: float, s
     for part in method.sees:
         if part == "visual":
             parts.append(features.visual(split, fraction))
+            continue
+        if part == "web":
+            parts.append(features.web.of(split))
             continue
         found = features.context(split, recipe) if part == "context" else features.bottleneck(split)
         parts.append(shuffled(found, split, seed) if method.shuffled else found)

@@ -9,6 +9,8 @@ from ctxvision.evaluation.methods import Method, inputs_of, methods_of
 from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress
 
+# What `multimodal` is compared with, beside `visual_only`.
+COMPARED = ("text_only", "multimodal_concat", "multimodal_without_terms", "web_features", "visual_web")
 FRACTIONS = (0.1, 0.3, 0.5, 0.7, 1.0)
 
 
@@ -20,12 +22,15 @@ def table1(run: Run, progress: Progress, seeds: int, fractions: Sequence[float] 
     - `multimodal_concat`: the method's own joint head over picture and phrases (section 3.5).
     - `shuffled_phrases`: the control. It is `multimodal`, but each picture gets the phrases and the query embedding of
       another one, in training and in test.
+    - `web_features` and `visual_web`: what the words add to. The same web pictures, used as plain pre-training: the phrase
+      generator's ConvNet under a label head, alone and pooled with the visual encoder, without words; frozen or
+      fine-tuned, whichever is better on `val`.
     - `multimodal_no_label_words`: without terms, and without every phrase that holds a word of a label's name or synset
       terms; it is not there where too few phrases are left.
 
     Returns:
         `top1` and `top5`, 0..1, of each head; of each method `top1_over_visual_only` with the ends of its interval, and
-        of `multimodal` the same over `text_only` and `multimodal_concat`.
+        of `multimodal` the same over each of `COMPARED`.
     """
     features = Features(run, progress)
     methods = methods_of(features)
@@ -53,7 +58,7 @@ def table1(run: Run, progress: Progress, seeds: int, fractions: Sequence[float] 
                 records += heads.accuracy(ranks, method=name, fraction=fraction, seed=seed)
         for name, ranks_of_seeds in found.items():
             bases = ["visual_only"] if name != "visual_only" else []
-            bases += ["text_only", "multimodal_concat"] if name == "multimodal" else []
+            bases += [base for base in COMPARED if base in found] if name == "multimodal" else []
             for base in bases:
                 records += heads.gain(ranks_of_seeds, found[base], base, method=name, fraction=fraction)
     return records

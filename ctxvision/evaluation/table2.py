@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ctxvision.classifier.run import Run
+from ctxvision.context.context import Context
+from ctxvision.context.small import FEWEST, small_context
 from ctxvision.evaluation.features import ALL, CLASSES, ContextRecipe, Features
 from ctxvision.evaluation.heads import Heads, Ranks
 from ctxvision.evaluation.table1 import FRACTIONS
@@ -13,35 +15,48 @@ from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress
 
 POINTS = 10
+# Below them the second generator's classes would be half of the phrases.
+FEWEST_PHRASES = 2 * FEWEST
 
 
 def table2(run: Run, progress: Progress, seeds: int, fractions: Sequence[float] = FRACTIONS) -> list[Record]:
     """Compares phrases out of the softmax classes alone (`_small`) with phrases out of all prototypes.
 
-    Each of `text_only` and `multimodal_concat`, the method's own head, is trained and measured with either vocabulary, at every fraction of visual
-    pre-training. `text_only_curve` is text alone over the most searched phrases, at ten sizes in equal ratios from
-    the number of phrases a picture has up to all. Where every phrase is a class, there is no small output space: then
-    `_small` is left out, and the curve alone says what more phrases bring.
+    Each of `text_only` and `multimodal_concat`, the method's own head, is trained and measured with either vocabulary, at
+    every fraction of visual pre-training. Where every phrase of the run's context was a softmax class, there is no small
+    output space; then a second generator learns the most frequent queries alone, see `small_context`, and its classes are
+    compared with all of its prototypes. Of fewer than 200 phrases none is trained, and `_small` is left out.
+    `text_only_curve` is text alone over the most searched phrases of the run's own
+    context, at ten sizes in equal ratios from the number of phrases a picture has up to all.
 
     Returns:
         `top1` and `top5`, 0..1, of each head, `vocabulary` being the phrases that could be retrieved; of both
         methods `top1_over_METHOD_small` with the ends of its interval, at every fraction and averaged over them
         (fraction None).
+
+    Raises:
+        InputError: every phrase is a class, and the pictures for a second generator are not there.
     """
-    features = Features(run, progress)
+    own = Features(run, progress)
+    features, kept_as = own, ""
+    same = _size(own, CLASSES) == _size(own, ALL)
+    if same and _size(own, ALL) >= FEWEST_PHRASES:
+        trained = small_context(run.context, Progress(progress.stream, progress.every))
+        expanded = Context(trained.directory, languages=run.context.languages)
+        features, kept_as, same = Features(run, progress, expanded), "expanded-", False
     small, large = _size(features, CLASSES), _size(features, ALL)
-    spaces = [(ALL, large, "")] if small == large else [(CLASSES, small, "_small"), (ALL, large, "")]
-    sizes = curve_sizes(features.chosen.k, large)
-    heads = Heads(features, "table2", total=seeds * (2 * len(fractions) * len(spaces) + len(sizes)))
+    spaces = [(ALL, large, "")] if same else [(CLASSES, small, "_small"), (ALL, large, "")]
+    sizes = curve_sizes(own.chosen.k, _size(own, ALL))
+    heads = Heads(own, "table2", total=seeds * (2 * len(fractions) * len(spaces) + len(sizes)))
     records: list[Record] = []
 
-    def ranks_of(method: str, context: ContextRecipe, fraction: float | None, name: str) -> list[Ranks]:
+    def ranks_of(source: Features, context: ContextRecipe, fraction: float | None, name: str) -> list[Ranks]:
         def inputs(split: str) -> list[np.ndarray]:
-            visual = [] if fraction is None else [features.visual(split, fraction)]
-            return [*visual, features.context(split, context)]
+            visual = [] if fraction is None else [source.visual(split, fraction)]
+            return [*visual, source.context(split, context)]
 
-        # Over all prototypes these are heads of Table 1.
-        suite = "table1" if context == features.chosen else None
+        # Over all prototypes of the run's own context these are heads of Table 1.
+        suite = "table1" if source is own and context == own.chosen else None
         return [heads.ranks(name, inputs, seed, suite, fusion="concat") for seed in range(seeds)]
 
     for method in ("text_only", "multimodal_concat"):
@@ -50,19 +65,19 @@ def table2(run: Run, progress: Progress, seeds: int, fractions: Sequence[float] 
             context = features.chosen._replace(vocabulary=vocabulary)
             for fraction in fractions:
                 sees = method == "multimodal_concat"
-                name = f"{method}{suffix}" + (f"-{fraction:g}" if sees else "")
-                ranks = ranks_of(method, context, fraction if sees else None, name)
+                name = f"{kept_as}{method}{suffix}" + (f"-{fraction:g}" if sees else "")
+                ranks = ranks_of(features, context, fraction if sees else None, name)
                 found.setdefault(suffix, []).append(ranks)
                 records += _accuracies(heads, ranks, method + suffix, fraction, size)
-        if "_small" not in found:
+        if same:
             continue
         gain = functools.partial(heads.mean_gain, over=f"{method}_small", method=method, vocabulary=large)
         for number, fraction in enumerate(fractions):
             records += gain([found[""][number]], [found["_small"][number]], fraction=fraction)
         records += gain(found[""], found["_small"])
     for size in sizes:
-        context = features.chosen._replace(vocabulary=size)
-        ranks = ranks_of("text_only_curve", context, None, f"text_only_curve-{size}")
+        context = own.chosen._replace(vocabulary=size)
+        ranks = ranks_of(own, context, None, f"text_only_curve-{size}")
         records += _accuracies(heads, ranks, "text_only_curve", None, size)
     return records
 
@@ -74,7 +89,7 @@ def curve_sizes(smallest: int, largest: int) -> list[int]:
 
 def _size(features: Features, vocabulary: str) -> int:
     table = features.table(vocabulary)
-    return 0 if table is None else features.run.context.num_retrievable(table)
+    return 0 if table is None else features.source.num_retrievable(table)
 
 
 def _accuracies(

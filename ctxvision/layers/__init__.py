@@ -11,7 +11,7 @@
 | `ContextFusion` | visual [B, D], context [B, 200], query embedding [B, 64] | probabilities float32 [B, L] |
 """
 
-from ctxvision.layers._label_terms import TermPlaces
+from ctxvision.layers._label_terms import LabelTerms, TermPlaces
 from ctxvision.layers.backbone import build_backbone
 from ctxvision.layers.context_fusion import ContextFusion
 from ctxvision.layers.context_pooling import ContextPooling
@@ -25,6 +25,7 @@ __all__ = [
     "ContextFusion",
     "ContextPooling",
     "DualEncoderText",
+    "LabelTerms",
     "PhraseEmbeddings",
     "PhraseGenerator",
     "PrototypeRetrieval",

@@ -61,7 +61,7 @@ CLAIMS = {
         Claim("MUTAN instead of concatenation", "mutan", "top1_over_concat"),
     ],
     "multi-label": [Claim("context", "multimodal", "map_over_visual_only")],
-    "few-shot": [Claim("context", "multimodal_linear_probe", "top1_over_linear_probe")],
+    "few-shot": [Claim("context", "multimodal_pool", "top1_over_linear_probe")],
     "text-encoder": [
         Claim("reading characters as well", "character_ngrams", "recall@10_over_attention"),
         Claim("training in all languages", "language_agnostic", "recall@10_over_attention"),

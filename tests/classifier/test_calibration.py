@@ -10,6 +10,7 @@ from ctxvision.classifier.calibration import (
     equal_weights,
     fit_calibration,
     log_loss,
+    prior_calibration,
 )
 from ctxvision.metrics import expected_calibration_error
 
@@ -44,7 +45,7 @@ def test_what_drew_the_labels_is_found(logits, weights, share):
         for step in (-0.01, 0.01):
             other = np.maximum(0, np.array(found.weights) + step * (np.arange(3) == member))
             changed = found._replace(weights=tuple(other))
-            assert log_loss(logits, labels, found) <= log_loss(logits, labels, changed) + 1e-6
+            assert log_loss(logits, labels, found) <= log_loss(logits, labels, changed) + 5e-5
     for step in (-0.01, 0.01):
         changed = found._replace(uniform_share=max(0, found.uniform_share + step))
         assert log_loss(logits, labels, found) <= log_loss(logits, labels, changed) + 1e-6
@@ -77,11 +78,28 @@ def test_a_few_wrong_labels_do_not_make_it_doubt_the_others(logits):
 
 
 def test_nothing_to_fit_on_and_answers_that_are_all_right(logits):
-    assert fit_calibration(np.zeros([2, 0, 3]), np.zeros(0, int)) == equal_weights(2)
-    assert fit_calibration(np.zeros([2, 4, 3]), -np.ones([4, 3])) == equal_weights(2)
+    assert fit_calibration(np.zeros([2, 0, 3]), np.zeros(0, int)) == prior_calibration(2)
+    assert fit_calibration(np.zeros([2, 4, 3]), -np.ones([4, 3])) == prior_calibration(2)
     weights, share = fit_calibration(logits[:1], logits[0].argmax(axis=1))
-    assert weights == (LARGEST_WEIGHT,) and share == 0
+    assert 3 < weights[0] <= LARGEST_WEIGHT and share == 0
     assert np.isfinite(calibrated(logits[:1], Calibration(weights))).all()
+
+
+def test_few_pictures_leave_the_weights_near_the_prior(logits):
+    labels = logits[0].argmax(axis=1)  # the first member alone is right
+    prior = prior_calibration(3, terms=True)
+    assert prior.weights == (0.35, 0.35, 2.5) and prior_calibration(1).weights == (1.0,)
+    distances = []
+    for number in (1, 10, 100, 1000):
+        found = fit_calibration(logits[:, :number], labels[:number], terms=True)
+        distances.append(found.weights[1])
+    assert distances[0] == pytest.approx(0.35, abs=0.3) and distances[-1] < 0.1
+    assert all(np.isfinite(fit_calibration(logits[:, :1], labels[:1]).weights))
+
+
+def test_a_val_of_one_label_makes_no_infinite_weights(logits):
+    found = fit_calibration(logits[:, :50], np.zeros(50, int))
+    assert max(found.weights) < 10
 
 
 def test_answers_that_say_nothing(logits):

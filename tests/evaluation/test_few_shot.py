@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import ctxvision as cv
+from ctxvision.classifier.terms import PlacedTerms, Terms
 from ctxvision.evaluation import few_shot as suite
-from ctxvision.evaluation.few_shot_methods import METHODS, Support, cache, prototypes
+from ctxvision.evaluation.few_shot_methods import METHODS, Support, _folds, cache, pool, prototypes
 from ctxvision.evaluation.linear_probe import LinearProbe
 from ctxvision.metrics import ranks_of
 from ctxvision.metrics.records import select
@@ -19,7 +20,17 @@ def support():
     rng = np.random.default_rng(0)
     labels = np.array([0, 0, 0, 1, 1, 2])
     inputs = [rng.normal(size=[6, 5]) + labels[:, None], 30 * rng.normal(size=[6, 3]) + 9]
-    return Support([part.astype(np.float32) for part in inputs], labels, 3, 10, 0)
+    inputs.append(rng.normal(size=[6, 4]) + 3 * np.eye(4)[labels])
+    texts, places = np.zeros([3, 3]), np.eye(3, 4)
+    terms = Terms(["a", "b", "c"], np.arange(3))
+    placed = PlacedTerms(terms, places, places, texts, np.ones(3, bool))
+    return Support([part.astype(np.float32) for part in inputs], labels, 3, 10, 0, placed)
+
+
+@pytest.fixture(scope="module")
+def two(support):
+    """The same pictures by their first two modalities."""
+    return support._replace(inputs=support.inputs[:2])
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +68,8 @@ def normalized(support, parts):
     return rows
 
 
-def test_the_cache_is_the_mean_affinity_to_each_labels_keys(support, queries):
+def test_the_cache_is_the_mean_affinity_to_each_labels_keys(two, queries):
+    support = two
     scores = cache(support, 3.0)(queries)
     keys, found = normalized(support, support.inputs), normalized(support, queries)
     for i in range(4):
@@ -67,7 +79,8 @@ def test_the_cache_is_the_mean_affinity_to_each_labels_keys(support, queries):
         np.testing.assert_allclose(scores[i], expected, rtol=1e-4)
 
 
-def test_prototypes_are_class_means(support, queries):
+def test_prototypes_are_class_means(two, queries):
+    support = two
     scores = prototypes(support, 0.0)(queries)
     keys = np.concatenate(normalized(support, support.inputs), axis=1)
     means = np.stack([keys[:3].mean(axis=0), keys[3:5].mean(axis=0), keys[5]])
@@ -83,6 +96,34 @@ def test_every_method_learns_its_support(name, support):
     scores = method.learn(support, method.settings[0])(support.inputs)
     assert scores.shape == (6, 3)
     assert (ranks_of(scores, support.labels) == 0).mean() > 0.8
+
+
+def test_the_pool_holds_out_each_picture_once():
+    labels = np.array([0, 1, 0, 1, 1, 0, 0, 1])
+    folds = _folds(labels)
+    assert folds.max() == 3
+    assert all(sorted(labels[folds == fold].tolist()) == [0, 1] for fold in range(4))
+    assert (_folds(np.array([0, 0, 0, 1])) == 0).all(), "nothing of label 1 can be held out"
+    assert _folds(np.repeat([0, 1], 50)).max() == 4
+
+
+def test_terms_that_are_right_count_in_the_pool_and_those_that_are_not_do_not():
+    """Two shots a label; query embeddings lie at their label's term, or anywhere."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(8), 2)
+    places = np.linalg.qr(rng.normal(size=[8, 8]))[0]
+    terms = Terms([str(i) for i in range(8)], np.arange(8))
+    noise = [rng.normal(size=[16, 5]), rng.normal(size=[16, 6])]
+
+    def accuracy(queries, of_new):
+        placed = PlacedTerms(terms, places, places, np.zeros([8, 6]), np.ones(8, bool))
+        support = Support([*noise, queries], labels, 8, 0, 0, placed)
+        scores = pool(support, 0.1)([rng.normal(size=[8, 5]), rng.normal(size=[8, 6]), of_new])
+        return (scores.argmax(axis=1) == np.arange(8)).mean()
+
+    right = places[labels] + 0.2 * rng.normal(size=[16, 8])
+    assert accuracy(right, places + 0.2 * rng.normal(size=[8, 8])) == 1
+    assert accuracy(rng.normal(size=[16, 8]), rng.normal(size=[8, 8])) < 0.6
 
 
 def test_the_suite(run, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 
 from ctxvision.classifier.phrases import add_phrase
 from ctxvision.classifier.run import Run
+from ctxvision.evaluation import table2 as module
 from ctxvision.evaluation.features import CLASSES, Features
 from ctxvision.evaluation.heads import Heads
 from ctxvision.evaluation.table2 import curve_sizes, table2
@@ -95,6 +96,31 @@ def test_where_all_phrases_are_classes_the_curve_is_left(tiny_run, monkeypatch):
     assert {record.method for record in records} == {"text_only", "multimodal_concat", "text_only_curve"}
     assert {record.metric for record in records} == {"top1", "top5"}
     assert {record.vocabulary for record in records if record.method != "text_only_curve"} == {8}
+
+
+def test_many_phrases_that_are_all_classes_are_compared_in_a_second_context(run, grown_run, monkeypatch):
+    """Its classes against all of its prototypes; the curve stays that of the run's own context."""
+    given = {}
+
+    def ranks(self, name, inputs, seed, suite, fusion):
+        given[suite, name] = inputs("test:hard")
+        return {"test:hard": np.arange(4)}
+
+    second = grown_run.context  # one phrase more than its classes
+    monkeypatch.setattr(module, "FEWEST_PHRASES", 4)
+    monkeypatch.setattr(module, "small_context", lambda context, progress: second)
+    monkeypatch.setattr(module, "Context", lambda directory, languages: second)
+    monkeypatch.setattr(Heads, "ranks", ranks)
+    records = table2(run, Progress(), seeds=1, fractions=(1.0,))
+    assert {(r.method, r.vocabulary) for r in records if r.metric == "top1" and "curve" not in r.method} == {
+        ("text_only", 9),
+        ("text_only_small", 8),
+        ("multimodal_concat", 9),
+        ("multimodal_concat_small", 8),
+    }
+    expected = Features(run, Progress(), second).context("test:hard")
+    np.testing.assert_array_equal(given[None, "expanded-text_only"][0], expected)
+    assert max(r.vocabulary for r in records if r.method == "text_only_curve") == 8
 
 
 def test_sizes_of_the_curve():
