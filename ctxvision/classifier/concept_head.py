@@ -1,7 +1,7 @@
 """A head that learns labels from a handful of pictures and keeps those that it knows."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -72,16 +72,12 @@ def grow_head(
     if terms is not None:
         grown.label_terms.assign(terms)
     for number, (old, new) in enumerate(zip(head.members, grown.members, strict=True)):
-        for before, after in zip(_lower_stages(old), _lower_stages(new), strict=True):
+        for before, after in zip(old.lower_stages(), new.lower_stages(), strict=True):
             after.set_weights(before.get_weights())
         new.output_stage.set_weights(_imprinted(head, number, replay, concepts))
     _train_last_layers(model, head, grown, replay, concepts, seed)
     _settle_biases(head, grown, held_out, concepts)
     return grown
-
-
-def _lower_stages(member: Any) -> list[keras.layers.Layer]:
-    return [*member.standardize, *member.stage_1, member.stage_2]
 
 
 def _seen(head: ContextFusion, features: Sequence[np.ndarray], member: int) -> list[tf.Tensor]:
@@ -130,7 +126,7 @@ def _train_last_layers(
     seed: int,
 ) -> None:
     features, targets = _with_replay(head, grown.num_labels, replay, concepts)
-    stages = [stage for member in grown.members for stage in _lower_stages(member)]
+    stages = [stage for member in grown.members for stage in member.lower_stages()]
     for stage in stages:
         stage.trainable = False  # standardisation goes on with the statistics that it has
     model.compile(cosine_adamw(LEARNING_RATE, STEPS, weight_decay=0.0), "categorical_crossentropy")

@@ -1,5 +1,6 @@
 """Stage `head`: chooses how phrases become context on `val`, then trains the head (section 3.5)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from ctxvision.classifier.task import task_of
 from ctxvision.classifier.terms import terms_of_run
 from ctxvision.errors import InputError
 from ctxvision.layers import PrototypeRetrieval
+from ctxvision.layers.context_fusion import STAGES
 from ctxvision.training.progress import Progress
 from ctxvision.training.weights import save_weights
 
@@ -48,9 +50,9 @@ def train_classifier(run: RunFolder, progress: Progress) -> None:
     def inputs_of(choice: tuple[int, str]) -> Inputs:
         return {split: pool_inputs(run, split, *choice) for split in ("train", "val")}
 
-    def on_val(inputs: Inputs, balance: str) -> float:
+    def on_val(inputs: Inputs, balance: str, stages: Sequence[int] | None = None) -> float:
         progress.update(next(trials))
-        return _quality_on_val(run, inputs, balance)
+        return _quality_on_val(run, inputs, balance, stages)
 
     balance, tried = task.balances[0], []
     if len(task.balances) > 1:
@@ -61,7 +63,7 @@ def train_classifier(run: RunFolder, progress: Progress) -> None:
             {"balance": one, f"val_{task.metric}_multimodal": q} for one, q in zip(task.balances, gained)
         ]
     words = [{split: parts[1:2] for split, parts in inputs_of(choice).items()} for choice in choices]
-    qualities = [on_val(inputs, balance) for inputs in words]
+    qualities = [on_val(inputs, balance, [STAGES["context"]]) for inputs in words]
     k, weighting = choices[int(np.argmax(qualities))]
     tried += [
         {"k": c[0], "weighting": c[1], f"val_{task.metric}_text_only": q} for c, q in zip(choices, qualities)
@@ -91,13 +93,14 @@ def _tuned(run: RunFolder, k: int) -> dict[str, Any]:
     return retrieval.tuning
 
 
-def _quality_on_val(run: RunFolder, inputs: Inputs, balance: str) -> float:
+def _quality_on_val(run: RunFolder, inputs: Inputs, balance: str, stages: Sequence[int] | None) -> float:
     """The task's metric on `val` of a pool over these inputs, mean over the run's seeds."""
     data, config, task = run.data, run.config, task_of(run.config)
     train, val = data.label_targets("train"), data.label_targets("val")
     found = []
     for seed in range(config.seeds):
-        head = train_pool(inputs["train"], train, len(data.labels), config.head_steps, seed, balance)
+        arguments = (train, len(data.labels), config.head_steps, seed, balance)
+        head = train_pool(inputs["train"], *arguments, stages=stages)
         task.calibrate(head, inputs["val"], val)
         found.append(task.quality(probabilities_of(head, inputs["val"]), val))
     return float(np.mean(found))

@@ -16,7 +16,7 @@ from ctxvision.training.fit import cosine_adamw, fit
 from ctxvision.training.strategies import building
 
 BATCH_SIZE = 128
-LEARNING_RATE = 2e-3
+LEARNING_RATES = {0: 4e-3, 1: 4e-3, 2: 2e-3}  # by the hidden stages of a head
 FEWEST_COMPILED = 200  # steps
 # What helps labels with few positives, under several labels a picture.
 BALANCES = ("none", "positive_weight", "focal")
@@ -151,7 +151,8 @@ def _digest(values: np.ndarray) -> tuple[Any, ...]:
 def _compiled(shape: _Shape, strategy: tf.distribute.Strategy) -> keras.Model:
     with building(strategy):
         model = head_model(shape.widths, shape.num_labels, shape.loss.several, 0, **dict(shape.fusion))
-        optimizer = cosine_adamw(LEARNING_RATE, shape.steps, weight_decay=0.05)
+        rate = LEARNING_RATES[max(dict(shape.fusion).get("stages") or (2,))]
+        optimizer = cosine_adamw(rate, shape.steps, weight_decay=0.05)
         # All steps in one execution: a step takes less time than Python takes between two. On the host XLA fuses
         # AdamW's many small operations; it compiles for a second, which few steps do not earn.
         compiled = not tf.distribute.has_strategy() and shape.steps >= FEWEST_COMPILED

@@ -7,6 +7,7 @@ import tf_keras as keras
 
 from ctxvision.classifier.head import head_model, train_head
 from ctxvision.layers import TermPlaces
+from ctxvision.layers.context_fusion import STAGES
 
 
 def train_pool(
@@ -17,6 +18,7 @@ def train_pool(
     seed: int,
     balance: str = "none",
     terms: TermPlaces | None = None,
+    stages: Sequence[int] | None = None,
 ) -> keras.Model:
     """Trains `ContextFusion("pool")` on frozen features, each member on its own loss.
 
@@ -26,14 +28,19 @@ def train_pool(
     Args:
         features, targets, num_labels, steps, seed, balance: as of `train_head`.
         terms: where the labels' terms lie; `features` are then [visual, context, query embedding].
+        stages: hidden stages of each member; by default those of visual features, context and query embedding.
 
     Returns:
         A model from the list of features to probabilities [N, L]; `model.get_layer("context_fusion")` is the head.
     """
-    heads = [train_head([part], targets, num_labels, steps, seed, balance) for part in features]
+    chosen = tuple(stages or list(STAGES.values())[: len(features)])
+    heads = [
+        train_head([part], targets, num_labels, steps, seed, balance, stages=(of_part,))
+        for part, of_part in zip(features, chosen, strict=True)
+    ]
     most_terms = 0 if terms is None else terms.places.shape[1]
     widths = [part.shape[1] for part in features]
-    pool = head_model(widths, num_labels, targets.ndim == 2, seed, "pool", terms=most_terms)
+    pool = head_model(widths, num_labels, targets.ndim == 2, seed, "pool", stages=chosen, terms=most_terms)
     fusion = pool.get_layer("context_fusion")
     for member, head in zip(fusion.members, heads, strict=True):
         member.set_weights(head.get_layer("context_fusion").members[0].get_weights())

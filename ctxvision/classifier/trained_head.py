@@ -23,6 +23,7 @@ def trained_head(
     fusion: str = "pool",
     terms: TermPlaces | None = None,
     rows: np.ndarray | None = None,
+    stages: Sequence[int] | None = None,
     **arguments: Any,
 ) -> keras.Model:
     """A head trained on `train` and calibrated on `val`, as the run's own is.
@@ -34,6 +35,7 @@ def trained_head(
         fusion: "pool", or a joint head.
         terms: where the labels' terms lie, for a pool.
         rows: of `train` to learn from, by default all.
+        stages: of a pool, see `train_pool`.
         **arguments: others of `ContextFusion`, for a joint head.
     """
     data, config = run.data, run.config
@@ -42,7 +44,7 @@ def trained_head(
         features, targets = [part[rows] for part in features], targets[rows]
     given = (features, targets, len(data.labels), config.head_steps, seed, run.choice.balance)
     if fusion == "pool":
-        head = train_pool(*given, terms=terms)
+        head = train_pool(*given, terms=terms, stages=stages)
     else:
         head = train_head(*given, fusion=fusion, **arguments)
     task_of(config).calibrate(head, inputs("val"), data.label_targets("val"))

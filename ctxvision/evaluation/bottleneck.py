@@ -7,6 +7,7 @@ import numpy as np
 from ctxvision.classifier.run import Run
 from ctxvision.evaluation.features import Features
 from ctxvision.evaluation.heads import Heads
+from ctxvision.layers.context_fusion import STAGES
 from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress
 
@@ -35,13 +36,18 @@ def bottleneck(run: Run, progress: Progress, seeds: int) -> list[Record]:
     heads = Heads(features, "bottleneck", total=len(METHODS) * seeds)
     found, records = {}, []
     for method in METHODS:
-        inputs = functools.partial(_inputs_of, features, method)
-        found[method] = [heads.ranks(method, inputs, seed) for seed in range(seeds)]
+        inputs, stages = functools.partial(_inputs_of, features, method), _stages_of(method)
+        found[method] = [heads.ranks(method, inputs, seed, stages=stages) for seed in range(seeds)]
         for seed, ranks in enumerate(found[method]):
             records += heads.accuracy(ranks, method=method, fraction=FRACTION, seed=seed)
     for method, base in GAINS:
         records += heads.gain(found[method], found[base], base, method=method, fraction=FRACTION)
     return records
+
+
+def _stages_of(method: str) -> list[int]:
+    there = {"visual": True, "context": "text" in method, "query": "bottleneck" in method}
+    return [STAGES[name] for name, has in there.items() if has]
 
 
 def _inputs_of(features: Features, method: str, split: str) -> list[np.ndarray]:

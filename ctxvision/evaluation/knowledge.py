@@ -8,6 +8,7 @@ from ctxvision.classifier.run import Run
 from ctxvision.errors import InputError
 from ctxvision.evaluation.features import LABEL_WORDS, NO_LABEL_WORDS, Features
 from ctxvision.evaluation.heads import Heads
+from ctxvision.layers.context_fusion import STAGES
 from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress
 
@@ -46,7 +47,9 @@ def knowledge(run: Run, progress: Progress, seeds: int) -> list[Record]:
 
     found, records = {}, []
     for method in methods:
-        found[method] = [heads.ranks(method, functools.partial(inputs_of, method), s) for s in range(seeds)]
+        inputs = functools.partial(inputs_of, method)
+        stages = [STAGES["context"]] if method == "text_only" else None
+        found[method] = [heads.ranks(method, inputs, seed, stages=stages) for seed in range(seeds)]
         keys = {"method": method, "fraction": fraction}
         for seed, ranks in enumerate(found[method]):
             records += heads.accuracy(ranks, seed=seed, **keys)

@@ -7,6 +7,7 @@ import tf_keras as keras
 
 from ctxvision.classifier.trained_head import trained_head
 from ctxvision.evaluation.features import ALL, NO_LABEL_WORDS, Features, shuffled
+from ctxvision.layers.context_fusion import STAGES
 
 
 class Method(NamedTuple):
@@ -26,6 +27,11 @@ class Method(NamedTuple):
     terms: bool = False
     vocabulary: str = ALL
     shuffled: bool = False
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Hidden stages of each modality's own head; features of a ConvNet are alike, whoever has trained it."""
+        return tuple(STAGES.get(part, STAGES["visual"]) for part in self.sees)
 
     @property
     def by_fraction(self) -> bool:
@@ -84,4 +90,4 @@ def head_of(
         return inputs_of(features, method, split, fraction, seed)
 
     terms = features.terms if method.terms else None
-    return trained_head(features.run, inputs, seed, method.fusion, terms, rows)
+    return trained_head(features.run, inputs, seed, method.fusion, terms, rows, method.stages)

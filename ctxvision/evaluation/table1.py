@@ -51,6 +51,7 @@ def table1(run: Run, progress: Progress, seeds: int, fractions: Sequence[float] 
                     seed,
                     fusion=method.fusion,
                     terms=features.terms if method.terms else None,
+                    stages=method.stages,
                 )
 
             found[name] = [ranks_of(seed) for seed in range(seeds)]

@@ -10,10 +10,13 @@ from ctxvision.layers._bilinear import LowRankBilinear, TuckerFusion
 
 
 class JointHead(keras.layers.Layer):
-    """Standardises each modality, maps each to `hidden` units, fuses them to a further `hidden`, and gives logits.
+    """Standardises each modality, passes it through `stages` hidden stages, and gives logits.
+
+    The first hidden stage maps each modality to `hidden` units on its own, the second fuses them to a further `hidden`.
 
     Args:
         num_labels, fusion, hidden, dropout, seed, rank: as of `ContextFusion`; `fusion` is "concat", "mlb" or "mutan".
+        stages: 0, 1 or 2; several modalities need 2.
 
     Call arguments:
         inputs: a list of float tensors [B, D_i].
@@ -30,6 +33,7 @@ class JointHead(keras.layers.Layer):
         dropout: float,
         seed: int,
         rank: int | None,
+        stages: int = 2,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -39,6 +43,7 @@ class JointHead(keras.layers.Layer):
         self.dropout = dropout
         self.seed = seed
         self.rank = rank
+        self.stages = stages
 
     def build(self, input_shape: Any) -> None:
         def dense(units: int, part: int, **kwargs: Any) -> keras.layers.Layer:
@@ -52,11 +57,15 @@ class JointHead(keras.layers.Layer):
         self.standardize = [
             batch_norm(scale=False, center=False, momentum=0.95, dtype="float32") for _ in input_shape
         ]
-        self.stage_1 = [dense(self.hidden, i, activation="relu") for i in range(len(input_shape))]
+        parts = range(len(input_shape)) if self.stages else ()
+        self.stage_1 = [dense(self.hidden, i, activation="relu") for i in parts]
+        # Dropout follows each hidden stage; without any it is that of the standardised input.
         self.dropout_1 = [drop(i) for i in range(len(input_shape))]
-        bilinear = self.fusion != "concat" and len(input_shape) == 2
-        self.stage_2 = self._bilinear() if bilinear else dense(self.hidden, 10, activation="relu")
-        self.dropout_2 = drop(10)
+        self.stage_2, self.dropout_2 = None, None
+        if self.stages == 2:
+            bilinear = self.fusion != "concat" and len(input_shape) == 2
+            self.stage_2 = self._bilinear() if bilinear else dense(self.hidden, 10, activation="relu")
+            self.dropout_2 = drop(10)
         self.output_stage = dense(self.num_labels, 20)
         super().build(input_shape)
 
@@ -64,15 +73,23 @@ class JointHead(keras.layers.Layer):
         return self.output_stage(self.penultimate(inputs, training=training))
 
     def penultimate(self, inputs: list[tf.Tensor], training: bool | None = None) -> tf.Tensor:
-        """Float32 [B, hidden], from which the last layer makes the labels' logits."""
+        """Float32 [B, hidden], or [B, D] without hidden stages, from which the last layer makes the labels' logits."""
         stages = []
-        parts = zip(inputs, self.standardize, self.stage_1, self.dropout_1, strict=True)
-        for value, standardize, stage, drop in parts:
+        for i, (value, standardize, drop) in enumerate(
+            zip(inputs, self.standardize, self.dropout_1, strict=True)
+        ):
             value = standardize(tf.cast(value, tf.float32), training=training)
-            stages.append(drop(stage(value), training=training))
+            value = self.stage_1[i](value) if self.stages else value
+            stages.append(drop(value, training=training))
+        if self.stage_2 is None or self.dropout_2 is None:
+            return stages[0]
         bilinear = isinstance(self.stage_2, (LowRankBilinear, TuckerFusion))
         fused = self.stage_2(stages if bilinear else tf.concat(stages, axis=-1))
         return self.dropout_2(fused, training=training)
+
+    def lower_stages(self) -> list[keras.layers.Layer]:
+        """All layers with weights but the last one."""
+        return [*self.standardize, *self.stage_1, *([] if self.stage_2 is None else [self.stage_2])]
 
     def _bilinear(self) -> keras.layers.Layer:
         seed = self.seed * 1000 + 100
@@ -82,7 +99,7 @@ class JointHead(keras.layers.Layer):
 
     def restart_dropout(self, seed: int) -> None:
         """Dropout continues as in a new layer of this seed, also in functions that are traced already."""
-        parts = [*enumerate(self.dropout_1), (10, self.dropout_2)]
+        parts = [*enumerate(self.dropout_1), *([] if self.dropout_2 is None else [(10, self.dropout_2)])]
         for part, drop in parts:
             # Keras has no public way to reset the generator of a layer.
             drop._random_generator._maybe_init()

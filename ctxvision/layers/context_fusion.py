@@ -1,5 +1,6 @@
 """What is seen and what is said, fused into label probabilities."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -11,6 +12,9 @@ from ctxvision.layers._label_terms import LabelTerms
 FUSIONS = ("pool", "concat", "mlb", "mutan")
 # Of a pool over all inputs, in their order; the last one is there where labels have terms.
 MEMBERS = ("visual", "context", "query", "terms")
+# Hidden stages of each modality's own head. Visual features were learnt for a linear layer over labels, so more stages
+# learn what does not carry over. Chosen on `val` of the demo and of photographs.
+STAGES = {"visual": 0, "context": 2, "query": 1}
 
 
 @keras.saving.register_keras_serializable("ctxvision")
@@ -18,28 +22,31 @@ class ContextFusion(keras.layers.Layer):
     """Label probabilities from the visual features, the context vector and the query embedding.
 
     A member is a multi-stage MLP: it standardises each modality, maps each to `hidden` units on its own, fuses the
-    results x and y to a further `hidden` units, and gives logits (section 3.5). The logits of all members are added
+    results x and y to a further `hidden` units, and gives logits (section 3.5). In a pool the member of the visual
+    features is linear, and that of the query embedding has one hidden stage. The logits of all members are added
     with non-negative weights, which are fitted on pictures that no member was trained on (a logarithmic opinion pool,
     Genest & Zidek 1986); they hold the temperature as well (Guo et al. 2017).
 
     | fusion | members | second stage | paper |
     |---|---|---|---|
-    | `"pool"` | one for each modality, and the labels' own terms | relu(W x + b) | section 4.3 for the terms |
+    | `"pool"` | one for each modality, and the labels' own terms | of the context relu(W x + b) | section 4.3 for the terms |
     | `"concat"` | one | relu(W [x; y] + b) | section 3.5 |
     | `"mlb"` | one | Pᵀ(tanh(Ux + b_x) ∘ tanh(Vy + b_y)) + b | Kim et al. 2017, Hadamard product for low-rank bilinear pooling |
     | `"mutan"` | one | Σ_r (x W_r + b_r) ∘ (y V_r + c_r) | Ben-younes et al. 2017, multimodal Tucker fusion |
 
-    Given one modality alone, every fusion is the single-modality baseline of the tables.
+    Given one modality alone, the joint fusions are the same head of it.
 
     Args:
         num_labels: L, at least 2.
         fusion: how modalities meet, as above; `"mlb"` and `"mutan"` take at most two.
         activation: `"softmax"` for one label a picture, `"sigmoid"` for several.
-        hidden: units of each stage.
+        hidden: units of each hidden stage.
         dropout: rate after each stage, in [0, 1).
         seed: of initial weights and dropout.
         rank: width of the product in `"mlb"`, by default two thirds of `hidden`, which takes as many parameters as
             `"concat"`; number R of products in `"mutan"`, by default 5. The others have none.
+        stages: hidden stages of each member, 0, 1 or 2; by default those of visual features, context and query embedding
+            in a pool, and 2 in a joint head, which needs them for several modalities.
         terms: of `"pool"`, the most terms of a label; 0: labels are not scored by terms. `label_terms` holds where they
             lie.
 
@@ -68,6 +75,7 @@ class ContextFusion(keras.layers.Layer):
         dropout: float = 0.5,
         seed: int = 0,
         rank: int | None = None,
+        stages: Sequence[int] | None = None,
         terms: int = 0,
         **kwargs: Any,
     ):
@@ -89,6 +97,8 @@ class ContextFusion(keras.layers.Layer):
                 f"rank must be at least 1, and is for fusion 'mlb' and 'mutan' alone, got {rank} with {fusion!r}: "
                 "leave it out for the default."
             )
+        if stages is not None and not set(stages) <= {0, 1, 2}:
+            raise ValueError(f"stages must be 0, 1 or 2 for each member, got {stages}: 2 is the method's.")
         if terms < 0 or (terms and fusion != "pool"):
             raise ValueError(
                 f"terms must be at least 0, and is for fusion 'pool' alone, got {terms} with {fusion!r}: leave it out."
@@ -100,6 +110,7 @@ class ContextFusion(keras.layers.Layer):
         self.dropout = dropout
         self.seed = seed
         self.rank = rank
+        self.stages = None if stages is None else tuple(stages)
         self.terms = terms
 
     def build(self, input_shape: Any) -> None:
@@ -111,19 +122,29 @@ class ContextFusion(keras.layers.Layer):
             raise ValueError(
                 f"fusion {self.fusion!r} takes at most two inputs, got {len(input_shape)}: use 'concat' for more."
             )
+        pooled, number = self.fusion == "pool", len(input_shape)
+        stages = self.stages or (tuple(STAGES.values())[:number] if pooled else (2,))
+        if len(stages) != (number if pooled else 1):
+            raise ValueError(
+                f"stages must be given for each of {number if pooled else 1} members, got {stages} for {number} inputs of "
+                f"fusion {self.fusion!r}: give one number each."
+            )
+        if not pooled and number > 1 and stages != (2,):
+            raise ValueError(
+                f"stages must be (2,) for a joint head of {number} inputs, got {stages}: leave it out."
+            )
         if self.terms and len(input_shape) != 3:
             raise ValueError(
                 f"inputs must be [visual, context, query] where labels have terms, got {len(input_shape)} of them: pass all, "
                 "or leave out terms."
             )
-        pooled = self.fusion == "pool"
-        arguments = (self.num_labels, "concat" if pooled else self.fusion, self.hidden, self.dropout)
-        number = len(input_shape) if pooled else 1
-        self.members = [JointHead(*arguments, self.seed, self.rank) for _ in range(number)]
+        fusion = "concat" if pooled else self.fusion
+        arguments = (self.num_labels, fusion, self.hidden, self.dropout, self.seed, self.rank)
+        self.members = [JointHead(*arguments, one) for one in stages]
         self.label_terms = LabelTerms(self.num_labels, self.terms) if self.terms else None
         self.member_weights = self.add_weight(
             name="member_weights",
-            shape=[number + (self.terms > 0)],
+            shape=[len(self.members) + (self.terms > 0)],
             dtype="float32",
             initializer="ones",
             trainable=False,
@@ -178,5 +199,6 @@ class ContextFusion(keras.layers.Layer):
             "dropout": self.dropout,
             "seed": self.seed,
             "rank": self.rank,
+            "stages": self.stages,
             "terms": self.terms,
         }

@@ -17,6 +17,7 @@ class Coalitions(NamedTuple):
         picture, query: int [V], whether each is there: 0 or 1.
         phrases: int [V], the row of `subsets` that is there.
         subsets: bool [S, k], different sets of phrases.
+        pairs: int [P, 2], the different pairs of `query` and `phrases`; `pair` int [V], the row of it that is there.
         weights: float32 [k + 2, V]; times the values of the coalitions they are the players' Shapley values.
         whole, none: the numbers of the coalitions of all players and of none.
     """
@@ -25,6 +26,8 @@ class Coalitions(NamedTuple):
     query: np.ndarray
     phrases: np.ndarray
     subsets: np.ndarray
+    pairs: np.ndarray
+    pair: np.ndarray
     weights: np.ndarray
     whole: int
     none: int
@@ -42,8 +45,10 @@ def coalitions(k: int) -> Coalitions:
     subsets, phrases = np.unique(there[:, 2:], axis=0, return_inverse=True)
     sizes = there.sum(axis=1)
     picture, query = there[:, :2].astype(np.int32).T
+    phrases = phrases.ravel().astype(np.int32)
+    pairs, pair = np.unique(np.stack([query, phrases], axis=1), axis=0, return_inverse=True)
     ends = int(sizes.argmax()), int(sizes.argmin())
-    return Coalitions(picture, query, phrases.ravel().astype(np.int32), subsets, weights, *ends)
+    return Coalitions(picture, query, phrases, subsets, pairs, pair.ravel(), weights, *ends)
 
 
 def _all(players: int) -> tuple[np.ndarray, np.ndarray]:

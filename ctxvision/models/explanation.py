@@ -152,9 +152,9 @@ def _logits(
         tf.gather(query_member([queries]), parts.query),
     ]
     if fusion.label_terms is not None:
-        number = tf.shape(contexts)[0]
-        scores = fusion.label_terms([tf.tile(contexts, [2, 1]), tf.repeat(queries, number, axis=0)])
-        logits.append(tf.gather(scores, parts.query * len(parts.subsets) + parts.phrases))
+        of_query, of_phrases = parts.pairs.T
+        scores = fusion.label_terms([tf.gather(contexts, of_phrases), tf.gather(queries, of_query)])
+        logits.append(tf.gather(scores, parts.pair))
     return fusion.logits(logits)
 
 

@@ -125,8 +125,10 @@ def test_each_member_of_a_pool_grows(pool, replay):
     grown = grow_head(pool, replay.features, held_out, [examples([4], 5, seed=2)])
     np.testing.assert_array_equal(grown.member_weights, pool.member_weights)
     for old, new in zip(pool.members, grown.members, strict=True):
-        assert new.output_stage.kernel.shape == (256, 5)
-        np.testing.assert_array_equal(old.stage_1[0].kernel, new.stage_1[0].kernel)
+        assert new.output_stage.kernel.shape == (*old.output_stage.kernel.shape[:1], 5)
+        for one, other in zip(old.lower_stages(), new.lower_stages(), strict=True):
+            for weights, kept in zip(one.get_weights(), other.get_weights(), strict=True):
+                np.testing.assert_array_equal(weights, kept)
     new, old = examples([4], 200, seed=3), examples([0, 1, 2, 3], 200, seed=4)
     assert (answers(grown, new) == 4).mean() > 0.7
     assert (answers(grown, old) == old.labels).mean() > (answers(pool, old) == old.labels).mean() - 0.015

@@ -18,9 +18,10 @@ def run(tiny_run, tmp_path):
 
 
 def test_bottleneck(run, monkeypatch):
-    given = {}
+    given, stages_of = {}, {}
 
-    def ranks(self, name, inputs, seed):
+    def ranks(self, name, inputs, seed, stages):
+        stages_of[name] = stages
         given[name] = inputs("test:hard")
         return {"test:hard": np.array([0, 0, 1, 9]) + (name == "visual_only")}
 
@@ -36,6 +37,7 @@ def test_bottleneck(run, monkeypatch):
         "visual_bottleneck": [visual, query],
         "visual_text_bottleneck": [visual, context, query],
     }
+    assert stages_of["visual_text_bottleneck"] == [0, 2, 1] and stages_of["visual_bottleneck"] == [0, 1]
     assert set(given) == set(expected) == set(METHODS)
     for name, parts in expected.items():
         for part, wanted in zip(given[name], parts, strict=True):

@@ -74,7 +74,7 @@ def test_mutan_is_a_tucker_decomposition_of_the_bilinear_form():
 @pytest.mark.parametrize("fusion", ["mlb", "mutan"])
 def test_one_modality_is_the_same_baseline_whatever_the_fusion(fusion):
     one = tf.constant(np.random.default_rng(0).normal(size=(4, 3)), tf.float32)
-    np.testing.assert_array_equal(ContextFusion(5, fusion)([one]), ContextFusion(5)([one]))
+    np.testing.assert_array_equal(ContextFusion(5, fusion)([one]), ContextFusion(5, "concat")([one]))
 
 
 def test_default_ranks():
@@ -147,8 +147,8 @@ def test_a_pool_is_the_weighted_sum_of_separate_heads():
     layer(inputs)
     layer.member_weights.assign([0.5, 0.0, 2.0])
     alone = []
-    for member, value in zip(layer.members, inputs, strict=True):
-        single = ContextFusion(4, hidden=5)
+    for member, value, stages in zip(layer.members, inputs, (0, 2, 1), strict=True):
+        single = ContextFusion(4, "concat", hidden=5, stages=[stages])
         single([value])
         single.members[0].set_weights(member.get_weights())
         alone.append(np.log(single([value])))
@@ -171,9 +171,16 @@ def test_the_closest_term_scores_its_label_and_one_without_terms_gets_the_mean()
     np.testing.assert_allclose(layer.member_logits(inputs)[3], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_pool_of_one_modality_is_the_baseline():
-    one = tf.constant(np.random.default_rng(0).normal(size=(4, 3)), tf.float32)
-    np.testing.assert_array_equal(ContextFusion(5, "pool")([one]), ContextFusion(5, "concat")([one]))
+def test_a_member_has_as_many_hidden_stages_as_its_modality_needs():
+    layer, (visual, *_) = ContextFusion(4, hidden=5), seen()
+    layer(seen())
+    assert [len(member.stage_1) for member in layer.members] == [0, 1, 1]
+    assert [member.stage_2 is not None for member in layer.members] == [False, True, False]
+    kernel, bias = layer.members[0].output_stage.get_weights()
+    # Fresh batch normalisation has mean 0 and variance 1, hence the epsilon alone.
+    np.testing.assert_allclose(
+        layer.members[0]([visual]), visual / np.sqrt(1.001) @ kernel + bias, rtol=1e-4, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -188,6 +195,7 @@ def test_a_pool_of_one_modality_is_the_baseline():
             {"num_labels": 3, "fusion": "mlb", "terms": 2},
             "terms .* is for fusion 'pool' alone, got 2 with 'mlb'",
         ),
+        ({"num_labels": 3, "stages": [3]}, r"stages must be 0, 1 or 2 for each member, got \[3\]"),
         ({"num_labels": 3, "activation": "relu"}, "activation must be 'softmax' .* got 'relu'"),
         ({"num_labels": 3, "dropout": 1.0}, r"dropout in \[0, 1\), got 256 and 1.0"),
     ],
@@ -200,6 +208,24 @@ def test_bad_arguments(arguments, sentence):
 def test_inputs_must_be_a_list():
     with pytest.raises(ValueError, match=r"inputs must be a list of tensors \[B, D\]"):
         ContextFusion(3)(tf.zeros([2, 3]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "inputs", "sentence"),
+    [
+        ({"stages": [0, 2]}, 3, r"stages must be given for each of 3 members, got \(0, 2\)"),
+        ({}, 4, r"stages must be given for each of 4 members, got \(0, 2, 1\)"),
+        (
+            {"fusion": "concat", "stages": [1]},
+            2,
+            r"stages must be \(2,\) for a joint head of 2 inputs, got \(1,\)",
+        ),
+        ({"terms": 2}, 2, r"inputs must be \[visual, context, query\] where labels have terms, got 2"),
+    ],
+)
+def test_members_and_inputs_that_do_not_match(arguments, inputs, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        ContextFusion(3, **arguments)([tf.zeros([2, 3])] * inputs)
 
 
 def test_a_bilinear_form_has_two_sides():
