@@ -136,14 +136,14 @@ class _Named(Progress):
 
 
 def _first_evaluation(run: Run, progress: Progress) -> None:
-    """Table 1, or the suite `multi-label`, on the encoders that the run has trained, and pictures for the report."""
+    """Table 1, or the suite `multi-label`, without training another encoder, and pictures for the report."""
     with run.stages.finishing("evaluation") as folder:
         measure_phrases(run)
         config = run.config
         if config.multi_label:
             records = multi_label(run, progress, config.seeds)
         else:
-            records = table1(run, progress, config.seeds, config.fractions)
+            records = table1(run, progress, config.seeds, config.fractions, fine_tune=False)
         save_records(run.directory / "metrics.json", records)
         write_examples(run, folder / "examples.json")
     write_report(run)

@@ -36,16 +36,17 @@ class Features:
         run: trained to the end.
         progress: of the suite.
         context: whose phrases and query embeddings these are; the run's own by default.
+        fine_tune: whether `web` may be fine-tuned, see `WebFeatures`.
 
     Attributes:
         web: features of the phrase generator's ConvNet.
     """
 
-    def __init__(self, run: Run, progress: Progress, context: Context | None = None):
+    def __init__(self, run: Run, progress: Progress, context: Context | None = None, fine_tune: bool = True):
         self.run, self.progress = run, progress
         self.source = context or run.context
         self.chosen = ContextRecipe(ALL, run.choice.k, run.choice.weighting)
-        self.web = WebFeatures(run, progress)
+        self.web = WebFeatures(run, progress, fine_tune)
         self._contexts: dict[tuple[str, ContextRecipe], np.ndarray] = {}
         self._tables: dict[str | int, PhraseTable | None] = {ALL: self.source.phrase_table}
 

@@ -14,7 +14,13 @@ COMPARED = ("text_only", "multimodal_concat", "multimodal_without_terms", "web_f
 FRACTIONS = (0.1, 0.3, 0.5, 0.7, 1.0)
 
 
-def table1(run: Run, progress: Progress, seeds: int, fractions: Sequence[float] = FRACTIONS) -> list[Record]:
+def table1(
+    run: Run,
+    progress: Progress,
+    seeds: int,
+    fractions: Sequence[float] = FRACTIONS,
+    fine_tune: bool = True,
+) -> list[Record]:
     """Trains a head for each method, fraction and seed on `train`, and measures it on every test split.
 
     - `multimodal`: the run's own head, a pool of picture, phrases, query embedding, and the labels' own terms;
@@ -23,8 +29,8 @@ def table1(run: Run, progress: Progress, seeds: int, fractions: Sequence[float] 
     - `shuffled_phrases`: the control. It is `multimodal`, but each picture gets the phrases and the query embedding of
       another one, in training and in test.
     - `web_features` and `visual_web`: what the words add to. The same web pictures, used as plain pre-training: the phrase
-      generator's ConvNet under a label head, alone and pooled with the visual encoder, without words; frozen or
-      fine-tuned, whichever is better on `val`.
+      generator's ConvNet under a label head, alone and pooled with the visual encoder, without words; frozen or, with
+      `fine_tune`, fine-tuned on all labelled pictures, whichever is better on `val`.
     - `multimodal_no_label_words`: without terms, and without every phrase that holds a word of a label's name or synset
       terms; it is not there where too few phrases are left.
 
@@ -32,7 +38,7 @@ def table1(run: Run, progress: Progress, seeds: int, fractions: Sequence[float] 
         `top1` and `top5`, 0..1, of each head; of each method `top1_over_visual_only` with the ends of its interval, and
         of `multimodal` the same over each of `COMPARED`.
     """
-    features = Features(run, progress)
+    features = Features(run, progress, fine_tune=fine_tune)
     methods = methods_of(features)
     heads = Heads(features, "table1", total=len(fractions) * seeds * len(methods))
     records = []
@@ -45,6 +51,7 @@ def table1(run: Run, progress: Progress, seeds: int, fractions: Sequence[float] 
             ) -> Ranks:
                 # What sees no picture is the same at every fraction.
                 kept_as = f"{name}-{fraction:g}" if method.by_fraction else name
+                kept_as += "-fine-tuned" if "web" in method.sees and features.web.fine_tuned else ""
                 return heads.ranks(
                     kept_as,
                     lambda split: inputs_of(features, method, split, fraction, seed),

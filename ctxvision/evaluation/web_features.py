@@ -24,15 +24,17 @@ STAGE = "web_features"
 class WebFeatures:
     """Features of the phrase generator's ConvNet: as queries have trained it, or fine-tuned on all labelled pictures.
 
-    Which of the two is better on `val` is found the first time.
+    The better one on `val` is taken. Fine-tuning takes as long as the training of the visual encoder; where that one is
+    frozen, so is this.
 
     Args:
         run: past its stage `head`.
         progress: of the suite.
+        fine_tune: whether fine-tuning is tried.
     """
 
-    def __init__(self, run: Run, progress: Progress):
-        self._run, self._progress = run, progress
+    def __init__(self, run: Run, progress: Progress, fine_tune: bool = True):
+        self._run, self._progress, self._fine_tune = run, progress, fine_tune
         self._cached = CachedFeatures(run.directory / "features", run.data.pictures)
 
     @property
@@ -42,11 +44,16 @@ class WebFeatures:
 
     def of(self, split: str) -> np.ndarray:
         """float32 [N, D] of a split, by the better of the two."""
-        return self._fine_tuned(split) if self._better_fine_tuned else self._frozen(split)
+        return self._fine_tuned(split) if self.fine_tuned else self._frozen(split)
 
     @functools.cached_property
-    def _better_fine_tuned(self) -> bool:
-        if not _encoder(self._run).trainable_weights:
+    def fine_tuned(self) -> bool:
+        """Whether they are those of the fine-tuned ConvNet."""
+        run = self._run
+        if not self._fine_tune:
+            return False
+        learns = run.stages.facts(f"visual/{max(run.config.fractions):g}")["steps"] > 0
+        if not learns or not _encoder(run).trainable_weights:
             return False
         return self._on_val(self._fine_tuned) > self._on_val(self._frozen)
 
@@ -68,7 +75,8 @@ class WebFeatures:
     def _trained(self) -> VisualEncoder:
         run, encoder = self._run, _encoder(self._run)
         if not run.stages.is_done(STAGE):
-            train_encoder(run, encoder, STAGE, max(run.config.fractions), self._progress)
+            fraction = max(run.config.fractions)
+            train_encoder(run, encoder, STAGE, fraction, self._progress)
         return load_weights(encoder, run.stages.folder(STAGE) / "weights.npz")
 
 

@@ -152,6 +152,8 @@ def opening(records: Sequence[Record]) -> list[str]:
     fewest = context[0].fraction
     first = [one for one in context if one.fraction == fewest]
     sentences = [f"{compared('context', first)}, at {percent(fewest or 0)} of the labels."]
+    if words := beyond_web(records):
+        sentences.append(words)
     controls = differences(records, "shuffled_phrases")
     shuffled = [one._replace(base=None) for one in controls if one.fraction == fewest]
     if shuffled:
@@ -168,11 +170,20 @@ def opening(records: Sequence[Record]) -> list[str]:
         )
     for fraction in dict.fromkeys(one.fraction for one in context if one.fraction != fewest):
         here = [one._replace(base=None) for one in context if one.fraction == fraction]
-        said = compared("context", here, "points")
-        sentences.append(f"At {percent(fraction or 0)}, {said[0].lower()}{said[1:]}.")
+        sentences.append(f"At {percent(fraction or 0)}, {lowered(compared('context', here, 'points'))}.")
     if context[0].seeds == 1:
         sentences.append("One seed only: no spread is known.")
     return sentences
+
+
+def beyond_web(records: Sequence[Record]) -> str:
+    """What the words add where labels are fewest, over the same web pictures without them; "" where it is not known."""
+    found = differences(records, "multimodal", "visual_web")
+    fewest = [one._replace(base=None) for one in found if one.fraction == found[0].fraction]
+    if not fewest:
+        return ""
+    told = lowered(compared("what the words say", fewest, "points"))
+    return f"Beyond the same web pictures as plain pre-training (visual + web features), {told}."
 
 
 def compared(subject: str, found: Sequence[Difference], unit: str = UNITS["top1"]) -> str:
@@ -188,6 +199,11 @@ def compared(subject: str, found: Sequence[Difference], unit: str = UNITS["top1"
             clauses.append(f"{later if clauses else first} {listed(same, unit)}")
     told = "; ".join(clauses)
     return told[:1].upper() + told[1:]
+
+
+def lowered(text: str) -> str:
+    """With a small first letter."""
+    return text[:1].lower() + text[1:]
 
 
 def listed(found: Sequence[Difference], unit: str) -> str:

@@ -102,6 +102,8 @@ def _overview(
         if suite not in suites
     )
     sentence = f"<p>{_with_commands(str(check['sentence']))}</p>" if "sentence" in check else ""
+    beyond = findings.beyond_web(select(records, suite="table1"))
+    sentence += f"<p>{escape(unbroken(beyond))}</p>" if beyond else ""
     sentence += f"<p>{_counted(weights)}</p>" if weights else ""
     return (
         f'<p class="lead">{_verdict(lead) if lead else ""} {escape(unbroken(first))}</p>{sentence}'
@@ -157,7 +159,7 @@ def _gallery(examples: Sequence[dict[str, Any]], answers: Sequence[Record]) -> s
         return ""
     note = (
         '<p class="note">The first line of a card says how the multimodal answer\'s probability came about: points that the '
-        "picture, what the phrase generator sees, and all phrases add to it. <b>score</b>: cosine of the phrase's prototype "
+        "picture, what the phrase generator sees, and all phrases add to it; what adds most is bold. <b>score</b>: cosine of the phrase's prototype "
         "and the picture, less for phrases of few pictures. <b>share</b>: the phrase's own points (its Shapley value); below "
         "zero, it spoke against the answer. Phrases that say nearly the same are one row. The five largest rows are shown.</p>"
     )
@@ -185,7 +187,9 @@ def _card(example: dict[str, Any]) -> str:
         "phrase generator": example["query_share"],
         "phrases": summed,
     }
-    decided = ", ".join(f"{name} <b>{findings.signed(100 * share)}</b>" for name, share in parts.items())
+    most = max(parts, key=lambda name: abs(parts[name]))
+    said = {name: f"{name} {findings.signed(100 * share)}" for name, share in parts.items()}
+    decided = " · ".join(f"<b>{text}</b>" if name == most else text for name, text in said.items())
     rows = "".join(
         f'<tr><th scope="row">{escape(phrase["phrase"])}</th><td class="score"><span class="bar" aria-hidden="true">'
         f'<i style="width:{100 * min(max(phrase["score"], 0), 1):.0f}%"></i></span>{phrase["score"]:.2f}</td>'

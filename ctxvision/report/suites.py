@@ -40,7 +40,9 @@ ABOUT = {
         "Accuracy (Table 1)",
         "<b>multimodal</b>: a pool of what the ConvNet sees, the predicted phrases, what the phrase generator sees, and "
         "the labels' own terms; each is a head of its own. <b>without label terms</b>: the same without these. "
-        "<b>concatenation</b>: one joint head over picture and phrases, the method's own. <b>no label words</b>: without "
+        "<b>concatenation</b>: one joint head over picture and phrases, the method's own. <b>web features</b>: the phrase "
+        "generator's ConvNet under a label head, without words. The suite table1 fine-tunes it as well, and takes what is "
+        "better on val. <b>no label words</b>: without "
         "label terms, queries that hold a word of the label left out. <b>shuffled phrases</b>: multimodal, phrases of "
         "another picture. <b>relative gain</b>: multimodal over visual only. A percentage such as 10% is the share of the "
         "labelled pictures that the visual encoder was pre-trained on.",
