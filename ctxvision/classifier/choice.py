@@ -27,7 +27,7 @@ class Choice(NamedTuple):
         val_ece: expected calibration error on `val`, 0..1.
         val_loss: negative log likelihood on `val` in nats.
         val_ece_uncalibrated: the same before calibration; None under several labels.
-        tried: every choice with its quality on `val`.
+        balances: each balance's quality on `val`; None of one label a picture.
     """
 
     k: int
@@ -43,7 +43,7 @@ class Choice(NamedTuple):
     thresholds: list[float] | None = None
     precision: float | None = None
     val_ece_uncalibrated: float | None = None
-    tried: list[dict[str, Any]] | None = None
+    balances: dict[str, float] | None = None
 
     @property
     def index_settings(self) -> dict[str, int]:

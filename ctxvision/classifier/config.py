@@ -49,8 +49,8 @@ class Config(Settings):
         visual_pixels: what a `.keras` file or SavedModel wants its pixels to be, see `build_backbone`.
         visual_dim: width of a linear mapping on top of the visual backbone's features (1024 in the method); 0: none.
         languages: the language filter of the context's phrases; empty for the context's own.
-        context_phrases: phrases a picture whose plain average is the context (3 in the method); 0: how many, and how
-            weighted, is chosen on `val`.
+        context_phrases: phrases a picture whose plain average is the context (3 in the method); 0: ten, weighted by
+            similarity.
         visual_steps: training steps of the visual encoder; one that is trained on a fraction f of the labels takes
             visual_steps · max(f, 1/4).
         head_steps: training steps of a head.

@@ -53,11 +53,24 @@ class LabelTerms(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
-        context, queries = (tf.cast(value, tf.float32) for value in inputs)
-        seen = tf.concat([queries, tf.math.l2_normalize(context, axis=1)], axis=1)
-        closest = tf.reduce_max(tf.einsum("bd,lnd->bln", seen, self.places) - self.usual, axis=2)
+        context, queries = inputs
+        return self.closest(self.of_queries(queries) + self.of_contexts(context))
+
+    def of_queries(self, queries: tf.Tensor) -> tf.Tensor:
+        """Float32 [B, L, n]: the part of each term's score that is in query space."""
+        queries = tf.cast(queries, tf.float32)
+        return tf.einsum("bd,lnd->bln", queries, self.places[:, :, : queries.shape[-1]])
+
+    def of_contexts(self, context: tf.Tensor) -> tf.Tensor:
+        """Float32 [B, L, n]: the part that is in text space."""
+        about = tf.math.l2_normalize(tf.cast(context, tf.float32), axis=1)
+        return tf.einsum("bd,lnd->bln", about, self.places[:, :, -about.shape[-1] :])
+
+    def closest(self, scores: tf.Tensor) -> tf.Tensor:
+        """Float32 [..., L] of both parts' sum [..., L, n]."""
+        closest = tf.reduce_max(scores - self.usual, axis=-1)
         average = tf.linalg.matvec(closest, self.known) / tf.maximum(tf.reduce_sum(self.known), 1.0)
-        return tf.where(self.known > 0, closest, average[:, tf.newaxis])
+        return tf.where(self.known > 0, closest, average[..., tf.newaxis])
 
     def assign(self, terms: TermPlaces) -> None:
         """Sets where the terms lie."""

@@ -152,9 +152,10 @@ def _logits(
         tf.gather(query_member([queries]), parts.query),
     ]
     if fusion.label_terms is not None:
-        of_query, of_phrases = parts.pairs.T
-        scores = fusion.label_terms([tf.gather(contexts, of_phrases), tf.gather(queries, of_query)])
-        logits.append(tf.gather(scores, parts.pair))
+        terms, (of_query, of_phrases) = fusion.label_terms, parts.pairs.T
+        both = tf.gather(terms.of_queries(queries), of_query)
+        both += tf.gather(terms.of_contexts(contexts), of_phrases)
+        logits.append(tf.gather(terms.closest(both), parts.pair))
     return fusion.logits(logits)
 
 

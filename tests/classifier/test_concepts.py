@@ -82,11 +82,10 @@ def test_undo_in_any_order(run, purple, tmp_path):
 
 
 def test_more_pictures_of_a_known_label(run, purple):
-    red = run.data.labels.index("red label")
-    assert (probabilities(run, purple).argmax(axis=1) != red).all()
-    run.add_concept(MASCOT, purple, label="red label")
+    least = int(probabilities(run, purple).mean(axis=0).argmin())
+    run.add_concept(MASCOT, purple, label=run.data.labels[least])
     found = probabilities(run, purple)
-    assert found.shape[1] == 4 and (found.argmax(axis=1) == red).all()
+    assert found.shape[1] == 4 and (found.argmax(axis=1) == least).all()
 
 
 def test_a_name_that_is_a_phrase_already_leaves_it_alone(run, purple):

@@ -15,6 +15,7 @@ from ctxvision.context.generator import class_numbers, phrase_model
 from ctxvision.context.pooled import contexts_of
 from ctxvision.evaluation import SUITES
 from ctxvision.evaluation.methods import METHODS
+from ctxvision.evaluation.table1 import COMPARED
 from ctxvision.training.loaded_data import LoadedData
 from tests.tiny_data import tiny_settings, write_tiny_data
 
@@ -58,7 +59,7 @@ def test_every_row_of_the_table_is_there(tiny_run):
         for end in ("", "_low", "_high")
     } | {
         ("multimodal", f, None, split, f"top1_over_{base}{end}")
-        for base in ("text_only", "multimodal_concat")
+        for base in COMPARED
         for f in (0.5, 1.0)
         for split in ("easy", "hard")
         for end in ("", "_low", "_high")

@@ -56,9 +56,9 @@ def test_the_interval_decides_where_there_is_one():
 )
 def test_the_verdict_is_that_of_all_splits(seen, new, verdict):
     records = [
-        *gain("few-shot", "multimodal_linear_probe", "top1_over_linear_probe", seen, shots=1),
-        *gain("few-shot", "multimodal_linear_probe", "top1_over_linear_probe", new, "new", shots=1),
-        *gain("few-shot", "multimodal_linear_probe", "top1_over_linear_probe", (0.3, 0.2, 0.4), shots=5),
+        *gain("few-shot", "multimodal_pool", "top1_over_linear_probe", seen, shots=1),
+        *gain("few-shot", "multimodal_pool", "top1_over_linear_probe", new, "new", shots=1),
+        *gain("few-shot", "multimodal_pool", "top1_over_linear_probe", (0.3, 0.2, 0.4), shots=5),
     ]
     finding = finding_of("few-shot", records)
     assert finding.verdict == verdict and finding.text.endswith(", with 1 shot a label.")

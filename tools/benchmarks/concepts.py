@@ -5,9 +5,9 @@
 RUN is a trained run whose data has a `pretrain` split; without it the demo is trained first. Its labels with enough
 pictures are dealt into groups. One group after the other is taken out of the labelled pictures, and the visual encoder
 and the head are trained without it; phrases stay, as they never see a label. Then each label of the group is added by
-`Run.add_concept` from pictures of `pretrain`, and the end-to-end model is asked for all test pictures: the recall of the
-new label, and by how much the accuracy on the labels that were never taken out has changed. What was added is removed
-before the next. Labels differ far more than draws do, hence all of them.
+`Run.add_concept` from pictures of `pretrain`, and once from its terms alone, without a picture. The end-to-end model is asked
+for all test pictures: the recall of the new label, and by how much the accuracy on the labels that were never taken out has
+changed. What was added is removed before the next. Labels differ far more than draws do, hence all of them.
 """
 
 import argparse
@@ -50,11 +50,8 @@ def main(arguments: list[str]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             run = run_without(whole, sorted(held_out.tolist()), Path(folder))
             rows += added(run, whole, sorted(held_out.tolist()), chosen.draws, chosen.shots, rng)
-    found = {
-        f"{name}_{what}": round(of([row[name] for row in rows]), 4)
-        for name in ("recall", "others_change", "seconds")
-        for what, of in (("mean", mean), ("deviation", stdev), ("least", min), ("most", max))
-    }
+    by_words = [row for row in rows if row["draw"] is None]
+    found = summary([row for row in rows if row["draw"] is not None]) | {"words": summary(by_words)}
     print(found)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     write_json(
@@ -72,10 +69,19 @@ def main(arguments: list[str]) -> None:
     )
 
 
+def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Mean, deviation and ends of what was measured."""
+    return {
+        f"{name}_{what}": round(of([row[name] for row in rows]), 4)
+        for name in ("recall", "others_change", "seconds")
+        for what, of in (("mean", mean), ("deviation", stdev), ("least", min), ("most", max))
+    }
+
+
 def added(
     run: cv.Run, whole: cv.Run, held_out: list[str], draws: int, shots: int, rng: np.random.Generator
 ) -> list[dict[str, Any]]:
-    """What came of each label, each time with other pictures."""
+    """What came of each label, each time with other pictures, and by its words alone (`draw` None)."""
     names = np.array([row[0] for row in whole.data.split("pretrain").labels])
     tests = whole.data.test_splits
     truth = np.array([row[0] for split in tests for row in whole.data.split(split).labels])
@@ -84,10 +90,12 @@ def added(
     before = accuracy(run, pixels[others], truth[others])
     rows = []
     for label in held_out:
-        for draw in range(draws):
+        words = whole.data.manifest.label_terms.get(label) or [label]
+        for draw in (*range(draws), None):
             shown = rng.permutation(np.flatnonzero(names == label))[:shots]
+            pictures = None if draw is None else whole.data.pictures("pretrain")[shown]
             start = time.monotonic()
-            run.add_concept(f"concept {label}", whole.data.pictures("pretrain")[shown], label=label)
+            run.add_concept(f"concept {label}", pictures, label, words if draw is None else ())
             row = {"label": label, "draw": draw, "seconds": round(time.monotonic() - start, 2)}
             row["recall"] = accuracy(run, pixels[truth == label], truth[truth == label])
             row["others_before"] = before
