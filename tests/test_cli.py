@@ -170,6 +170,13 @@ def test_concepts(tiny_run, tmp_path, capsys):
     assert main(["concepts", "remove", str(run), "our mascot"]) == 2
     assert "it has none" in capsys.readouterr().err
 
+    assert typed("add", "tomato", "--words", "ripe tomato|fresh lawn") == [
+        "'tomato' is learnt from the words ripe tomato, fresh lawn as 'tomato'; the next ctxvision export knows it"
+    ]
+    assert typed("list") == ["pictures  label   concept", "       0  tomato  tomato"]
+    assert main(["concepts", "add", str(run), "okapi"]) == 2
+    assert "a concept must have images or words, got neither" in capsys.readouterr().err
+
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),

@@ -59,7 +59,15 @@ def fit_calibration(logits: np.ndarray, targets: np.ndarray, terms: bool = False
 
     Returns:
         Weights and share; the prior for no pictures.
+
+    Raises:
+        ValueError: logits that are not finite.
     """
+    if not np.isfinite(logits).all():
+        members = np.flatnonzero(~np.isfinite(logits).all(axis=(1, 2))).tolist()
+        raise ValueError(
+            f"logits must be finite, got NaN or infinity from member {members}: look at the features it was trained on."
+        )
     prior = prior_calibration(len(logits), terms)
     start = np.array(prior.weights)
     logits, targets = np.asarray(logits[:, :_MOST_ROWS], float), targets[:_MOST_ROWS]

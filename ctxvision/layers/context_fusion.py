@@ -140,6 +140,7 @@ class ContextFusion(keras.layers.Layer):
             )
         fusion = "concat" if pooled else self.fusion
         arguments = (self.num_labels, fusion, self.hidden, self.dropout, self.seed, self.rank)
+        self._number = number
         self.members = [JointHead(*arguments, one) for one in stages]
         self.label_terms = LabelTerms(self.num_labels, self.terms) if self.terms else None
         self.member_weights = self.add_weight(
@@ -160,6 +161,11 @@ class ContextFusion(keras.layers.Layer):
 
     def member_logits(self, inputs: list[tf.Tensor], training: bool | None = None) -> list[tf.Tensor]:
         """Float32 [B, L] of each member, in the order of `member_weights`."""
+        if len(inputs) != self._number:
+            raise ValueError(
+                f"inputs must be the {self._number} modalities that the layer was built on, got {len(inputs)}: pass all of "
+                "[visual, context, query] that it knows."
+            )
         parts = [[value] for value in inputs] if self.fusion == "pool" else [inputs]
         found = [member(part, training=training) for member, part in zip(self.members, parts, strict=True)]
         return found if self.label_terms is None else [*found, self.label_terms(inputs[1:])]

@@ -102,6 +102,12 @@ def test_a_val_of_one_label_makes_no_infinite_weights(logits):
     assert max(found.weights) < 10
 
 
+def test_logits_that_are_not_finite(logits):
+    logits[1, 3, 2] = np.nan
+    with pytest.raises(ValueError, match=r"logits must be finite, got NaN or infinity from member \[1\]"):
+        fit_calibration(logits, np.zeros(4000, int))
+
+
 def test_answers_that_say_nothing(logits):
     labels = np.random.default_rng(3).integers(0, 6, 4000)
     assert calibrated(logits, fit_calibration(logits, labels)).max() < 0.25

@@ -228,6 +228,16 @@ def test_members_and_inputs_that_do_not_match(arguments, inputs, sentence):
         ContextFusion(3, **arguments)([tf.zeros([2, 3])] * inputs)
 
 
+@pytest.mark.parametrize("fusion", ["pool", "concat"])
+def test_a_modality_that_is_missing(fusion):
+    layer = ContextFusion(3, fusion)
+    layer(seen())
+    with pytest.raises(
+        ValueError, match="inputs must be the 3 modalities that the layer was built on, got 2"
+    ):
+        layer(seen()[:2])
+
+
 def test_a_bilinear_form_has_two_sides():
     with pytest.raises(ValueError, match="fusion 'mlb' takes at most two inputs, got 3: use 'concat'"):
         ContextFusion(3, "mlb")([tf.zeros([2, 3])] * 3)
