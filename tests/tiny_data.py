@@ -20,6 +20,8 @@ _SETTINGS = {
     "text_batch_size": 16,
     "min_class_count": 2,
     "min_phrase_count": 2,
+    # There are eight phrases: ten would be all of them.
+    "context_phrases": 3,
     "fractions": [0.5, 1.0],
     "seeds": 2,
 }

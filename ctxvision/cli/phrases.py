@@ -14,8 +14,9 @@ def add_phrases_verbs(parser: argparse.ArgumentParser) -> None:
     verb = verbs.add_parser("add", help="a phrase, from pictures of it; one that is known is replaced")
     add_owner(verb)
     verb.add_argument("phrase")
-    verb.add_argument("--images", nargs="+", metavar="IMAGE", help="up to 50 pictures, or folders of them")
-    verb.add_argument("--words", metavar='"A|B"', help="what people call it")
+    verb.add_argument(
+        "--images", nargs="+", required=True, metavar="IMAGE", help="pictures, or folders of them"
+    )
     verb.add_argument("--language", default="en", help="code of its language (default: %(default)s)")
     verb.add_argument("--text", help="read by the text encoder instead of the phrase")
     verb.set_defaults(verb=_phrases_add)

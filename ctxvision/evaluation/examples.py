@@ -14,7 +14,7 @@ from ctxvision.classifier.trained_head import trained_head
 from ctxvision.evaluation.answers import answers_of, explained
 from ctxvision.evaluation.features import short_name
 from ctxvision.metrics.records import Record, save_records
-from ctxvision.models.explanation import reasons
+from ctxvision.serving.shares import joined_shares
 
 SHOWN = {"win": 9, "loss": 9, "both_right": 3, "both_wrong": 6}
 
@@ -96,6 +96,8 @@ def _example(run: Run, split: str, row: int, visual: np.ndarray, kind: str) -> d
                 "score": float(told["phrase_scores"][0, places[0]]),
                 "share": share,
             }
-            for places, share in reasons(phrases, told["shares"][0, 0].numpy(), told["groups"][0].numpy())
+            for places, share in joined_shares(
+                phrases, told["shares"][0, 0].numpy(), told["groups"][0].numpy()
+            )
         ],
     }

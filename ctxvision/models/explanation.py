@@ -1,7 +1,5 @@
 """What the picture, the query embedding and each phrase add to the answer."""
 
-from collections.abc import Sequence
-
 import tensorflow as tf
 
 from ctxvision.layers.context_fusion import ContextFusion
@@ -87,24 +85,6 @@ def explain_found(
         "phrase_scores": found.scores,
         "phrase_ids": found.ids,
     }
-
-
-def reasons(
-    phrases: Sequence[str], shares: Sequence[float], groups: Sequence[int]
-) -> list[tuple[list[int], float]]:
-    """Phrases to show together, largest share first: their places, and the sum of their shares.
-
-    Args:
-        phrases: of one picture; "" where there is none.
-        shares: of one label.
-        groups: of each phrase, as `explain` tells them.
-    """
-    places: dict[int, list[int]] = {}
-    for place, phrase in enumerate(phrases):
-        if phrase:
-            places.setdefault(int(groups[place]), []).append(place)
-    summed = [(group, sum(float(shares[place]) for place in group)) for group in places.values()]
-    return sorted(summed, key=lambda one: -abs(one[1]))
 
 
 def _groups(embeddings: tf.Tensor) -> tf.Tensor:

@@ -14,9 +14,9 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from ctxvision.data.refused_pictures import READABLE, reason_of
 from ctxvision.errors import InputError
-from ctxvision.models.explanation import reasons
 from ctxvision.serving.devserver.prediction import MESSAGE_BYTES
 from ctxvision.serving.loading import load_export
+from ctxvision.serving.shares import joined_shares
 
 _PICTURES_PER_REQUEST = 16
 _BYTES_PER_REQUEST = MESSAGE_BYTES // 2
@@ -171,7 +171,7 @@ def format_prediction(prediction: Prediction, explain: bool = False) -> str:
         names = [phrase for phrase, _ in prediction.phrases]
         rows = [
             (", ".join(names[place] for place in places), f"{100 * share:+6.1f} points")
-            for places, share in reasons(names, told.phrase_shares, told.groups)[:SHOWN_PHRASES]
+            for places, share in joined_shares(names, told.phrase_shares, told.groups)[:SHOWN_PHRASES]
         ]
     width = max(len(name) for name, _ in [*prediction.top, *rows, ("phrases", "")])
     lines = [prediction.path]

@@ -122,7 +122,7 @@ def test_terms_that_are_right_count_in_the_pool_and_those_that_are_not_do_not():
         return (scores.argmax(axis=1) == np.arange(8)).mean()
 
     right = places[labels] + 0.2 * rng.normal(size=[16, 8])
-    assert accuracy(right, places + 0.2 * rng.normal(size=[8, 8])) == 1
+    assert accuracy(right, places + 0.2 * rng.normal(size=[8, 8])) > 0.85
     assert accuracy(rng.normal(size=[16, 8]), rng.normal(size=[8, 8])) < 0.6
 
 

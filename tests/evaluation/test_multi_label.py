@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import ctxvision as cv
-from ctxvision.evaluation.multi_label import METHODS, long_tail, multi_label, trainable_labels
+from ctxvision.evaluation.multi_label import ROWS, long_tail, multi_label, trainable_labels
 from ctxvision.metrics.records import load_records, select
 from ctxvision.training.progress import Progress
 
@@ -16,7 +16,7 @@ def records(multi_label_run):
 
 def test_every_row_is_there_for_every_seed_and_split(records):
     heads = {(r.method, r.fraction, r.seed, r.split) for r in records if r.metric == "map"}
-    assert heads == {(m, 1.0, seed, s) for m in METHODS for seed in (0, 1) for s in ("easy", "hard")}
+    assert heads == {(m, 1.0, seed, s) for m in ROWS for seed in (0, 1) for s in ("easy", "hard")}
     assert heads == {
         (r.method, r.fraction, r.seed, r.split) for r in records if r.metric == "recall_at_precision_80"
     }
@@ -31,13 +31,13 @@ def test_every_row_is_there_for_every_seed_and_split(records):
 def test_numbers_agree_with_one_another(records):
     for split in ("easy", "hard"):
         here = select(records, split=split)
-        mean = {m: np.mean([r.value for r in select(here, method=m, metric="map")]) for m in METHODS}
+        mean = {m: np.mean([r.value for r in select(here, method=m, metric="map")]) for m in ROWS}
         gain = select(here, method="multimodal", metric="map_over_visual_only")[0].value
         assert gain == pytest.approx(mean["multimodal"] - mean["visual_only"])
         # Only warm and cold have twenty pictures in train: mAP is the mean of their APs.
         assert select(here, metric="trainable_labels")[0].value == 2
         assert select(here, metric="trainable_positives")[0].value == 20
-        for method in METHODS:
+        for method in ROWS:
             aps = [select(here, method=method, metric=f"ap/{label}")[0].value for label in ("warm", "cold")]
             assert np.mean(aps) == pytest.approx(mean[method])
     curve = [r.value for r in select(records, method="multimodal", split="easy") if "at_recall/" in r.metric]

@@ -55,7 +55,7 @@ def test_what_was_chosen_on_val_is_told(multi_label_run):
     tried = choice["balances"]
     assert set(tried) == {"none", "positive_weight", "focal"}
     assert choice["balance"] == max(tried, key=tried.get)
-    assert len(choice["thresholds"]) == 6 and choice["precision"] == 0.8 and "temperature" not in choice
+    assert len(choice["thresholds"]) == 6 and choice["precision"] == 0.8 and "uniform_share" not in choice
     check = read_json(multi_label_run.directory / "visual_only" / "check.json")
     assert check["metric"] == "map" and "points of mAP" in check["sentence"]
 
@@ -87,7 +87,11 @@ def test_exported_and_asked_from_the_command_line(multi_label_run, capsys):
     out = capsys.readouterr().out
     assert any(line.startswith("* ") for line in out.splitlines())
     told = read_json(export / "1" / "assets" / "ctxvision.json")
-    assert told["thresholds"] is not None and told["temperature"] is None
+    assert (
+        told["thresholds"] is not None
+        and told["uniform_share"] is None
+        and told["member_weights"]["visual"] > 0
+    )
     assert {(row["split"], row["metric"]) for row in told["metrics"]} == {("easy", "map"), ("hard", "map")}
 
 

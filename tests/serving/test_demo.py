@@ -22,7 +22,7 @@ def test_three_pictures_of_the_first_test_split_are_explained(run, export_direct
     expected = predict(export_directory, [image_files[1], image_files[3], image_files[5]], explain=True)
     assert [p.path for p in found] == [p.path for p in expected]
     assert [p.label for p in found] == [p.label for p in expected]
-    assert all(len(p.shares) == len(p.phrases) == 3 for p in found)
+    assert all(len(p.explanation.phrase_shares) == len(p.phrases) == 3 for p in found)
 
 
 def test_a_run_without_an_export(run):
