@@ -1,3 +1,4 @@
+import functools
 import itertools
 
 import numpy as np
@@ -41,11 +42,12 @@ def log_odds(probabilities):
 
 def shapley(value, players):
     """By definition: the mean over all orders of what each player adds."""
+    value = functools.cache(value)
     shares = np.zeros(players)
     orders = list(itertools.permutations(range(players)))
     for order in orders:
         for place, player in enumerate(order):
-            shares[player] += value({*order[: place + 1]}) - value({*order[:place]})
+            shares[player] += value(frozenset(order[: place + 1])) - value(frozenset(order[:place]))
     return shares / len(orders)
 
 
