@@ -110,7 +110,14 @@ def test_the_demos_table_is_the_measured_one():
         for row in rows
         if row["suite"] == "table1" and row["metric"] == "top1"
     }
-    methods = ("visual_only", "multimodal", "text_only", "shuffled_phrases")
+    methods = (
+        "visual_only",
+        "multimodal",
+        "text_only",
+        "multimodal_concat",
+        "visual_web",
+        "shuffled_phrases",
+    )
     for split in ("seen", "unseen"):
         for fraction in (0.1, 0.3, 1.0):
             cells = [measured[split, fraction, method] for method in methods]

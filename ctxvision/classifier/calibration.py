@@ -10,6 +10,7 @@ LARGEST_WEIGHT = 100.0
 ALONE, ONE_OF_SEVERAL, TERMS = 1.0, 0.35, 2.5
 # As much as this many pictures, of which each says as much as the prior's own size.
 PRIOR_PICTURES = 3.0
+SMALLEST_SHARE_OF_PRIOR = 0.01
 _LARGEST_SHARE = 0.5
 _NEWTON_STEPS, _ROUNDS = 50, 30
 _MOST_ROWS = 20_000
@@ -184,7 +185,8 @@ def _minimised(objective: _Objective, weights: np.ndarray) -> np.ndarray:
         else:
             break
         weights, loss = tried, after
-    return weights
+    # Where nothing helps, a hint of the prior keeps the order of the labels.
+    return weights if weights.any() else SMALLEST_SHARE_OF_PRIOR * objective.prior
 
 
 def _likeliest_share(true: np.ndarray, num_labels: int) -> float:

@@ -118,15 +118,17 @@ def place_terms(context: Context, terms: Terms, seed: int = 0) -> PlacedTerms:
     table = context.phrase_table
     texts, rows = context.embed_texts(terms.texts), table.ids(terms.texts)
     learnt = np.setdiff1d(context.retrievable_ids(), rows)
-    text_model = fit_text_to_query(
-        np.asarray(table.text_embeddings)[learnt],
-        np.asarray(table.prototypes, np.float32)[learnt],
-        np.asarray(table.counts)[learnt],
-        seed,
-    )
-    predicted, in_vocabulary = text_model(texts), rows >= 0
-    prototypes = np.asarray(table.prototypes, np.float32)[np.maximum(rows, 0)]
-    queries = np.where(in_vocabulary[:, np.newaxis], prototypes, predicted)
+    prototypes = np.asarray(table.prototypes, np.float32)
+    in_vocabulary, predicted = rows >= 0, np.zeros([len(rows), prototypes.shape[1]], np.float32)
+    if len(learnt) >= 2:  # else no phrase but the terms says where a text lies
+        text_model = fit_text_to_query(
+            np.asarray(table.text_embeddings)[learnt],
+            prototypes[learnt],
+            np.asarray(table.counts)[learnt],
+            seed,
+        )
+        predicted = text_model(texts)
+    queries = np.where(in_vocabulary[:, np.newaxis], prototypes[np.maximum(rows, 0)], predicted)
     return PlacedTerms(terms, queries, predicted, texts, in_vocabulary)
 
 

@@ -48,7 +48,9 @@ class JointHead(keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         def dense(units: int, part: int, **kwargs: Any) -> keras.layers.Layer:
             initializer = keras.initializers.GlorotUniform(seed=self.seed * 1000 + part)
-            return keras.layers.Dense(units, kernel_initializer=initializer, dtype="float32", **kwargs)
+            return keras.layers.Dense(
+                units, **{"kernel_initializer": initializer, "dtype": "float32", **kwargs}
+            )
 
         def drop(part: int) -> keras.layers.Layer:
             seed = self.seed * 1000 + part
@@ -66,7 +68,9 @@ class JointHead(keras.layers.Layer):
             bilinear = self.fusion != "concat" and len(input_shape) == 2
             self.stage_2 = self._bilinear() if bilinear else dense(self.hidden, 10, activation="relu")
             self.dropout_2 = drop(10)
-        self.output_stage = dense(self.num_labels, 20)
+        # A linear head has one best solution: it starts from nothing, so that few steps are enough.
+        initial = {} if self.stages else {"kernel_initializer": "zeros"}
+        self.output_stage = dense(self.num_labels, 20, **initial)
         super().build(input_shape)
 
     def call(self, inputs: list[tf.Tensor], training: bool | None = None) -> tf.Tensor:

@@ -108,6 +108,12 @@ def test_logits_that_are_not_finite(logits):
         fit_calibration(logits, np.zeros(4000, int))
 
 
+def test_members_that_are_wrong_keep_the_order_of_the_labels(logits):
+    found = fit_calibration(-logits[:1], logits[0].argmax(axis=1))
+    assert found.weights == (0.01,)
+    assert (calibrated(-logits[:1], found).argmax(axis=1) == (-logits[0]).argmax(axis=1)).all()
+
+
 def test_answers_that_say_nothing(logits):
     labels = np.random.default_rng(3).integers(0, 6, 4000)
     assert calibrated(logits, fit_calibration(logits, labels)).max() < 0.25
