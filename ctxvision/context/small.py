@@ -28,7 +28,8 @@ def small_context(context: Context, progress: Progress) -> Context:
         progress: where its stages are printed.
 
     Raises:
-        InputError: a context from two towers, which learnt no queries, or data that is not there any more.
+        InputError: a context from two towers, which learnt no queries, data that is not there any more, or queries that
+            all have as many pictures.
     """
     folder = context.directory / FOLDER
     if context.kind != QUERIES:
@@ -42,5 +43,11 @@ def small_context(context: Context, progress: Progress) -> Context:
     log, config = data.query_log, context.config
     counts = np.sort(log.counts[np.isin(log.languages, config.languages)])[::-1]
     classes = max(FEWEST, round(SHARE * (counts >= config.min_class_count).sum()))
-    few = dataclasses.replace(config, min_class_count=int(counts[min(classes, len(counts)) - 1]))
+    least = int(counts[min(classes, len(counts)) - 1])
+    if (counts >= least).sum() == (counts >= config.min_class_count).sum():
+        raise InputError(
+            f"a second, small generator needs queries of more pictures than others, got {len(counts)} of which no fewer have "
+            f"{least}: give more queries."
+        )
+    few = dataclasses.replace(config, min_class_count=least)
     return train_context(source, folder, few, progress=progress, loaded=data)

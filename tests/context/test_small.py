@@ -1,5 +1,6 @@
 """A second generator that learns few queries."""
 
+import re
 import shutil
 
 import numpy as np
@@ -9,6 +10,7 @@ import ctxvision as cv
 from ctxvision.context import small
 from ctxvision.context.small import small_context
 from ctxvision.training.progress import Progress
+from tests.tiny_data import tiny_settings
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +20,25 @@ def context(tiny_run, tmp_path_factory):
     )
 
 
+def test_queries_that_all_have_as_many_pictures(context, monkeypatch):
+    monkeypatch.setattr(small, "FEWEST", 4)
+    with pytest.raises(
+        cv.InputError, match="needs queries of more pictures than others, got 8 of which no fewer have"
+    ):
+        small_context(context, Progress())
+
+
 @pytest.mark.slow
-def test_the_most_frequent_queries_are_its_classes_and_all_its_phrases(context, monkeypatch):
+def test_the_most_frequent_queries_are_its_classes_and_all_its_phrases(tiny_data, tmp_path, monkeypatch):
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+    lines = (data / "images.csv").read_text().splitlines()
+    # Half of the web's pictures were found by one query alone.
+    rare = [re.sub(r"\|(ripe tomato|deep sea)(\|\w+,en)\|en", r"\2", line) for line in lines[49:]]
+    assert rare != lines[49:]
+    (data / "images.csv").write_text("\n".join([*lines[:49], *rare]) + "\n")
+    settings = {n: v for n, v in tiny_settings(data).items() if n in cv.ContextConfig.names()}
+    config = cv.ContextConfig.from_dict({**settings, "languages": ["en"]})
+    context = cv.train_context(data, tmp_path / "context", config)
     monkeypatch.setattr(small, "FEWEST", 4)
     found = small_context(context, Progress())
     assert found.directory == context.directory / "small"
