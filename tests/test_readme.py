@@ -64,6 +64,13 @@ def test_the_figures_of_concepts_are_the_measured_ones():
     assert recall in README and change.replace("-", "−") in README
 
 
+def test_the_few_shot_figures_are_the_measured_ones():
+    results = ROOT / "tools" / "benchmarks" / "results" / "few_shot.json"
+    for row in json.loads(results.read_text(encoding="utf-8"))["rows"]:
+        if row["method"] == "multimodal_pool" and row["shots"] in (1, 5):
+            assert f"{100 * row['mean']:.1f} ± {100 * row['deviation']:.1f}" in README
+
+
 def test_the_figures_of_the_demo_dealt_anew_are_the_measured_ones():
     results = ROOT / "tools" / "benchmarks" / "results" / "demo_seeds.json"
     rows = json.loads(results.read_text(encoding="utf-8"))["rows"]
