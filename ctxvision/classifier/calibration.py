@@ -8,8 +8,8 @@ LARGEST_WEIGHT = 100.0
 # What members count where no picture says it: one alone, each of several, and the labels' terms; about what `val` of the
 # demo and of photographs has fitted.
 ALONE, ONE_OF_SEVERAL, TERMS = 1.0, 0.35, 2.5
-# As much as this many pictures, of which each says as much as the prior's own size.
-PRIOR_PICTURES = 3.0
+# The strength of the prior, in nats: a weight of twice the prior's, or of none, costs half as much.
+PRIOR_NATS = 3.0
 SMALLEST_SHARE_OF_PRIOR = 0.01
 _LARGEST_SHARE = 0.5
 _NEWTON_STEPS, _ROUNDS = 50, 30
@@ -50,7 +50,7 @@ def fit_calibration(logits: np.ndarray, targets: np.ndarray, terms: bool = False
     with a wrong label, become likely, and then doubts all others too much; the uniform share takes those (two of the
     three parts of ensemble temperature scaling, Zhang et al. 2020, Mix-n-Match). It is fitted by expectation
     maximisation. Where pictures are few, the weights stay near `prior_calibration`: its Gaussian prior, whose deviation
-    is its own size, counts as much as `PRIOR_PICTURES` nats.
+    is its own size, counts as much as `PRIOR_NATS` nats.
 
     Args:
         logits: float [M, N, L] of each member, of pictures that no member was trained on; of more than 20,000 the first.
@@ -155,14 +155,14 @@ class _Objective(NamedTuple):
         means = np.einsum("nk,mnk->mn", chances, self.differences)
         weighted = chances * self.rows[:, np.newaxis]
         squares = np.stack([(weighted * one * self.differences).sum(axis=(1, 2)) for one in self.differences])
-        pull = PRIOR_PICTURES / self.prior**2
+        pull = PRIOR_NATS / self.prior**2
         gradient = means @ self.rows + pull * (weights - self.prior)
         hessian = squares - (means * self.rows) @ means.T + np.diag(pull)
         return gradient / len(self.rows), hessian / len(self.rows)
 
     def loss(self, weights: np.ndarray) -> float:
         """The mean over the rows, with what the prior says against the weights."""
-        away = PRIOR_PICTURES / 2 * (((weights - self.prior) / self.prior) ** 2).sum()
+        away = PRIOR_NATS / 2 * (((weights - self.prior) / self.prior) ** 2).sum()
         return float((self.losses(weights) @ self.rows + away) / len(self.rows))
 
 

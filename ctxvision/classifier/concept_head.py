@@ -44,7 +44,7 @@ def grow_head(
     that gives it their mean logit. An old label's row moves in that direction until its logit, at the pictures' mean,
     has risen by as much as the picture that is furthest from it lacks (passive-aggressive, Crammer et al. 2006). Then
     the last layers alone are trained on the concepts' pictures, and on replayed ones with what `head` says of them as
-    targets (learning without forgetting, Li & Hoiem 2016): that keeps it as right and as sure as it was. At last each
+    targets (learning without forgetting, Li & Hoiem 2016): so it stays as right and as sure. At last each
     concept's bias is set so high that it costs `COST` of the accuracy on held-out pictures.
 
     Args:

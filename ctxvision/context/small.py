@@ -46,8 +46,8 @@ def small_context(context: Context, progress: Progress) -> Context:
     least = int(counts[min(classes, len(counts)) - 1])
     if (counts >= least).sum() == (counts >= config.min_class_count).sum():
         raise InputError(
-            f"a second, small generator needs queries of more pictures than others, got {len(counts)} of which no fewer have "
-            f"{least}: give more queries."
+            f"a second, small generator needs queries that differ in their number of pictures, got {len(counts)} queries and "
+            f"no fewer with {least} pictures or more: give more queries."
         )
     few = dataclasses.replace(config, min_class_count=least)
     return train_context(source, folder, few, progress=progress, loaded=data)

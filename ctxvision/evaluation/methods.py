@@ -18,7 +18,7 @@ class Method(NamedTuple):
             `ContextFusion`'s inputs.
         fusion: "pool", or a joint head.
         terms: whether labels are scored by their own terms as well.
-        vocabulary: out of which the context's phrases come.
+        vocabulary: where the context's phrases come from.
         shuffled: whether each picture gets another one's context and query embedding, in training and in test.
     """
 
