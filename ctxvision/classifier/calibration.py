@@ -8,7 +8,7 @@ LARGEST_WEIGHT = 100.0
 # What members count where no picture says it: one alone, each of several, and the labels' terms; about what `val` of the
 # demo and of photographs has fitted.
 ALONE, ONE_OF_SEVERAL, TERMS = 1.0, 0.35, 2.5
-# The strength of the prior, in nats: a weight of twice the prior's, or of none, costs half as much.
+# The strength of the prior, in nats: a weight of 0, or of twice the prior's, costs half of it.
 PRIOR_NATS = 3.0
 SMALLEST_SHARE_OF_PRIOR = 0.01
 _LARGEST_SHARE = 0.5

@@ -19,7 +19,7 @@ class Support(NamedTuple):
 
     Attributes:
         inputs: float32 [N, D_i].
-        labels: int [N] in 0..num_labels-1, each of which occurs.
+        labels: int [N] in 0..num_labels-1; every label occurs.
         num_labels: L.
         steps, seed: of a head.
         terms: of the labels.

@@ -20,8 +20,8 @@ def knowledge(run: Run, progress: Progress, seeds: int) -> list[Record]:
     """Trains a head for each kind of context at the smallest fraction, where context has most to say.
 
     `multimodal` is a pool of picture and phrases here, without the query embedding and the labels' terms.
-    `multimodal_no_label_words` and `label_words_only` are the same with phrases of which none, or each,
-    holds a word of a label's name or synset terms; one that too few phrases are left for is not there. `oracle` is
+    `multimodal_no_label_words` leaves out every phrase that holds a word of a label's name or synset terms, and
+    `label_words_only` keeps those alone. Either is left out where too few phrases remain. `oracle` is
     the same with the queries that really led to the picture instead of predicted ones, in training and
     in test: the upper bound of what predicting phrases better could give. It is there only where the pictures of
     `train` and of every test split carry queries of their own: queries looked up by a picture's label would tell
