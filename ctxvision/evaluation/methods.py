@@ -35,8 +35,8 @@ class Method(NamedTuple):
 
     @property
     def by_fraction(self) -> bool:
-        """Whether the amount of visual pre-training makes a difference."""
-        return "visual" in self.sees
+        """Whether the share of labelled pictures that encoders have seen makes a difference."""
+        return "visual" in self.sees or "web" in self.sees
 
 
 _ALL = ("visual", "context", "query")
@@ -74,7 +74,7 @@ def inputs_of(features: Features, method: Method, split: str, fraction: float, s
             parts.append(features.visual(split, fraction))
             continue
         if part == "web":
-            parts.append(features.web.of(split))
+            parts.append(features.web.of(split, fraction))
             continue
         found = features.context(split, recipe) if part == "context" else features.bottleneck(split)
         parts.append(shuffled(found, split, seed) if method.shuffled else found)

@@ -30,7 +30,7 @@ def table1(
       another one, in training and in test.
     - `web_features` and `visual_web`: what the words add to. The same web pictures, used as plain pre-training: the phrase
       generator's ConvNet under a label head, alone and pooled with the visual encoder, without words; frozen or, with
-      `fine_tune`, fine-tuned on all labelled pictures, whichever is better on `val`.
+      `fine_tune`, fine-tuned on the same labelled pictures as the visual encoder, whichever is better on `val`.
     - `multimodal_no_label_words`: without terms, and without every phrase that holds a word of a label's name or synset
       terms; it is not there where too few phrases are left.
 
@@ -51,7 +51,7 @@ def table1(
             ) -> Ranks:
                 # What sees no picture is the same at every fraction.
                 kept_as = f"{name}-{fraction:g}" if method.by_fraction else name
-                kept_as += "-fine-tuned" if "web" in method.sees and features.web.fine_tuned else ""
+                kept_as += "-fine-tuned" if "web" in method.sees and features.web.fine_tuned(fraction) else ""
                 return heads.ranks(
                     kept_as,
                     lambda split: inputs_of(features, method, split, fraction, seed),

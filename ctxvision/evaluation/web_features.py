@@ -1,6 +1,5 @@
 """The pictures of the web as plain pre-training: the phrase generator's ConvNet under a label head, without words."""
 
-import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -22,10 +21,10 @@ STAGE = "web_features"
 
 
 class WebFeatures:
-    """Features of the phrase generator's ConvNet: as queries have trained it, or fine-tuned on all labelled pictures.
+    """Features of the phrase generator's ConvNet: as queries have trained it, or fine-tuned on labelled pictures.
 
-    The better one on `val` is taken. Fine-tuning takes as long as the training of the visual encoder; where that one is
-    frozen, so is this.
+    Fine-tuning sees the labelled pictures that the visual encoder of the same fraction sees, and takes as long. The better
+    one on `val` is taken. Where the visual encoder is frozen, nothing is fine-tuned.
 
     Args:
         run: past its stage `head`.
@@ -36,26 +35,30 @@ class WebFeatures:
     def __init__(self, run: Run, progress: Progress, fine_tune: bool = True):
         self._run, self._progress, self._fine_tune = run, progress, fine_tune
         self._cached = CachedFeatures(run.directory / "features", run.data.pictures)
+        self._better: dict[float, bool] = {}
 
     @property
     def possible(self) -> bool:
         """Whether they are not the visual features already."""
         return self._run.config.visual_backbone != SHARED
 
-    def of(self, split: str) -> np.ndarray:
-        """float32 [N, D] of a split, by the better of the two."""
-        return self._fine_tuned(split) if self.fine_tuned else self._frozen(split)
+    def of(self, split: str, fraction: float) -> np.ndarray:
+        """float32 [N, D] of a split, by the better of the two for a fraction of the labelled pictures."""
+        return self._fine_tuned(split, fraction) if self.fine_tuned(fraction) else self._frozen(split)
 
-    @functools.cached_property
-    def fine_tuned(self) -> bool:
+    def fine_tuned(self, fraction: float) -> bool:
         """Whether they are those of the fine-tuned ConvNet."""
-        run = self._run
-        if not self._fine_tune:
-            return False
-        learns = run.stages.facts(f"visual/{max(run.config.fractions):g}")["steps"] > 0
-        if not learns or not _encoder(run).trainable_weights:
-            return False
-        return self._on_val(self._fine_tuned) > self._on_val(self._frozen)
+        if fraction not in self._better:
+            self._better[fraction] = self._fine_tune and self._learns(fraction) and self._is_better(fraction)
+        return self._better[fraction]
+
+    def _learns(self, fraction: float) -> bool:
+        """Whether the visual encoder of the fraction has learnt, and the ConvNet can."""
+        learnt = self._run.stages.facts(f"visual/{fraction:g}")["steps"] > 0
+        return learnt and bool(_encoder(self._run).trainable_weights)
+
+    def _is_better(self, fraction: float) -> bool:
+        return self._on_val(lambda split: self._fine_tuned(split, fraction)) > self._on_val(self._frozen)
 
     def _on_val(self, features: Callable[[str], np.ndarray]) -> float:
         """The task's metric of a head over these features, mean over the run's seeds."""
@@ -69,15 +72,15 @@ class WebFeatures:
     def _frozen(self, split: str) -> np.ndarray:
         return self._cached.of("web", lambda: _encoder(self._run), split, shared=True)
 
-    def _fine_tuned(self, split: str) -> np.ndarray:
-        return self._cached.of("web-fine-tuned", self._trained, split)
+    def _fine_tuned(self, split: str, fraction: float) -> np.ndarray:
+        name = f"web-fine-tuned-{fraction:g}"
+        return self._cached.of(name, lambda: self._trained(fraction), split)
 
-    def _trained(self) -> VisualEncoder:
-        run, encoder = self._run, _encoder(self._run)
-        if not run.stages.is_done(STAGE):
-            fraction = max(run.config.fractions)
-            train_encoder(run, encoder, STAGE, fraction, self._progress)
-        return load_weights(encoder, run.stages.folder(STAGE) / "weights.npz")
+    def _trained(self, fraction: float) -> VisualEncoder:
+        run, encoder, stage = self._run, _encoder(self._run), f"{STAGE}/{fraction:g}"
+        if not run.stages.is_done(stage):
+            train_encoder(run, encoder, stage, fraction, self._progress)
+        return load_weights(encoder, run.stages.folder(stage) / "weights.npz")
 
 
 def _encoder(run: Run) -> VisualEncoder:
