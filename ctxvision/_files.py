@@ -8,6 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+
+
+def file_name(name: str) -> str:
+    """A name as that of a file, such as "test%3Aa" for "test:a"; different names stay different."""
+    return quote(name, safe=" ")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from ctxvision._files import read_json, write_json
 from ctxvision.classifier.config import Config
 from ctxvision.classifier.context_check import check_context, without_context
 from ctxvision.classifier.fork import fork_table
-from ctxvision.classifier.fusion import train_classifier
+from ctxvision.classifier.fusion import check_vocabulary, train_classifier
 from ctxvision.classifier.run import Run
 from ctxvision.classifier.run_folder import OWN_CONTEXT, create_run
 from ctxvision.classifier.visual import train_visual
@@ -22,6 +22,7 @@ from ctxvision.context.towers import new_phrase_generator, with_found_tower
 from ctxvision.context.train import train_context
 from ctxvision.data import load_data
 from ctxvision.data.source import Source
+from ctxvision.data.training_check import refuse_unfit, refused_for_training
 from ctxvision.errors import InputError
 from ctxvision.evaluation.examples import write_examples
 from ctxvision.evaluation.multi_label import multi_label
@@ -79,7 +80,7 @@ def train(
     check_batch("batch_size", config.batch_size, strategy)
     given = Context(context) if isinstance(context, (str, os.PathLike)) else context
     of_context = given.config if given else with_found_tower(config.context)
-    _check_data(data, config, queries=given is None)
+    _check_data(data, config, given)
     if not is_chief(strategy):
         wait_for(Path(out) / "config.json")
     own = Path(out) / OWN_CONTEXT
@@ -89,6 +90,9 @@ def train(
         new_phrase_generator(of_context, pretrained=True)  # raises before anything is written
     create_run(out, config, data, place, of_context.image_size)
     run = Run(out, place)
+    if not run.stages.is_done("head"):
+        for split in ("train", "val", *run.data.test_splits):
+            run.data.split(split)  # raises where too many pictures cannot be decoded
     if given is None:
         # The same pictures, decoded once, where both see them at the same size.
         loaded = run.data if run.data.image_size == of_context.image_size else None
@@ -116,9 +120,12 @@ def train(
     return run
 
 
-def _check_data(data: Source, config: Config, queries: bool) -> None:
-    """Refuses data that cannot be trained on, before anything is written."""
-    load_data(data, config.label_column).check_for_training(config.multi_label, queries)
+def _check_data(data: Source, config: Config, context: Context | None) -> None:
+    """Refuses what cannot be trained on, before anything is written."""
+    manifest = load_data(data, config.label_column, config.merge_labels)
+    refuse_unfit(refused_for_training(manifest, config.multi_label, None if context else config.query_needs))
+    if context:
+        check_vocabulary(Context(context.directory, languages=config.languages), config)
 
 
 class _Named(Progress):
@@ -140,7 +147,9 @@ def _first_evaluation(run: Run, progress: Progress) -> None:
     with run.stages.finishing("evaluation") as folder:
         measure_phrases(run)
         config = run.config
-        if config.multi_label:
+        if not run.data.test_splits:
+            records = []
+        elif config.multi_label:
             records = multi_label(run, progress, config.seeds)
         else:
             records = table1(run, progress, config.seeds, config.fractions, fine_tune=False)
@@ -188,6 +197,11 @@ def evaluate(
         raise InputError(f"trainable_min must be at least 1, got {trainable_min}: 100 is the method's.")
     path, left_out_path = run.directory / "metrics.json", run.directory / "measured" / "left_out.json"
     run.stages.folder("evaluation")
+    if not run.data.test_splits:
+        raise InputError(
+            f"data must have a split test to measure on, got {', '.join(run.data.manifest.splits)} in {run.data.name!r}: add "
+            "test pictures and train a new run."
+        )
     _ = run.context  # raises here, or each suite would be left out for a missing context
     suites: dict[str, Suite] = {
         **SUITES,

@@ -37,13 +37,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ctxvision._files import atomic_path
+from ctxvision._limits import MOST_PHRASE_BYTES
 from ctxvision.context.text_tower import ListedPhrase
 from ctxvision.data.caption_phrases import count_phrases, deny_rule
 from ctxvision.data.captions import MIN_COUNT, captions_of, deny_file
 from ctxvision.data.images_csv import clean
 from ctxvision.data.manifest import read_label_terms
 from ctxvision.errors import InputError
-from ctxvision.vocabulary._checks import MOST_BYTES
 
 WORDNET = "/usr/share/wordnet"
 _COUNT_FILES = ("cntlist.rev", "cntlist")
@@ -373,8 +373,8 @@ def _reason(most_words: int | None, denied: Callable[[str], bool]) -> Callable[[
             return "control characters"
         if not any(map(str.isalpha, phrase)) and not _is_emoji(phrase):
             return "no letter"
-        if len(phrase.encode()) > MOST_BYTES:
-            return f"over {MOST_BYTES:,} bytes"
+        if len(phrase.encode()) > MOST_PHRASE_BYTES:
+            return f"over {MOST_PHRASE_BYTES:,} bytes"
         if most_words and phrase.count(" ") >= most_words:
             return f"over {most_words} words"
         return "denied" if denied(phrase) else ""

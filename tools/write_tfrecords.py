@@ -24,6 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 import ctxvision as cv
+from ctxvision._files import file_name
 from ctxvision.data import Manifest, Split
 from ctxvision.data.record_frames import frame
 from ctxvision.data.records import FACTS, FEATURES, unreachable
@@ -113,7 +114,7 @@ def _shards(manifest: Manifest, size: float) -> list[Shard]:
         if split.stored is None:
             order = np.random.default_rng(SEED).permutation(len(split))
         for i, rows in enumerate(np.array_split(order, number)):
-            file = f"{name.replace(':', '-')}-{i:05d}-of-{number:05d}.tfrecord"
+            file = f"{file_name(name)}-{i:05d}-of-{number:05d}.tfrecord"
             shards.append(Shard(file, name, rows))
     return shards
 

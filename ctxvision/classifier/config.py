@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from ctxvision.context.config import PRESETS as CONTEXT_PRESETS
 from ctxvision.context.config import ContextConfig
+from ctxvision.data.training_check import QueryNeeds
 from ctxvision.errors import InputError
 from ctxvision.training.settings import Settings, preset, read_settings, refuse_unknown
 
@@ -36,6 +37,7 @@ class Config(Settings):
         seed: of everything that is random.
         label_column: the column of `images.csv` that is learnt, or several separated by `|`.
         multi_label: a picture may have several labels, or none: sigmoid instead of softmax (section 4.2.3).
+        merge_labels: labels that look alike, such as "Cat" and "cat", become one, see `with_merged_labels`.
         image_size: side in pixels of the pictures that the visual encoder sees; 0: what its backbone was made for, see
             `image_size_of`.
         visual_backbone: the visual encoder's ConvNet: a name, a `.keras` file or a SavedModel folder, see
@@ -53,7 +55,7 @@ class Config(Settings):
             similarity.
         visual_steps: training steps of the visual encoder; one that is trained on a fraction f of the labels takes
             visual_steps · max(f, 1/4).
-        head_steps: training steps of a head.
+        head_steps: training steps of a head; under `multi_label` it takes twice as many.
         batch_size: pictures a step.
         learning_rate: AdamW's at the start of a cosine decay.
         fractions: shares of the labelled pictures that the visual encoder is trained on, one encoder each; the
@@ -67,6 +69,7 @@ class Config(Settings):
     seed: int = 0
     label_column: str = "label"
     multi_label: bool = False
+    merge_labels: bool = False
     image_size: int = 0
     visual_backbone: str = "resnet_mini"
     visual_weights: str | None = None
@@ -123,6 +126,12 @@ class Config(Settings):
         shared = {n: value for n, value in settings.items() if n in of_context and value is not None}
         nested = own.pop("context", {})
         return cls(**own, context=ContextConfig.from_dict({**shared, **nested}))
+
+    @property
+    def query_needs(self) -> QueryNeeds:
+        """What the context that a run makes for itself needs of queries."""
+        of = self.context
+        return QueryNeeds(of.languages, of.min_class_count, of.min_phrase_count, self.context_phrases or 1)
 
     def own_dict(self) -> dict[str, Any]:
         """The run's own settings as JSON types, without those of its context."""

@@ -18,6 +18,9 @@ from ctxvision.models import ContextClassifier
 from ctxvision.training.progress import Progress
 
 STAGE = "visual_only"
+NO_PICTURES = (
+    "No picture is left for val, so nothing says whether context helps, nor how sure an answer may be."
+)
 
 
 def check_context(run: RunFolder, progress: Progress) -> str:
@@ -40,25 +43,26 @@ def check_context(run: RunFolder, progress: Progress) -> str:
         progress.update(number / len(seeds))
         for modalities, found in answers.items():
             seen = {split: parts[:modalities] for split, parts in inputs.items()}
-            arguments = (train, len(data.labels), config.head_steps, seed, choice.balance)
+            arguments = (train, len(data.labels), run.head_steps, seed, choice.balance)
             head = train_pool(seen["train"], *arguments, terms=terms if modalities == 3 else None)
             fitted = task.calibrate(head, seen["val"], val)
             found.append(probabilities_of(head, seen["val"]))
             if modalities == 1:
                 calibration = calibration or fitted
-    visual, multimodal, gain = task.compare(answers[1], answers[3], val)
-    sentence = sentence_of(gain, task.title)
+    check: dict[str, Any] = {
+        "metric": task.metric,
+        **calibration,
+        "pictures": len(val),
+        "seeds": config.seeds,
+    }
+    check["sentence"] = NO_PICTURES
+    if len(val):
+        visual, multimodal, gain = task.compare(answers[1], answers[3], val)
+        check |= {"visual_only": visual, "multimodal": multimodal, "gain": gain._asdict()}
+        check["sentence"] = sentence_of(gain, task.title)
     with run.stages.finishing(STAGE) as folder:
-        check: dict[str, Any] = {"metric": task.metric, **calibration}
-        check |= {"pictures": len(val), "seeds": config.seeds}
-        check |= {
-            "visual_only": visual,
-            "multimodal": multimodal,
-            "gain": gain._asdict(),
-            "sentence": sentence,
-        }
         write_json(folder / "check.json", check)
-    return sentence
+    return check["sentence"]
 
 
 def without_context(run: Run, backend: str = "ivf", quantize: str | None = None) -> ContextClassifier:

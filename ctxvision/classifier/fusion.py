@@ -5,12 +5,14 @@ from typing import Any
 import numpy as np
 
 from ctxvision.classifier.choice import STAGE, Choice, write_choice
+from ctxvision.classifier.config import Config
 from ctxvision.classifier.features import pool_inputs
 from ctxvision.classifier.head import probabilities_of
 from ctxvision.classifier.pool import train_pool
 from ctxvision.classifier.run_folder import RunFolder
 from ctxvision.classifier.task import task_of
 from ctxvision.classifier.terms import terms_of_run
+from ctxvision.context.context import Context
 from ctxvision.errors import InputError
 from ctxvision.layers import PrototypeRetrieval
 from ctxvision.training.progress import Progress
@@ -21,7 +23,7 @@ RECALL = 0.99
 MOST_TUNING_QUERIES = 1000
 # A picture's context by default: so many phrases, weighted by similarity. On `val` of two deals of the demo and of
 # photographs no other of three, ten and twenty phrases, plainly averaged or weighted, was likelier in a pool.
-PHRASES, FEWEST_PHRASES = 10, 3
+PHRASES = 10
 
 # A split's name to its features, one array a modality: visual, context, query embedding.
 Inputs = dict[str, list[np.ndarray]]
@@ -37,13 +39,13 @@ def train_classifier(run: RunFolder, progress: Progress) -> None:
     tuning = _tuned(run, k)
     inputs = {split: pool_inputs(run, split, k, weighting) for split in ("train", "val")}
     balance, tried = task.balances[0], {}
-    if len(task.balances) > 1:
+    if len(task.balances) > 1 and len(data.split("val")):
         for number, one in enumerate(task.balances):
             progress.update(number / len(task.balances))
             tried[one] = _quality_on_val(run, inputs, one)
         balance = max(tried, key=lambda one: tried[one])
     terms = terms_of_run(run, inputs["train"])
-    arguments = (data.label_targets("train"), len(data.labels), config.head_steps, config.seed, balance)
+    arguments = (data.label_targets("train"), len(data.labels), run.head_steps, config.seed, balance)
     head = train_pool(inputs["train"], *arguments, terms=terms)
     calibration = task.calibrate(head, inputs["val"], data.label_targets("val"))
     most_terms = terms.places.shape[1]
@@ -55,25 +57,33 @@ def train_classifier(run: RunFolder, progress: Progress) -> None:
 
 
 def context_of(run: RunFolder) -> tuple[int, str]:
-    """How many phrases make a picture's context, and how they are weighted.
+    """How many phrases make a picture's context, and how they are weighted; raises as `check_vocabulary` does."""
+    check_vocabulary(run.context, run.config)
+    asked = run.config.context_phrases
+    return (asked, "uniform") if asked else (min(PHRASES, run.context.num_retrievable()), "similarity")
 
-    Raises:
-        InputError: the vocabulary has too few.
+
+def check_vocabulary(context: Context, config: Config) -> None:
+    """Raises an InputError where a context has too few phrases for a picture's context.
+
+    Args:
+        context: with the run's language filter.
+        config: of the run.
     """
-    found, asked = run.context.num_retrievable(), run.config.context_phrases
-    if found < (least := asked or FEWEST_PHRASES):
+    found, least = context.num_retrievable(), config.context_phrases or 1
+    if found < least:
         raise InputError(
             f"the vocabulary must have at least {least} phrases for context, got {found} in "
-            f"{', '.join(run.context.languages)} with {run.context.config.min_phrase_count} pictures or more: use other "
+            f"{', '.join(context.languages)} with {context.config.min_phrase_count} pictures or more: use other "
             f"languages, or a context of more phrases."
         )
-    return (asked, "uniform") if asked else (min(PHRASES, found), "similarity")
 
 
 def _tuned(run: RunFolder, k: int) -> dict[str, Any]:
-    """What the quickest approximate search that hardly differs from the exact one was measured to be, on `val`."""
+    """What the quickest approximate search that hardly differs from the exact one was measured to be, on `val` or `train`."""
     retrieval = PrototypeRetrieval(k, "ivf")
-    queries = run.query_embeddings("val")[:MOST_TUNING_QUERIES]
+    split = "val" if len(run.data.split("val")) else "train"
+    queries = run.query_embeddings(split)[:MOST_TUNING_QUERIES]
     retrieval.tune(run.context.phrase_table, RECALL, k, queries, **run.context.retrievable)
     assert retrieval.tuning is not None
     return retrieval.tuning
@@ -86,7 +96,7 @@ def _quality_on_val(run: RunFolder, inputs: Inputs, balance: str) -> float:
     both = {split: parts[:2] for split, parts in inputs.items()}
     found = []
     for seed in range(config.seeds):
-        head = train_pool(both["train"], train, len(data.labels), config.head_steps, seed, balance)
+        head = train_pool(both["train"], train, len(data.labels), run.head_steps, seed, balance)
         task.calibrate(head, both["val"], val)
         found.append(task.quality(probabilities_of(head, both["val"]), val))
     return float(np.mean(found))

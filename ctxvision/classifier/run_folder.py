@@ -11,6 +11,7 @@ from ctxvision._files import read_json, write_json
 from ctxvision.classifier.choice import Choice, read_choice
 from ctxvision.classifier.concept_store import Concept, ConceptStore
 from ctxvision.classifier.config import Config
+from ctxvision.classifier.task import task_of
 from ctxvision.classifier.towers import SHARED, new_visual_encoder, with_found_tower
 from ctxvision.context.context import Context
 from ctxvision.data.source import Source
@@ -60,6 +61,11 @@ class RunFolder:
         """The same folder, with nothing loaded yet."""
         return RunFolder(self.directory, self._context_folder)
 
+    @property
+    def head_steps(self) -> int:
+        """Training steps of a head."""
+        return task_of(self.config).steps * self.config.head_steps
+
     # === Data and features ===
 
     @functools.cached_property
@@ -69,7 +75,8 @@ class RunFolder:
         # As in the classifier: pictures have the larger tower's size, and the smaller one's is made from it.
         size = max(config.image_size, self._stored["context_image_size"])
         folder = self.directory / "pictures"
-        return LoadedData(source, size, config.seed, config.label_column, config.multi_label, folder)
+        labels = (config.label_column, config.multi_label)
+        return LoadedData(source, size, config.seed, *labels, folder, config.merge_labels)
 
     def query_embeddings(self, split: str) -> np.ndarray:
         """float32 [N, embedding_dim] of a split, each row L2-normalised; computed once."""
@@ -137,7 +144,7 @@ def create_run(
     context_folder: Path,
     context_image_size: int,
 ) -> None:
-    """Makes the folder of a run, or refuses one that other settings, data or another context made.
+    """Makes the folder of a run, or refuses one in which other settings, data or another context have trained a part.
 
     Args:
         directory: of the run.
@@ -157,7 +164,7 @@ def create_run(
         "versions": installed_versions(),
         "commit": source_commit(),
     }
-    if not (folder / "config.json").is_file():
+    if not (folder / "config.json").is_file() or not Stages(folder, "").begun:
         if config.visual_weights or Path(config.visual_backbone).is_file():
             new_visual_encoder(config, pretrained=True)  # raises here, or half a run would be left behind
         write_json(folder / "config.json", stored)

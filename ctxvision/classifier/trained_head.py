@@ -42,7 +42,7 @@ def trained_head(
     features, targets = inputs("train"), data.label_targets("train")
     if rows is not None:
         features, targets = [part[rows] for part in features], targets[rows]
-    given = (features, targets, len(data.labels), config.head_steps, seed, run.choice.balance)
+    given = (features, targets, len(data.labels), run.head_steps, seed, run.choice.balance)
     if fusion == "pool":
         head = train_pool(*given, terms=terms, stages=stages)
     else:

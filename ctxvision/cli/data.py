@@ -14,16 +14,34 @@ def add_data_verbs(parser: argparse.ArgumentParser) -> None:
     """`ctxvision data check`."""
     verbs = parser.add_subparsers(required=True, metavar="check")
     verb = verbs.add_parser("check", help="what is there, and what is wrong with it, before training")
-    verb.add_argument("data", nargs="+", metavar="DATA", help="as --data of ctxvision train")
+    verb.add_argument("data", nargs="+", metavar="DATA", help="as for ctxvision train")
+    verb.add_argument("--context", help="folder of the context to train over: no queries are needed then")
     verb.add_argument("--preset", default="small", help="as for ctxvision train (default: %(default)s)")
     verb.add_argument("--config", help="JSON file of settings, as for ctxvision train")
-    verb.add_argument("--label-column", help="as for ctxvision train")
-    verb.add_argument("--multi-label", action="store_true", help="a picture may have several labels")
+    add_label_arguments(verb)
     verb.add_argument(
         "--pictures", type=int, default=2000, metavar="N", help="pictures to open (default: %(default)s)"
     )
     verb.add_argument("--sheet", metavar="FILE", help="an HTML page of pictures to write")
     verb.set_defaults(verb=_check)
+
+
+def add_label_arguments(verb: argparse.ArgumentParser) -> None:
+    """What is learnt."""
+    verb.add_argument(
+        "--label-column", help="column of images.csv to learn, or several: 'label|coarse_label'"
+    )
+    verb.add_argument("--multi-label", action="store_true", help="a picture may have several labels")
+    verb.add_argument(
+        "--merge-labels", action="store_true", help="labels that look alike, such as Cat and cat, become one"
+    )
+
+
+def label_settings(chosen: argparse.Namespace) -> dict[str, Any]:
+    """What `add_label_arguments`'s arguments say; those that were left out are the preset's."""
+    settings: dict[str, Any] = {"label_column": chosen.label_column} if chosen.label_column else {}
+    settings |= {"multi_label": True} if chosen.multi_label else {}
+    return settings | ({"merge_labels": True} if chosen.merge_labels else {})
 
 
 def config_of(chosen: argparse.Namespace, **settings: Any) -> "Config":
@@ -36,22 +54,18 @@ def config_of(chosen: argparse.Namespace, **settings: Any) -> "Config":
 
 
 def _check(chosen: argparse.Namespace) -> None:
+    from ctxvision.classifier.fusion import check_vocabulary
+    from ctxvision.context.context import Context
     from ctxvision.data import check_data, load_data, write_sheet
 
     if chosen.pictures < 0:
         raise InputError(f"pictures must be 0 or more, got {chosen.pictures}: 0 opens none.")
-    settings = {"label_column": chosen.label_column} if chosen.label_column else {}
-    settings |= {"multi_label": True} if chosen.multi_label else {}
-    config = config_of(chosen, **settings)
-    manifest = load_data(chosen.data, config.label_column)
-    found = check_data(
-        manifest,
-        config.multi_label,
-        config.context.languages,
-        config.context.min_class_count,
-        chosen.pictures,
-        config.seed,
-    )
+    config = config_of(chosen, **label_settings(chosen))
+    manifest = load_data(chosen.data, config.label_column, config.merge_labels)
+    if chosen.context:
+        check_vocabulary(Context(chosen.context, languages=config.languages), config)
+    needs = None if chosen.context else config.query_needs
+    found = check_data(manifest, config.multi_label, needs, chosen.pictures, config.seed)
     width = max(len(name) for name, _ in found.facts)
     for name, told in found.facts:
         print(f"{name:{width}}  {told}")

@@ -14,7 +14,7 @@ from typing import Any
 
 import ctxvision
 from ctxvision.cli.context import add_context_verbs
-from ctxvision.cli.data import add_data_verbs, config_of
+from ctxvision.cli.data import add_data_verbs, add_label_arguments, config_of, label_settings
 from ctxvision.cli.phrases import add_concepts_verbs, add_phrases_verbs
 from ctxvision.cli.runs import add_run, run_of
 from ctxvision.errors import InputError
@@ -86,10 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         "--preset", default="small", help="small, demo, transfer or paper (default: %(default)s)"
     )
     verb.add_argument("--config", help="JSON file of settings; those it leaves out are the preset's")
-    verb.add_argument(
-        "--label-column", help="column of images.csv to learn, or several: 'label|coarse_label'"
-    )
-    verb.add_argument("--multi-label", action="store_true", help="a picture may have several labels")
+    add_label_arguments(verb)
     verb.add_argument(
         "--shared-tower",
         action="store_true",
@@ -205,8 +202,7 @@ def _train(chosen: argparse.Namespace) -> None:
     from ctxvision.classifier.config import refuse_context_settings
     from ctxvision.training.settings import read_settings
 
-    settings = {"label_column": chosen.label_column} if chosen.label_column else {}
-    settings |= {"multi_label": True} if chosen.multi_label else {}
+    settings = label_settings(chosen)
     settings |= {"visual_backbone": "shared"} if chosen.shared_tower else {}
     if chosen.context and chosen.config:
         refuse_context_settings(read_settings(chosen.config))

@@ -11,6 +11,7 @@ from ctxvision.context.towers import new_phrase_generator
 from ctxvision.data.source import Source
 from ctxvision.errors import InputError
 from ctxvision.training.data_facts import data_facts
+from ctxvision.training.stages import Stages
 from ctxvision.training.versions import installed_versions, source_commit
 
 
@@ -33,7 +34,7 @@ def create_context(
         made_from: facts of what else it is made from.
 
     Raises:
-        InputError: the folder holds a context of other settings, data or kind.
+        InputError: a part of a context of other settings, data or kind is trained there.
     """
     folder = Path(directory)
     stored: dict[str, Any] = {
@@ -46,7 +47,7 @@ def create_context(
         "versions": installed_versions(),
         "commit": source_commit(),
     }
-    if (folder / "context.json").is_file():
+    if (folder / "context.json").is_file() and Stages(folder, "").begun:
         before = read_context(folder)
         changed = [k for k, v in stored["settings"].items() if before["settings"].get(k, v) != v]
         changed += ["data"] if before["data"]["sha256"] != stored["data"]["sha256"] else []

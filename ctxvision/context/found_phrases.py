@@ -29,7 +29,7 @@ class FoundPhrase(NamedTuple):
 
 def search(retrieval: PrototypeRetrieval, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """int32 [N, k] row numbers, -1 where there is none, and float32 [N, k] scores, of embeddings float32 [N, D]."""
-    starts = range(0, len(embeddings), BATCH_SIZE)
+    starts = range(0, max(1, len(embeddings)), BATCH_SIZE)
     found = [retrieval(tf.constant(embeddings[i : i + BATCH_SIZE])) for i in starts]
     return np.concatenate([one.ids for one in found]), np.concatenate([one.scores for one in found])
 

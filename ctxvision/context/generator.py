@@ -9,7 +9,6 @@ from ctxvision.context.config import ContextConfig
 from ctxvision.context.context import Context
 from ctxvision.context.held_out import trained_on
 from ctxvision.context.towers import copy_tower, new_phrase_generator, tower_name
-from ctxvision.errors import InputError
 from ctxvision.layers import PhraseGenerator
 from ctxvision.models import QueryClassifier
 from ctxvision.training.batches import epochs_of, tiled_batches
@@ -39,11 +38,6 @@ def train_generator(
     config, log, stages = context.config, data.query_log, context.stages
     classes = class_numbers(log, config)
     num_classes = int(classes.max()) + 1
-    if num_classes < 2:
-        raise InputError(
-            f"min_class_count must leave at least 2 queries, got {config.min_class_count} which leaves {num_classes}: "
-            f"lower it, or give more queries in {', '.join(config.languages)}."
-        )
     with building(strategy, policy_of(strategy)):
         keras.utils.set_random_seed(config.seed)
         generator = new_phrase_generator(config, pretrained=True)

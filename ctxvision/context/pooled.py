@@ -28,7 +28,7 @@ def contexts_of(
     parts = PhraseContext(
         context.retrieval(k, table=table), _embeddings_of(context, table), ContextPooling(weighting)
     )
-    starts = range(0, len(embeddings), BATCH_SIZE)
+    starts = range(0, max(1, len(embeddings)), BATCH_SIZE)
     found = [parts.find(tf.constant(embeddings[i : i + BATCH_SIZE])) for i in starts]
     return np.concatenate([one.vector for one in found]), np.concatenate([one.ids for one in found])
 
@@ -45,7 +45,8 @@ def nearest_phrases(
 
 
 def found_phrases(context: Context, embeddings: np.ndarray, depth: int) -> list[list[str]]:
-    """The `depth` phrases nearest to each picture, best first; "" where there are fewer."""
+    """The `depth` phrases nearest to each picture, best first; fewer in a smaller vocabulary."""
+    depth = min(depth, context.num_retrievable())
     phrases, (ids, _) = context.phrase_table.phrases, nearest_phrases(context, embeddings, depth)
     texts = {i: phrases[i] for i in np.unique(ids).tolist() if i >= 0}
     return [[texts.get(i, "") for i in row] for row in ids.tolist()]

@@ -11,7 +11,7 @@ import tf_keras as keras
 from ctxvision._files import write_json
 from ctxvision.context.config import ContextConfig
 from ctxvision.context.context import Context
-from ctxvision.data.associations import association_batches, read_associations
+from ctxvision.data.associations import association_batches, read_associations, shares_pictures
 from ctxvision.layers import DualEncoderText
 from ctxvision.models import SiameseText
 from ctxvision.training.fit import fit_resumably
@@ -37,7 +37,8 @@ def train_text(
 ) -> None:
     """Trains the text encoder on queries that belong together, then embeds every phrase of the table.
 
-    Queries belong together that share a picture, and those that `associations` pairs.
+    Queries belong together that share a picture, and those that `associations` pairs. Where none do, the encoder stays as it
+    is: its random vectors of n-grams still know phrases with the same letters.
 
     Args:
         context: past its stage `table`.
@@ -51,6 +52,7 @@ def train_text(
     pictures, queries, weights = log.pair_picture[kept], log.pair_query[kept], None
     if associations is not None:
         pictures, queries, weights = _with_associations(pictures, queries, log, associations)
+    learns = shares_pictures(pictures, queries)
     with building(strategy):
         model = text_model(config)
         model.compile(keras.optimizers.Adagrad(TEXT_RATE), steps_per_execution=steps_per_execution(strategy))
@@ -67,10 +69,13 @@ def train_text(
         )
 
     logs = context.directory / "logs" / STAGE
-    curves = fit_resumably(model, batches, epochs, stages.unfinished(STAGE), progress, logs)
+    curves = {}
+    if learns:
+        curves = fit_resumably(model, batches, epochs, stages.unfinished(STAGE), progress, logs)
     if not is_chief(strategy):
         return
-    forget_untrained(encoder, untrained)
+    if learns:
+        forget_untrained(encoder, untrained)
     table = PhraseTable.load(stages.folder("table"))
     table.embed_texts(lambda phrases: encoder(tf.constant(phrases)).numpy())
     with stages.finishing(STAGE, curves=curves, phrases=len(table)) as folder:

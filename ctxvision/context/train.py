@@ -1,6 +1,7 @@
 """A context from pictures and the queries that led to them."""
 
 import os
+import warnings
 from pathlib import Path
 
 import tensorflow as tf
@@ -15,6 +16,7 @@ from ctxvision.context.text import train_text
 from ctxvision.context.towers import with_found_tower
 from ctxvision.data.associations import read_associations
 from ctxvision.data.source import Source
+from ctxvision.data.training_check import QueryNeeds, refuse_unfit, refused_queries
 from ctxvision.training.data_facts import file_digest
 from ctxvision.training.loaded_data import LoadedData
 from ctxvision.training.progress import Progress
@@ -58,7 +60,15 @@ def train_context(
     check_batch("batch_size", config.batch_size, strategy)
     check_batch("text_batch_size", config.text_batch_size, strategy)
     loaded = loaded or LoadedData(data, config.image_size, config.seed, folder=Path(out) / "pictures")
-    loaded.manifest.check_queries()
+    manifest = loaded.manifest
+    needs = QueryNeeds(config.languages, config.min_class_count, config.min_phrase_count)
+    refuse_unfit(refused_queries(manifest, needs))
+    if manifest.words_for_queries:
+        warnings.warn(
+            f"{manifest.source} has no queries: phrases are learnt from its labels' words, which say nothing that the labels "
+            "do not; name a second source with queries, such as captions:DIR, or train over a context.",
+            stacklevel=2,
+        )
     if not is_chief(strategy):
         wait_for(Path(out) / "context.json")
     if associations is not None:

@@ -74,6 +74,12 @@ def association_batches(
     return tf.data.Dataset.range(steps).map(batch).prefetch(tf.data.AUTOTUNE)
 
 
+def shares_pictures(pair_picture: np.ndarray, pair_query: np.ndarray) -> bool:
+    """Whether any picture has two different queries; arguments as of `association_batches`."""
+    pairs = np.unique(np.stack([pair_picture, pair_query]), axis=1)
+    return bool((np.diff(pairs[0]) == 0).any())
+
+
 def _weighted(drawn: tf.Tensor, ends: tf.Tensor) -> tf.Tensor:
     """int64 [B] numbers of pictures, of int64 [B] in 0..2^62 and float64 [N], the sums of their shares."""
     place = tf.cast(drawn, tf.float64) / 2.0**62

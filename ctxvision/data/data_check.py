@@ -1,7 +1,5 @@
 """What a data set holds and what is wrong with it, before anybody trains on it for an hour."""
 
-import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,17 +7,25 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
+from ctxvision.data.copies import LEARNT_FROM, Copies
 from ctxvision.data.folders import describe
+from ctxvision.data.label_names import alike, told_alike
 from ctxvision.data.manifest import Manifest
 from ctxvision.data.picture_header import picture_kind
 from ctxvision.data.pictures import picture_decoder
 from ctxvision.data.refused_pictures import reason_of
 from ctxvision.data.split import Split, few, too_many
-from ctxvision.errors import InputError
+from ctxvision.data.training_check import (
+    USUAL_NEEDS,
+    QueryNeeds,
+    missing_files,
+    query_counts,
+    refused_for_training,
+    told_missing,
+)
 
 SHEET_SIDE = 96
 SHEET_PICTURES = 24  # of each split
-_LEARNT_FROM = ("web", "pretrain", "train")
 
 
 @dataclass
@@ -52,8 +58,7 @@ class DataCheck:
 def check_data(
     manifest: Manifest,
     multi_label: bool = False,
-    languages: Sequence[str] = ("en",),
-    min_class_count: int = 5,
+    queries: QueryNeeds | None = USUAL_NEEDS,
     pictures: int = 2000,
     seed: int = 0,
 ) -> DataCheck:
@@ -61,7 +66,8 @@ def check_data(
 
     Args:
         manifest: the data.
-        multi_label, languages, min_class_count: as in the `Config` that training will use.
+        multi_label: as in the `Config` that training will use.
+        queries: what is needed of them; None for a run over a context, which learns from none.
         pictures: how many are opened, of each split an equal share at random; 0 opens none.
         seed: of the sample.
 
@@ -69,18 +75,17 @@ def check_data(
         See `DataCheck`. Files that are missing are found for all rows on a local disk; pictures that do not decode
         and copies under other names in the sample alone.
     """
-    check = DataCheck()
-    try:
-        manifest.check_for_training(multi_label)
-    except InputError as error:
-        check.refused.append(str(error))
+    check = DataCheck(refused=refused_for_training(manifest, multi_label, queries))
     for split in manifest.by_split.values():
         _tell_split(check, split)
-        _missing_files(check, split)
+        missing = missing_files(split)
+        if missing and not too_many(len(missing), len(split)):
+            check.problems.append(told_missing(split, missing))
     if manifest.left_out:
         check.facts.append(("left out", describe(manifest.left_out)))
     _tell_labels(check, manifest, multi_label)
-    _tell_queries(check, manifest.split("web"), languages, min_class_count)
+    if queries is not None:
+        _tell_queries(check, manifest, queries)
     _named_twice(check, manifest)
     if pictures:
         _open_pictures(check, manifest, pictures, seed)
@@ -95,33 +100,6 @@ def _tell_split(check: DataCheck, split: Split) -> None:
     check.facts.append((f"split {split.name}", told))
 
 
-def _missing_files(check: DataCheck, split: Split) -> None:
-    """A listing of each folder, not a look at each file: a million of these take minutes."""
-    if split.stored is not None or (split.paths and "://" in split.paths[0]):
-        return
-    listed: dict[str, set[str]] = {}
-    missing = []
-    for path in split.paths:
-        folder, _, name = path.rpartition("/")
-        if folder not in listed:
-            listed[folder] = _files_in(folder)
-        if name not in listed[folder]:
-            missing.append(path)
-    if missing:
-        found = (
-            f"{_count(len(missing), 'file')} of split {split.name!r} {_is(missing)} missing: {few(missing)}"
-        )
-        (check.refused if too_many(len(missing), len(split)) else check.problems).append(found)
-
-
-def _files_in(folder: str) -> set[str]:
-    """Names of what is in a folder, without links to nothing."""
-    if not os.path.isdir(folder):
-        return set()
-    with os.scandir(folder) as entries:
-        return {one.name for one in entries if not one.is_symlink() or os.path.exists(one.path)}
-
-
 def _tell_labels(check: DataCheck, manifest: Manifest, multi_label: bool) -> None:
     counts = Counter(label for row in manifest.split("train").labels for label in row)
     if not counts:
@@ -134,9 +112,16 @@ def _tell_labels(check: DataCheck, manifest: Manifest, multi_label: bool) -> Non
         check.problems.append(
             f"labels are unbalanced: {most!r} has {many:,} pictures in train, {least!r} {fewest:,}"
         )
+    for group in alike(counts):
+        check.problems.append(
+            f"labels look alike: {told_alike(group, counts)} pictures in train; --merge-labels makes them one"
+        )
     single = [label for label, number in ranked if number == 1]
     if single:
-        check.problems.append(f"{_count(len(single), 'label')} with one picture in train: {few(single)}")
+        held = "" if "val" in manifest.by_split else ", so that none is held out for val"
+        check.problems.append(
+            f"{_count(len(single), 'label')} with one picture in train{held}: {few(single)}"
+        )
     for name, split in manifest.by_split.items():
         if name in ("web", "train"):
             continue
@@ -151,43 +136,44 @@ def _tell_labels(check: DataCheck, manifest: Manifest, multi_label: bool) -> Non
             )
 
 
-def _tell_queries(check: DataCheck, web: Split, languages: Sequence[str], least: int) -> None:
+def _tell_queries(check: DataCheck, manifest: Manifest, needs: QueryNeeds) -> None:
+    web = manifest.split("web")
     counts: Counter[tuple[str, str]] = Counter()
     for row in web.queries:
         counts.update(row)
     if not counts:
         return
+    if manifest.words_for_queries:
+        check.problems.append(
+            f"{manifest.source} has no queries: phrases are learnt from its labels' words and tell nothing that the labels "
+            "do not; name a second source with queries, or train over a context"
+        )
     spoken: Counter[str] = Counter()
     for (_, language), number in counts.items():
         spoken[language] += number
     told = ", ".join(f"{language} {number:,}" for language, number in spoken.most_common(8))
     check.facts.append(("queries", f"{sum(counts.values()):,} of {len(counts):,} different ones"))
     check.facts.append(("languages", told))
-    heard = {query: number for query, number in counts.items() if query[1] in languages}
+    heard, least = query_counts(web, needs.languages), needs.min_class_count
     classes = sum(number >= least for number in heard.values())
     rare = len(heard) - classes
-    spoken_of = ", ".join(languages)
+    spoken_of = ", ".join(needs.languages)
     check.facts.append(("query classes", f"{classes:,} queries in {spoken_of} with {least} pictures or more"))
     if rare:
         check.problems.append(
             f"{rare:,} of {len(heard):,} queries in {spoken_of} have fewer than {least} pictures and get no class"
         )
-    if classes < 2:
-        check.refused.append(
-            f"queries must leave 2 with {least} pictures or more in {spoken_of}, got {classes}: give more, or lower "
-            "min_class_count."
-        )
-    if not any(sum(query.language in languages for query in row) > 1 for row in web.queries):
-        check.refused.append(
-            f"queries must give at least one picture two different ones in {spoken_of}, got none: text is learnt from "
-            "queries that share a picture, so give pictures more queries."
+    if not any(sum(query.text in heard for query in row) > 1 for row in web.queries):
+        check.problems.append(
+            f"no picture has two queries in {spoken_of}: the text encoder learns nothing, and knows phrases by their letters "
+            "alone"
         )
 
 
 def _named_twice(check: DataCheck, manifest: Manifest) -> None:
-    learnt = {path for name in _LEARNT_FROM for path in manifest.split(name).paths}
+    learnt = {path for name in LEARNT_FROM for path in manifest.split(name).paths}
     for name, split in manifest.by_split.items():
-        both = [path for path in split.paths if path in learnt] if name not in _LEARNT_FROM else []
+        both = [path for path in split.paths if path in learnt] if name not in LEARNT_FROM else []
         if both:
             check.problems.append(
                 f"{_count(len(both), 'picture')} of split {name!r} {_is(both)} also learnt from: {few(both)}"
@@ -198,8 +184,7 @@ def _open_pictures(check: DataCheck, manifest: Manifest, most: int, seed: int) -
     """Decodes a sample: sizes and kinds, what is damaged, and copies between what is learnt and what is tested."""
     sizes: list[tuple[int, int]] = []
     kinds: Counter[str] = Counter()
-    learnt: dict[bytes, str] = {}
-    tested: dict[str, list[tuple[bytes, str]]] = {}
+    copies = Copies()
     decode = picture_decoder()
     opened = 0
     for name, split in manifest.by_split.items():
@@ -221,11 +206,7 @@ def _open_pictures(check: DataCheck, manifest: Manifest, most: int, seed: int) -
                 continue
             sizes.append((pixels.shape[1], pixels.shape[0]))
             kinds[picture_kind(encoded)] += 1
-            digest = hashlib.sha256(encoded).digest()
-            if name in _LEARNT_FROM:
-                learnt.setdefault(digest, path)
-            else:
-                tested.setdefault(name, []).append((digest, path))
+            copies.add(split, row, encoded)
             if row in shown:
                 small = tf.image.resize(pixels, [SHEET_SIDE, SHEET_SIDE], antialias=True)
                 queries = [query.text for query in split.queries[row]]
@@ -233,13 +214,7 @@ def _open_pictures(check: DataCheck, manifest: Manifest, most: int, seed: int) -
         if damaged:
             found = f"{len(damaged)} of {_count(len(rows), 'picture')} opened in split {name!r} cannot be decoded: {few(damaged)}"
             (check.refused if too_many(len(damaged), len(split)) else check.problems).append(found)
-    for name, pictures in tested.items():
-        copies = [f"{path} = {learnt[digest]}" for digest, path in pictures if digest in learnt]
-        if copies:
-            check.problems.append(
-                f"{_count(len(copies), 'picture')} of split {name!r} {_is(copies)} learnt from under another name or "
-                f"split: {few(copies)}"
-            )
+    check.problems += copies.problems()
     total = sum(map(len, manifest.by_split.values()))
     check.facts.append(("opened", f"{opened:,} of {_count(total, 'picture')}"))
     if sizes:

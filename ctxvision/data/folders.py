@@ -39,7 +39,8 @@ def inner_folders(folder: str, left_out: LeftOut) -> list[str]:
 def picture_files(folder: str, left_out: LeftOut | None = None) -> Iterator[str]:
     """Paths of the pictures in a folder and below, sorted within each.
 
-    Hidden files and folders, those of the system, files of other types and links to nothing are left out. Links to
+    Hidden files and folders, those of the system, of other types or of a name that is no UTF-8, and links to nothing are
+    left out. Links to
     folders are followed, each folder once.
 
     Args:
@@ -78,10 +79,21 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
         return sorted(found, key=lambda entry: entry.name)
 
 
+def _is_utf8(name: str) -> bool:
+    """Whether the name's bytes on disk are UTF-8: Python stands surrogates in for others."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _reason(entry: os.DirEntry[str], left_out: LeftOut) -> bool:
     """Whether an entry is left out whatever it holds; it is counted then."""
     if entry.name.startswith("."):
         reason = "hidden"
+    elif not _is_utf8(entry.name):
+        reason = "of a name that is no UTF-8"
     elif entry.name.lower() in _SYSTEM:
         reason = "of the system"
     elif entry.is_symlink() and not os.path.exists(entry.path):

@@ -3,10 +3,11 @@
 import os
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from ctxvision.data.folders import LeftOut, inner_folders, picture_files
-from ctxvision.data.images_csv import SPLITS, clean, is_split
+from ctxvision.data.images_csv import clean, is_split
 from ctxvision.data.manifest import Manifest, read_label_terms
 from ctxvision.data.split import Split, few
 from ctxvision.errors import InputError
@@ -15,7 +16,7 @@ _OTHER_NAMES = {"training": "train", "valid": "val", "validation": "val", "testi
 
 
 def read_image_folder(folder: str, label_column: str = "label") -> Manifest:
-    """Reads `split/label/picture`: `train/red car/1.jpg`.
+    """Reads `split/label/picture`: `train/red car/1.jpg`; or `label/picture`, which is all `train`.
 
     Splits are those of `Manifest`, in any case; `valid` and `validation` are `val`, `test-NAME` and `test_NAME` are
     `test:NAME`. The label is the name of the folder in the split, underscores read as blanks; pictures may lie deeper. What
@@ -33,26 +34,36 @@ def read_image_folder(folder: str, label_column: str = "label") -> Manifest:
     root = require_folder("folder:", folder)
     splits: dict[str, Split] = {}
     left_out: LeftOut = Counter()
-    for inner in inner_folders(root, left_out):
-        name = _split_of(inner)
-        if name is None:
-            left_out[f"folder {inner!r}, which is no split"] += 1
-            continue
-        split = splits.setdefault(name, Split(name, [], [], []))
-        for label in inner_folders(os.path.join(root, inner), left_out):
-            row = (clean(label.replace("_", " ")),)
-            for path in picture_files(os.path.join(root, inner, label), left_out):
-                split.paths.append(path)
-                split.labels.append(row)
-                split.queries.append(())
+    inner = inner_folders(root, left_out)
+    if any(map(_split_of, inner)):
+        for folder in inner:
+            if (name := _split_of(folder)) is None:
+                left_out[f"folder {folder!r}, which is no split"] += 1
+            else:
+                split = splits.setdefault(name, Split(name, [], [], []))
+                place = os.path.join(root, folder)
+                _add_labels(split, place, inner_folders(place, left_out), left_out)
+    else:
+        splits["train"] = Split("train", [], [], [])
+        _add_labels(splits["train"], root, inner, left_out)
     filled = {name: split for name, split in splits.items() if len(split)}
     if not filled:
         raise InputError(
-            f"folder: must name a folder with pictures in split/label/picture, got {root!r}, which has "
-            f"{few(sorted(os.listdir(root))) or 'nothing'}: name its folders {', '.join(SPLITS)}."
+            f"folder: must name a folder with pictures in label/picture or split/label/picture, got {root!r}, which has "
+            f"{few(sorted(os.listdir(root))) or 'nothing'}: put each label's pictures in a folder of its name."
         )
     terms = read_label_terms(Path(root, "labels.json"))
     return Manifest(root, label_column, filled, terms, f"folder:{root}", left_out)
+
+
+def _add_labels(split: Split, place: str, labels: Iterable[str], left_out: LeftOut) -> None:
+    """Adds the pictures in the folders of labels."""
+    for label in labels:
+        row = (clean(label.replace("_", " ")),)
+        for path in picture_files(os.path.join(place, label), left_out):
+            split.paths.append(path)
+            split.labels.append(row)
+            split.queries.append(())
 
 
 def require_folder(source: str, folder: str) -> str:

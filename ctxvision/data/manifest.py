@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ctxvision.data.folders import LeftOut
 from ctxvision.data.images_csv import clean, read_images_csv
-from ctxvision.data.split import Split, few
+from ctxvision.data.split import Split
 from ctxvision.errors import InputError
 
 
@@ -38,7 +38,8 @@ class Manifest:
         by_split: the splits by name, in the order of the file.
         label_terms: label to its other words; empty without `labels.json`.
         source: what sentences about the data call it.
-        left_out: what in its folders was left out, reason to number.
+        left_out: what in its folders and among its queries was left out, reason to number.
+        words_for_queries: whether the queries of `web` are the words of the labels, as the data has none.
 
     Example:
         >>> manifest = Manifest.load("photos")
@@ -54,6 +55,7 @@ class Manifest:
     label_terms: dict[str, list[str]]
     source: str = "images.csv"
     left_out: LeftOut = field(default_factory=Counter)
+    words_for_queries: bool = False
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], label_column: str = "label") -> "Manifest":
@@ -93,57 +95,6 @@ class Manifest:
                 f"add rows of that split in {self.root}."
             )
         return self.by_split[name]
-
-    def check_for_training(self, multi_label: bool = False, queries: bool = True) -> None:
-        """Refuses a manifest that cannot be trained on, before anything is computed.
-
-        Args:
-            multi_label: pictures may have several labels, or none.
-            queries: whether they are learnt from.
-
-        Raises:
-            InputError: no `web` or `train` split, no queries, fewer than 2 labels, a picture with no
-                label or several (unless `multi_label`), or a label that `train` does not show.
-        """
-        if queries:
-            self.check_queries()
-        trained = {label for labels in self.require_split("train").labels for label in labels}
-        if not trained:
-            raise InputError(
-                f"the train rows of {self.source} must have labels, column {self.label_column!r} is empty in "
-                "all of them: fill it or choose another label column."
-            )
-        if len(trained) < 2:
-            raise InputError(
-                f"the train rows of {self.source} must have at least 2 labels, got only {next(iter(trained))!r} "
-                f"in column {self.label_column!r}: add pictures of another label."
-            )
-        for name, split in self.by_split.items():
-            if name != "web":
-                self._check_labels(split, trained, multi_label)
-
-    def check_queries(self) -> None:
-        """Raises an InputError where there is no `web` split, or one without queries."""
-        if not any(self.require_split("web").queries):
-            raise InputError(
-                f"the web rows of {self.source} must have queries, all of them are empty: "
-                "fill the column queries, several separated by |."
-            )
-
-    def _check_labels(self, split: Split, trained: set[str], multi_label: bool) -> None:
-        for path, labels in zip(split.paths, split.labels, strict=True):
-            if len(labels) != 1 and not multi_label:
-                raise InputError(
-                    f"every picture of split {split.name!r} must have one label, "
-                    f"{path.removeprefix(self.root + os.sep)} has {'|'.join(labels) or 'none'}: "
-                    "mend the row or train with multi-label."
-                )
-        unknown = sorted({label for labels in split.labels for label in labels} - trained)
-        if unknown:
-            raise InputError(
-                f"every label of split {split.name!r} must also be in split 'train', got {few(unknown)}: "
-                "add train rows for it or leave its rows out."
-            )
 
 
 def read_label_terms(path: Path) -> dict[str, list[str]]:

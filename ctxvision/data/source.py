@@ -3,17 +3,18 @@
 import dataclasses
 import functools
 import os
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from ctxvision._limits import MOST_PHRASE_BYTES
 from ctxvision.data.captions import read_captions
 from ctxvision.data.folders import LeftOut
 from ctxvision.data.image_folder import read_image_folder
 from ctxvision.data.imagenet import read_imagenet
 from ctxvision.data.images_csv import clean
+from ctxvision.data.label_names import with_merged_labels
 from ctxvision.data.manifest import Manifest
 from ctxvision.data.open_images import read_open_images
 from ctxvision.data.records import read_records
@@ -25,7 +26,7 @@ from ctxvision.errors import InputError
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
-def load_data(source: Source, label_column: str = "label") -> Manifest:
+def load_data(source: Source, label_column: str = "label", merge_labels: bool = False) -> Manifest:
     """Reads what a data set says of its pictures, in the layout that it is released in; no picture is decoded yet.
 
     | source | what |
@@ -41,19 +42,21 @@ def load_data(source: Source, label_column: str = "label") -> Manifest:
 
     Several sources are read together, such as captions for the split `web` and labelled pictures for the others.
     Without a `web` split the phrases are learnt from `train`: from its own queries, or where it has none from its
-    labels' words, which teaches the phrases nothing that the labels do not say; a warning tells.
+    labels' words, which teaches the phrases nothing that the labels do not say; `Manifest.words_for_queries` tells. Queries
+    that are longer than a phrase may be are left out and counted.
 
     Args:
         source: one of these, or several.
         label_column: of `images.csv`; of `tfds:` the feature that is the label. Others have but one.
+        merge_labels: whether labels that look alike become one, see `with_merged_labels`.
 
     Raises:
         InputError: something is missing or wrong; the sentence names it and the remedy.
     """
     names = source_names(source)
     found = [_load(name, label_column) for name in names]
-    manifest = found[0] if len(found) == 1 else _united(names, found)
-    return manifest if is_folder(names) else _with_web(manifest)
+    manifest = _without_long_queries(found[0] if len(found) == 1 else _united(names, found))
+    return _with_web(with_merged_labels(manifest) if merge_labels else manifest)
 
 
 def source_names(source: Source) -> list[str]:
@@ -133,6 +136,20 @@ def _absent(split: Split) -> list[tuple[str, ...]]:
     return [tuple(label for label in known if label not in labels) for labels in split.labels]
 
 
+def _without_long_queries(manifest: Manifest) -> Manifest:
+    """Without queries that no phrase table takes; they are counted in `left_out`."""
+    splits, left_out = dict(manifest.by_split), Counter(manifest.left_out)
+    for name, split in splits.items():
+        known = {query for queries in split.queries for query in queries}
+        long = {query for query in known if len(query.text.encode()) > MOST_PHRASE_BYTES}
+        if long:
+            kept = [tuple(query for query in queries if query not in long) for queries in split.queries]
+            splits[name] = dataclasses.replace(split, queries=kept)
+            reason = f"queries of more than {MOST_PHRASE_BYTES:,} bytes"
+            left_out[reason] += sum(map(len, split.queries)) - sum(map(len, kept))
+    return dataclasses.replace(manifest, by_split=splits, left_out=left_out)
+
+
 def _with_web(manifest: Manifest) -> Manifest:
     """With a split `web` of the pictures of `train`, where the source has none."""
     if "web" in manifest.by_split or "train" not in manifest.by_split:
@@ -140,18 +157,16 @@ def _with_web(manifest: Manifest) -> Manifest:
     train = manifest.split("train")
     queries = train.queries
     if not any(queries):
-        warnings.warn(
-            f"{manifest.source} has no queries: phrases are learnt from its labels' words, which say nothing that the "
-            "labels do not; name a second source with queries, such as captions:DIR.",
-            stacklevel=3,
-        )
         words = functools.cache(lambda label: _words(label, manifest.label_terms.get(label, [])))
         queries = [
             tuple(dict.fromkeys(query for label in labels for query in words(label)))
             for labels in train.labels
         ]
     web = dataclasses.replace(train, name="web", queries=queries, absent=None)
-    return dataclasses.replace(manifest, by_split={"web": web, **manifest.by_split})
+    from_labels = queries is not train.queries
+    return dataclasses.replace(
+        manifest, by_split={"web": web, **manifest.by_split}, words_for_queries=from_labels
+    )
 
 
 def _words(label: str, terms: Sequence[str]) -> tuple[Query, ...]:

@@ -14,7 +14,7 @@ def answers_of(run: Run, model: ContextClassifier, split: str) -> tuple[np.ndarr
     """float32 [N, L] probabilities and int32 [N, k] phrases of the pictures of a split."""
     queries, visual = _features(run, split)
     probabilities, ids = [], []
-    for start in range(0, len(queries), _PICTURES_AT_A_TIME):
+    for start in range(0, max(1, len(queries)), _PICTURES_AT_A_TIME):
         part = slice(start, start + _PICTURES_AT_A_TIME)
         found = model.find_context(tf.constant(queries[part]))
         probabilities.append(

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from ctxvision._files import file_name
 from ctxvision.classifier.run import Run
 from ctxvision.errors import InputError
 from ctxvision.evaluation.features import Features, short_name
@@ -78,7 +79,7 @@ def deletion(run: Run, progress: Progress, seeds: int) -> list[Record]:
                 ) -> dict[str, np.ndarray]:
                     return _falls(run, explained(), head(seed), counts, seed)
 
-                falls.append(kept.arrays(f"{split.replace(':', '-')}-seed{seed}", measure))
+                falls.append(kept.arrays(f"{file_name(split)}-seed{seed}", measure))
             keys = {"data": run.data.name, "fraction": max(run.config.fractions), "split": short_name(split)}
             keys["vocabulary"] = int(run.context.phrase_table.live.sum())
             records += _records(falls, seeds_of, counts, suffix, **keys)

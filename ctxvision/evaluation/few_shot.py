@@ -197,7 +197,7 @@ class _FewShot:
 
     def _support(self, method: Method, rows: np.ndarray, draw: int) -> Support:
         inputs = [part[rows] for part in self._inputs(method, "train")]
-        steps = self.run.config.head_steps
+        steps = self.run.head_steps
         return Support(inputs, self.ids[rows], self.num_labels, steps, draw, self._terms)
 
     @functools.cached_property

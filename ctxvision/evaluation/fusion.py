@@ -69,7 +69,7 @@ def fusion(run: Run, progress: Progress, seeds: int) -> list[Record]:
         ]
 
     def train(run: Run, inputs: Inputs, seed: int) -> keras.Model:
-        given = (inputs("train"), run.data.label_ids("train"), len(run.data.labels), run.config.head_steps)
+        given = (inputs("train"), run.data.label_ids("train"), len(run.data.labels), run.head_steps)
         return train_attention_head(*given, seed, run.context.phrase_embeddings)
 
     found["attention"] = [heads.ranks("attention", phrases, seed, train=train) for seed in range(seeds)]

@@ -6,7 +6,7 @@ from ctxvision.context.quality import quality_by_queries, true_queries
 from ctxvision.evaluation.features import short_name
 from ctxvision.metrics.records import Record, save_records
 
-DEPTH = 3
+DEPTHS = (1, 3)
 
 
 def measure_phrases(run: Run) -> list[Record]:
@@ -15,13 +15,13 @@ def measure_phrases(run: Run) -> list[Record]:
     A phrase hits when it is a query of the picture itself; where the test pictures carry no queries, when most of
     the web pictures it led to have the picture's label. Without either there is nothing to judge by.
     """
-    records = []
+    records, depths = [], [depth for depth in DEPTHS if depth <= run.context.num_retrievable()]
     for split in run.data.test_splits:
         truth = true_queries(run.data, split)
         if truth is None:
             continue
-        values = quality_by_queries(found_phrases(run, split, DEPTH), truth, (1, DEPTH))
-        for k in (1, DEPTH):
+        values = quality_by_queries(found_phrases(run, split, max(depths)), truth, depths)
+        for k in depths:
             records.append(
                 Record(
                     suite="phrases",
@@ -39,5 +39,5 @@ def measure_phrases(run: Run) -> list[Record]:
 
 
 def found_phrases(run: Run, split: str, depth: int) -> list[list[str]]:
-    """The `depth` phrases nearest to each picture, best first; "" where there are fewer."""
+    """See `ctxvision.context.pooled.found_phrases`."""
     return pooled.found_phrases(run.context, run.query_embeddings(split), depth)

@@ -11,19 +11,20 @@ from ctxvision.models import ContextClassifier
 
 
 def quantization_cost(run: Run, before: ContextClassifier, after: ContextClassifier) -> dict[str, Any]:
-    """Compares a model with one of smaller tables on `val`.
+    """Compares a model with one of smaller tables on `val`, or on `train` where `val` has no pictures.
 
     Args:
         run: whose models they are.
         before, after: the model as it was, and with quantised tables.
 
     Returns:
-        `metric`, "top1" or, under several labels a picture, "map"; its values on `val` `before` and `after`;
+        `metric`, "top1" or, under several labels a picture, "map"; its values `before` and `after`;
         `same_phrases`, the share of the phrases found before that are found after; `pictures`; `megabytes_before` and
         `megabytes_after`, of the model's variables.
     """
-    targets = run.data.label_targets("val")
-    answers, phrases = zip(*(answers_of(run, model, "val") for model in (before, after)), strict=True)
+    split = "val" if len(run.data.split("val")) else "train"
+    targets = run.data.label_targets(split)
+    answers, phrases = zip(*(answers_of(run, model, split) for model in (before, after)), strict=True)
     task = task_of(run.config)
     return {
         "metric": task.metric,

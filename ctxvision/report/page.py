@@ -90,6 +90,7 @@ def _overview(
     found = {suite: finding_of(suite, select(records, suite=suite)) for suite in suites}
     lead = found.pop("table1", None) or found.pop("multi-label", None)
     first = lead.text if lead else findings.opening(select(records, suite="table1"))[0]
+    first = first if records else "The data has no test pictures, so nothing was measured."
     items = "".join(
         f'<li>{_verdict(one)}<div><a href="#{escape(suite)}">{escape(title_of(suite))}</a> '
         f"{escape(unbroken(one.text))}</div></li>"

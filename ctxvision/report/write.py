@@ -43,11 +43,6 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
     """
     run = Path(run_dir)
     records = load_records(run / "metrics.json")
-    if not records:
-        raise InputError(
-            f"{run / 'metrics.json'} must hold at least one record, got none; "
-            f"`ctxvision evaluate {run}` measures them."
-        )
     config_path = run / "config.json"
     if not config_path.is_file():
         raise InputError(

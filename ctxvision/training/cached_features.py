@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ctxvision._files import atomic_path
+from ctxvision._files import atomic_path, file_name
 from ctxvision.layers import PhraseGenerator, VisualEncoder
 from ctxvision.layers.backbone import features_of
 from ctxvision.training.shared_features import SharedFeatures, ids_of
@@ -72,7 +72,7 @@ class CachedFeatures:
 
     def _cached(self, name: str, split: str, asked: "Callable[[], _Asked]") -> np.ndarray:
         """The file of a split, made where it is missing."""
-        path = self.folder / name / f"{split.replace(':', '-')}.npy"
+        path = self.folder / name / f"{file_name(split)}.npy"
         if not path.exists():
             wanted = asked()
             if wanted.key is None or not len(wanted.inputs):
@@ -94,7 +94,7 @@ class _Asked(NamedTuple):
 def _compute(path: Path, asked: _Asked, shards: str = "") -> None:
     """Writes features shard by shard, so that little is lost by a stop."""
     folder, parts = path.with_name(f"{path.stem}{shards}.shards"), []
-    for start in range(0, len(asked.inputs), SHARD):
+    for start in range(0, max(1, len(asked.inputs)), SHARD):
         part = folder / f"{start}.npy"
         if not part.exists():
             _write(part, embed(asked.layer, asked.inputs[start : start + SHARD], asked.batch))

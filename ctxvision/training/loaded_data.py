@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ctxvision._files import atomic_path, read_json, write_json
+from ctxvision._files import atomic_path, file_name, read_json, write_json
 from ctxvision.data import Split, check_pictures, load_data, load_encoded, load_pictures
 from ctxvision.data.source import Source
 from ctxvision.errors import InputError
 from ctxvision.training.data_facts import source_name
+from ctxvision.training.shared_features import ids_of
 
 MOST_IN_MEMORY = 2 << 30
 UNKNOWN = -1.0
@@ -48,6 +49,7 @@ class LoadedData:
         label_column: the column that holds the labels, or several separated by `|`.
         multi_label: whether a picture may have several labels.
         folder: for the files of large splits; None keeps all in memory.
+        merge_labels: whether labels that look alike become one.
 
     Raises:
         InputError: there is no such data; see `Manifest`.
@@ -61,12 +63,13 @@ class LoadedData:
         label_column: str = "label",
         multi_label: bool = False,
         folder: Path | None = None,
+        merge_labels: bool = False,
     ):
         self.image_size = image_size
         self.seed = seed
         self.multi_label = multi_label
         self.folder = folder
-        self.manifest = load_data(source, label_column)
+        self.manifest = load_data(source, label_column, merge_labels)
         self.name = source_name(source)
         self._loaded: dict[str, tuple[Split, np.ndarray]] = {}
         self._shared: dict[int, tuple[np.ndarray, list[int]]] = {}
@@ -211,7 +214,7 @@ class LoadedData:
         if self.folder is None or math.prod(shape) <= MOST_IN_MEMORY:
             pictures = np.zeros(shape, np.uint8)
             return pictures, fill(pictures)
-        path = self.folder / f"{name.replace(':', '-')}.npy"
+        path = self.folder / f"{file_name(name)}.npy"
         told = path.with_suffix(".json")
         if not told.is_file():
             with atomic_path(path) as temporary:
@@ -225,10 +228,14 @@ class LoadedData:
     def _hold_out_val(self) -> None:
         split, pictures = self._read("train")
         order = np.random.default_rng([self.seed, 0]).permutation(len(split.paths)).tolist()
-        val = np.zeros(len(split.paths), bool)
-        for rows in _strata(split.labels, order):
+        # Copies of a picture go together: one that is learnt from would be judged by.
+        _, first, picture = np.unique(ids_of(pictures), axis=0, return_index=True, return_inverse=True)
+        originals, val = set(first.tolist()), np.zeros(len(split.paths), bool)
+        for rows in _strata(split.labels, [row for row in order if row in originals]):
             val[rows[: math.ceil(len(rows) / 10) if len(rows) > 1 else 0]] = True
-        val[_first_of_each_label(split.labels, order[::-1])] = False  # `train` keeps every label
+        val = val[first[picture.ravel()]]
+        kept = picture.ravel()[_first_of_each_label(split.labels, order[::-1])]
+        val &= ~np.isin(picture.ravel(), kept)  # `train` keeps every label
         for name, chosen in (("train", np.flatnonzero(~val)), ("val", np.flatnonzero(val))):
             part = dataclasses.replace(split.take(chosen), name=name)
             self._loaded[name] = part, self._rows(f"{name}-held-out", pictures, chosen)

@@ -43,6 +43,11 @@ class Stages:
         """Whether the stage's result is there."""
         return (self.directory / stage / "done.json").is_file()
 
+    @property
+    def begun(self) -> bool:
+        """Whether any stage, also of a context inside, is done or has left checkpoints."""
+        return any(any(self.directory.glob(f"**/{name}")) for name in ("done.json", "unfinished"))
+
     def facts(self, stage: str) -> dict[str, Any]:
         """What `finishing` was given for a stage that is done."""
         return read_json(self.folder(stage) / "done.json")

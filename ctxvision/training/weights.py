@@ -13,6 +13,8 @@ from ctxvision.errors import InputError
 
 def embed(layer: Callable[..., tf.Tensor], pictures: np.ndarray, batch_size: int = 256) -> np.ndarray:
     """float32 [N, D]: `layer` in inference mode over uint8 pictures [N, S, S, 3], or whatever else it takes."""
+    if not len(pictures):  # its width is known from another picture
+        return embed(layer, np.zeros((1, *pictures.shape[1:]), pictures.dtype))[:0]
     starts = range(0, len(pictures), batch_size)
     parts = [layer(tf.constant(pictures[i : i + batch_size]), training=False) for i in starts]
     return np.concatenate(parts)

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ctxvision._limits import MOST_PHRASE_BYTES
 from ctxvision.errors import InputError
 from ctxvision.vocabulary._columns import block_rows
 from ctxvision.vocabulary._language_ids import language_ids
 from ctxvision.vocabulary._phrase_index import phrase_hashes
 from ctxvision.vocabulary.packed_phrases import PackedPhrases
 
-MOST_BYTES = 1000
 DTYPES = ("float32", "float16")
 Flags = Mapping[str, ArrayLike]
 
@@ -107,9 +107,9 @@ def _check_lengths(encoded: list[bytes]) -> None:
     for row, phrase in enumerate(encoded):
         if not phrase:
             raise InputError(f"phrases must not hold an empty phrase, got one at row {row}: leave it out.")
-        if len(phrase) > MOST_BYTES:
+        if len(phrase) > MOST_PHRASE_BYTES:
             raise InputError(
-                f"phrases must have at most {MOST_BYTES:,} UTF-8 bytes, got {len(phrase):,} for "
+                f"phrases must have at most {MOST_PHRASE_BYTES:,} UTF-8 bytes, got {len(phrase):,} for "
                 f"{phrase[:40].decode(errors='ignore') + '...'!r}: leave it out."
             )
 

@@ -8,8 +8,8 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from ctxvision._limits import MOST_PHRASE_BYTES
 from ctxvision.errors import InputError
-from ctxvision.vocabulary._checks import MOST_BYTES
 from ctxvision.vocabulary._fixed_point import MOST_PAIRS, STEP_VALUES, add_rows
 from ctxvision.vocabulary._sorted_run import RunRows, SortedRun, ranges
 
@@ -186,9 +186,9 @@ def normalised(query: str) -> str:
         length = len(name.encode())
     except UnicodeEncodeError:
         raise InputError(f"queries must be Unicode text, got {query!r}: decode it as UTF-8.") from None
-    if not 0 < length <= MOST_BYTES:
+    if not 0 < length <= MOST_PHRASE_BYTES:
         shown = name if len(name) < 50 else name[:50] + "..."
         raise InputError(
-            f"queries must have 1 to {MOST_BYTES:,} bytes of UTF-8, got {shown!r} with {length:,}: leave the pair out."
+            f"queries must have 1 to {MOST_PHRASE_BYTES:,} bytes of UTF-8, got {shown!r} with {length:,}: leave the pair out."
         )
     return name

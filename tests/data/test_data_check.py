@@ -7,6 +7,7 @@ from PIL import Image
 
 from ctxvision.cli import main
 from ctxvision.data import check_data, load_data, write_sheet
+from ctxvision.data.training_check import QueryNeeds
 from tests.tiny_data import write_tiny_data
 
 
@@ -21,7 +22,7 @@ def rewrite(folder, change):
 
 
 def checked(folder, **arguments):
-    return check_data(load_data(folder), **{"min_class_count": 2, **arguments})
+    return check_data(load_data(folder), **{"queries": QueryNeeds(min_class_count=2), **arguments})
 
 
 def test_what_is_there(folder):
@@ -64,10 +65,10 @@ def test_labels_and_queries(folder):
         return "\n".join(kept).replace("test:hard,red label", "test:hard,pink label") + "\n"
 
     rewrite(folder, change)
-    found = checked(folder, min_class_count=25)
+    found = checked(folder, queries=QueryNeeds(min_class_count=25))
     problems, refused = "\n".join(found.problems), "\n".join(found.refused)
     assert "labels are unbalanced: 'yellow label' has 24 pictures in train, 'blue label' 1" in problems
-    assert "1 label with one picture in train: blue label" in problems
+    assert "1 label with one picture in train, so that none is held out for val: blue label" in problems
     assert "labels of split 'test:hard' that train does not have: pink label" in problems
     assert "split 'test:hard' has no picture of 1 label: red label" in problems
     assert "8 of 8 queries in en have fewer than 25 pictures and get no class" in problems

@@ -37,7 +37,6 @@ def folder(tmp_path):
     return tmp_path / "data"
 
 
-@pytest.mark.filterwarnings("ignore:.*has no queries")
 def test_only_pictures_of_the_user_are_read(folder):
     manifest = load_data(f"folder:{folder}")
     assert set(manifest.splits) == {"web", "train", "val", "test:Night"}
@@ -54,13 +53,11 @@ def test_only_pictures_of_the_user_are_read(folder):
     assert describe(manifest.left_out).startswith("hidden 4, of the system 3, ")
 
 
-@pytest.mark.filterwarnings("ignore:.*has no queries")
 def test_data_check_tells_what_is_left_out(folder, capsys):
     main(["data", "check", f"folder:{folder}"])
     assert re.search("left out +hidden 4, of the system 3", capsys.readouterr().out)
 
 
-@pytest.mark.filterwarnings("ignore:.*has no queries")
 def test_links_to_folders_are_followed_once(folder, tmp_path):
     write(tmp_path / "elsewhere" / "7.jpg", picture("blue", 7))
     os.symlink(tmp_path / "elsewhere", folder / "train" / "birds")
@@ -90,3 +87,24 @@ def test_a_dead_link_in_images_csv_is_missing(tiny_data, tmp_path):
     os.symlink("/nowhere.png", first)
     found = cv.data.check_data(load_data(data), pictures=0)
     assert any("1 file of split 'train' is missing" in told for told in [*found.problems, *found.refused])
+
+
+def test_names_that_are_no_utf8_are_left_out_and_counted(tmp_path):
+    for label in (b"cat", b"caf\xe9"):
+        for name in (b"1.jpg", b"\xff.jpg"):
+            place = os.path.join(os.fsencode(tmp_path), label, name)
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            with open(place, "wb") as file:
+                file.write(picture("red", 0))
+    manifest = load_data(f"folder:{tmp_path}")
+    assert manifest.split("train").paths == [str(tmp_path / "cat" / "1.jpg")]
+    assert manifest.left_out == {"of a name that is no UTF-8": 2}
+
+
+def test_queries_longer_than_a_phrase_are_left_out_and_counted(tmp_path):
+    long = "é" * 501
+    rows = f"a.png,web,,cat|{long}\nb.png,web,,{long}|{'e' * 1000}\n"
+    (tmp_path / "images.csv").write_text("image,split,label,queries\n" + rows, encoding="utf-8")
+    manifest = load_data(tmp_path)
+    assert [[query.text for query in row] for row in manifest.split("web").queries] == [["cat"], ["e" * 1000]]
+    assert manifest.left_out == {"queries of more than 1,000 bytes": 2}

@@ -1,11 +1,10 @@
 import pytest
 
-from ctxvision.data import load_data
+from ctxvision.data import check_data, load_data
 from ctxvision.errors import InputError
 from tests.data.layouts import picture, write, write_image_folder
 
 
-@pytest.mark.filterwarnings("ignore:.*has no queries")
 def test_splits_and_labels_are_the_folders(tmp_path):
     source = write_image_folder(tmp_path)
     write(tmp_path / "train" / "red_square" / "deeper" / "z.PNG", picture("red", 70, "PNG"))
@@ -22,19 +21,29 @@ def test_splits_and_labels_are_the_folders(tmp_path):
     assert [query.text for query in by_label["blue square"]] == ["blue square", "blue", "square"]
 
 
-def test_labels_words_stand_in_for_queries_with_a_warning(tmp_path):
-    with pytest.warns(
-        UserWarning, match="folder:.* has no queries: phrases are learnt from its labels' words"
-    ):
-        manifest = load_data(write_image_folder(tmp_path))
+def test_folders_of_labels_alone_are_train(tmp_path):
+    for label in ("cat", "dog"):
+        write(tmp_path / label / "1.jpg", picture("red", 0))
+    (tmp_path / "empty").mkdir()
+    manifest = load_data(f"folder:{tmp_path}")
+    assert manifest.split("train").labels == [("cat",), ("dog",)] and not manifest.left_out
+
+
+def test_labels_words_stand_in_for_queries(tmp_path):
+    manifest = load_data(write_image_folder(tmp_path))
+    assert manifest.words_for_queries
+    (told,) = (one for one in check_data(manifest).problems if "has no queries" in one)
+    assert "phrases are learnt from its labels' words and tell nothing that the labels do not" in told
     assert manifest.split("web").paths is manifest.split("train").paths  # decoded once
 
 
 def test_bad_input(tmp_path):
     with pytest.raises(InputError, match="folder: must name a folder, got '/nowhere'"):
         load_data("folder:/nowhere")
-    write(tmp_path / "cats" / "1.jpg", picture("red", 0))
-    with pytest.raises(InputError, match="pictures in split/label/picture, got .* which has cats"):
+    (tmp_path / "train").mkdir()
+    with pytest.raises(
+        InputError, match="pictures in label/picture or split/label/picture, got .* which has train"
+    ):
         load_data(f"folder:{tmp_path}")
     with pytest.raises(InputError, match="label_column must be 'label' for folder:, got 'colour'"):
         load_data(f"folder:{tmp_path}", "colour")

@@ -5,11 +5,12 @@ import pytest
 
 from ctxvision.data import Manifest, Query, check_pictures
 from ctxvision.data.images_csv import clean
+from ctxvision.data.training_check import QueryNeeds, refuse_unfit, refused_labels, refused_queries
 from ctxvision.errors import InputError
 
 HEADER = "image,split,label,coarse,queries\n"
 ROWS = HEADER + (
-    "a.png,web,,,cat\nb.png,train,cat,animal,\nc.png,train,dog,animal,\nd.png,test:new,cat,animal,\n"
+    "a.png,web,,,cat|kitten\nb.png,train,cat,animal,\nc.png,train,dog,animal,\nd.png,test:new,cat,animal,\n"
 )
 
 
@@ -25,6 +26,11 @@ def load(tmp_path):
     return write
 
 
+def refused(manifest, multi_label=False):
+    """What is wrong with it, but for files."""
+    return refused_labels(manifest, multi_label) + refused_queries(manifest, QueryNeeds(min_class_count=1))
+
+
 def test_splits_paths_and_labels(load, tmp_path):
     manifest = load(ROWS)
     assert manifest.splits == ["web", "train", "test:new"]
@@ -36,7 +42,7 @@ def test_splits_paths_and_labels(load, tmp_path):
     assert len(manifest.split("val")) == 0
     assert manifest.require_split("test:new").labels == [("cat",)]
     assert manifest.label_terms == {}
-    manifest.check_for_training()
+    assert not refused(manifest)
 
 
 def test_relative_folder_gives_absolute_paths(load, tmp_path, monkeypatch):
@@ -149,11 +155,11 @@ def test_split_missing(load):
 ])  # fmt: skip
 def test_not_fit_for_training(load, csv, sentence):
     with pytest.raises(InputError, match=sentence):
-        load(csv).check_for_training()
+        refuse_unfit(refused(load(csv)))
 
 
 def test_multi_label_allows_several_labels_and_none(load):
-    load(ROWS + "e.png,train,,,\nf.png,train,cat|dog,,\n").check_for_training(multi_label=True)
+    assert not refused(load(ROWS + "e.png,train,,,\nf.png,train,cat|dog,,\n"), multi_label=True)
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ def source(tmp_path_factory):
     return write_tfds(tmp_path_factory.mktemp("tfds"))
 
 
-@pytest.mark.filterwarnings("ignore:.*has no queries")
 def test_splits_labels_and_pictures_as_they_are_stored(source):
     manifest = load_data(source)
     assert {name: len(manifest.split(name)) for name in manifest.splits} == {
@@ -49,7 +48,6 @@ def test_a_map_from_features(source):
     }
 
 
-@pytest.mark.filterwarnings("ignore:.*has no queries")
 def test_decoded_pictures_and_several_labels(tmp_path):
     pixels = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
 

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ctxvision.data.split import Split
 from ctxvision.training import loaded_data
@@ -33,7 +34,6 @@ def test_large_splits_are_mapped_files_that_are_written_once(tmp_path, monkeypat
     assert not list((tmp_path / "kept").glob(".*"))
 
 
-@pytest.mark.filterwarnings("ignore:.*has no queries")
 def test_pictures_of_two_splits_are_decoded_once(tmp_path):
     data = LoadedData(write_image_folder(tmp_path), 8)
     assert data.pictures("web") is data.pictures("train")
@@ -61,7 +61,6 @@ def test_the_query_log_counts_queries_and_names_pairs(tiny_data):
     assert [(i, log.phrases[q]) for i, q in zip(log.pair_picture, log.pair_query)] == pairs
 
 
-@pytest.mark.filterwarnings("ignore:.*has no queries")
 def test_which_data_it_was(tiny_data, tmp_path):
     source = write_image_folder(tmp_path / "birds")
     facts = data_facts(source, tmp_path / "run", "label")
@@ -75,3 +74,29 @@ def test_which_data_it_was(tiny_data, tmp_path):
     inside = data_facts(tiny_data, tiny_data.parent, "label")
     assert inside["folder"] == tiny_data.name
     assert located(tiny_data.name, tiny_data.parent) == str(tiny_data)
+
+
+def test_copies_of_a_picture_are_not_dealt_to_train_and_val(tmp_path):
+    for label in ("cat", "dog"):
+        for number in range(40):
+            pixels = np.full((8, 8, 3), 100 * (label == "dog") + number // 4, np.uint8)  # four of each
+            place = tmp_path / label / f"{number}.png"
+            place.parent.mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(place)
+    data = LoadedData(f"folder:{tmp_path}", 8)
+    train, val = ({picture.tobytes() for picture in data.pictures(split)} for split in ("train", "val"))
+    assert val and not train & val and len(data.split("train")) + len(data.split("val")) == 80
+
+
+def test_splits_whose_names_differ_in_signs_have_files_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr("ctxvision.training.loaded_data.MOST_IN_MEMORY", 0)
+    rows = [
+        f"{split}.png,{split},{label},"
+        for split, label in (("train", "a"), ("test:a:b", "a"), ("test:a-b", "a"))
+    ]
+    for number, split in enumerate(("train", "test:a:b", "test:a-b")):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{split}.png")
+    (tmp_path / "images.csv").write_text("\n".join(["image,split,label,queries", *rows]))
+    data = LoadedData(tmp_path, 8, folder=tmp_path / "kept")
+    found = [data.pictures(split)[0, 0, 0, 0] for split in ("test:a:b", "test:a-b")]
+    assert found == [1, 2]

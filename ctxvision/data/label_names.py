@@ -1,0 +1,77 @@
+"""Labels that a person takes for one: they differ in case, in spaces and dashes, or in letters that look alike."""
+
+import dataclasses
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from ctxvision.data.manifest import Manifest
+from ctxvision.data.split import Split
+
+# Cyrillic and Greek letters, and the Latin ones that look like them in lower case.
+_LOOKS_LIKE = str.maketrans(
+    "аеорсухіјѕһԁԛԝвкмнтзαβεικνορτυχ",
+    "aeopcyxijshdqwbkmht3abeiknoptux",
+)
+_SPACES = re.compile(r"[\s_-]+")
+
+
+def alike(labels: Iterable[str]) -> list[list[str]]:
+    """Groups of different labels that look the same, sorted: "Cat" and "cat", "red car" and "red_car", "0" and "0.0"."""
+    groups: dict[str, list[str]] = {}
+    for label in sorted(set(labels)):
+        groups.setdefault(_looks(label), []).append(label)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def told_alike(group: Iterable[str], counts: Mapping[str, int]) -> str:
+    """A group with the pictures of each: "'cat' 40, 'Cat' 2"."""
+    return ", ".join(f"{label!r} {counts.get(label, 0):,}" for label in _by_count(group, counts))
+
+
+def with_merged_labels(manifest: Manifest) -> Manifest:
+    """The manifest with each group of labels that look alike under the name that most pictures of `train` have."""
+    counts = label_counts(manifest)
+    every = {label for split in manifest.by_split.values() for row in split.labels for label in row}
+    name = {label: _by_count(group, counts)[0] for group in alike(every) for label in group}
+    if not name:
+        return manifest
+    terms: dict[str, list[str]] = {}
+    for label, words in manifest.label_terms.items():
+        terms[name.get(label, label)] = [*terms.get(name.get(label, label), []), *words]
+    return dataclasses.replace(
+        manifest,
+        by_split={key: _renamed(split, name) for key, split in manifest.by_split.items()},
+        label_terms={label: list(dict.fromkeys(words)) for label, words in terms.items()},
+    )
+
+
+def label_counts(manifest: Manifest) -> Counter[str]:
+    """Label to its pictures in `train`."""
+    return Counter(label for row in manifest.split("train").labels for label in row)
+
+
+def _renamed(split: Split, name: Mapping[str, str]) -> Split:
+    labels = [_all_renamed(row, name) for row in split.labels]
+    absent = None if split.absent is None else [_all_renamed(row, name) for row in split.absent]
+    if absent is not None:  # what one of the names is found for is not absent
+        absent = [tuple(one for one in row if one not in found) for row, found in zip(absent, labels)]
+    return dataclasses.replace(split, labels=labels, absent=absent)
+
+
+def _all_renamed(row: tuple[str, ...], name: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.get(label, label) for label in row))
+
+
+def _by_count(group: Iterable[str], counts: Mapping[str, int]) -> list[str]:
+    return sorted(group, key=lambda label: (-counts.get(label, 0), label))
+
+
+def _looks(label: str) -> str:
+    """What is left of a label when all that people overlook is taken away."""
+    plain = unicodedata.normalize("NFKC", label).casefold()
+    try:
+        return repr(float(plain))
+    except ValueError:
+        return _SPACES.sub(" ", plain.translate(_LOOKS_LIKE)).strip()

@@ -1,0 +1,168 @@
+"""What training needs of a data set: `ctxvision data check` tells all that is missing, training refuses the first."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from ctxvision.data.manifest import Manifest
+from ctxvision.data.split import Split, few, too_many
+from ctxvision.errors import InputError
+
+
+class QueryNeeds(NamedTuple):
+    """What a context needs of queries; settings of `ContextConfig`, but for the last.
+
+    Attributes:
+        languages: of queries that are learnt.
+        min_class_count: pictures that a query needs to be a class.
+        min_phrase_count: pictures that a phrase needs to be found.
+        phrases: how many a picture's context needs.
+    """
+
+    languages: Sequence[str] = ("en",)
+    min_class_count: int = 5
+    min_phrase_count: int = 1
+    phrases: int = 1
+
+
+# Those of the default settings.
+USUAL_NEEDS = QueryNeeds()
+
+
+def refused_for_training(
+    manifest: Manifest, multi_label: bool = False, queries: QueryNeeds | None = None
+) -> list[str]:
+    """What training refuses: sentences, none where it begins.
+
+    Args:
+        manifest: the data.
+        multi_label: pictures may have several labels, or none.
+        queries: what is needed of them; None for a run over a context, which learns from none.
+    """
+    refused = [] if queries is None else refused_queries(manifest, queries)
+    return refused + refused_labels(manifest, multi_label) + refused_files(manifest)
+
+
+def refuse_unfit(refused: Iterable[str]) -> None:
+    """Raises an InputError of the first sentence, where there is one."""
+    for sentence in refused:
+        raise InputError(sentence)
+
+
+def refused_labels(manifest: Manifest, multi_label: bool = False) -> list[str]:
+    """What is wrong with the labels: sentences, none where a classifier can learn from them.
+
+    Args:
+        manifest: the data.
+        multi_label: pictures may have several labels, or none.
+    """
+    try:
+        train = manifest.require_split("train")
+    except InputError as error:
+        return [str(error)]
+    trained = {label for labels in train.labels for label in labels}
+    if not trained:
+        return [
+            f"the train rows of {manifest.source} must have labels, column {manifest.label_column!r} is empty in all of "
+            "them: fill it or choose another label column."
+        ]
+    if len(trained) < 2:
+        return [
+            f"the train rows of {manifest.source} must have at least 2 labels, got only {next(iter(trained))!r} in column "
+            f"{manifest.label_column!r}: add pictures of another label."
+        ]
+    splits = [split for name, split in manifest.by_split.items() if name != "web"]
+    return [sentence for split in splits for sentence in _labels_of(manifest, split, trained, multi_label)]
+
+
+def refused_queries(manifest: Manifest, needs: QueryNeeds) -> list[str]:
+    """What is wrong with the queries: sentences, none where a context can learn from them."""
+    try:
+        web = manifest.require_split("web")
+    except InputError as error:
+        return [str(error)]
+    if not any(web.queries):
+        return [
+            f"the web rows of {manifest.source} must have queries, all of them are empty: fill the column queries, several "
+            "separated by |."
+        ]
+    counts, spoken, refused = query_counts(web, needs.languages), ", ".join(needs.languages), []
+    classes = sum(number >= needs.min_class_count for number in counts.values())
+    if classes < 2:
+        refused.append(
+            f"queries must leave 2 with {needs.min_class_count} pictures or more in {spoken}, got {classes}: give more, or "
+            "lower min_class_count."
+        )
+    found = sum(number >= needs.min_phrase_count for number in counts.values())
+    if found < needs.phrases:
+        refused.append(
+            f"queries must leave {needs.phrases} with {needs.min_phrase_count} pictures or more in {spoken}, got {found}: "
+            "give more, or lower context_phrases or min_phrase_count."
+        )
+    return refused
+
+
+def query_counts(web: Split, languages: Sequence[str]) -> Counter[str]:
+    """Query to pictures, of those in these languages. The language of a query is that of its first picture."""
+    language: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for row in web.queries:
+        counts.update(query.text for query in row)
+        for query in row:
+            language.setdefault(query.text, query.language)
+    return Counter({text: number for text, number in counts.items() if language[text] in languages})
+
+
+def missing_files(split: Split) -> list[str]:
+    """Paths of a split that are no files; none of pictures that lie in other files or are not local.
+
+    It lists each folder and looks at no single file: a million of these take minutes.
+    """
+    if split.stored is not None or (split.paths and "://" in split.paths[0]):
+        return []
+    listed: dict[str, set[str]] = {}
+    missing = []
+    for path in split.paths:
+        folder, _, name = path.rpartition("/")
+        if folder not in listed:
+            listed[folder] = _files_in(folder)
+        if name not in listed[folder]:
+            missing.append(path)
+    return missing
+
+
+def refused_files(manifest: Manifest) -> list[str]:
+    """Sentences of the splits with too many missing files."""
+    missing = [(split, missing_files(split)) for split in manifest.by_split.values()]
+    return [told_missing(split, paths) for split, paths in missing if too_many(len(paths), len(split))]
+
+
+def told_missing(split: Split, paths: Sequence[str]) -> str:
+    """Which files of a split are missing."""
+    some = "1 file" if len(paths) == 1 else f"{len(paths):,} files"
+    return f"{some} of split {split.name!r} {'is' if len(paths) == 1 else 'are'} missing: {few(paths)}"
+
+
+def _labels_of(manifest: Manifest, split: Split, trained: set[str], multi_label: bool) -> list[str]:
+    for path, labels in zip(split.paths, split.labels, strict=True):
+        if len(labels) != 1 and not multi_label:
+            return [
+                f"every picture of split {split.name!r} must have one label, {path.removeprefix(manifest.root + os.sep)} has "
+                f"{'|'.join(labels) or 'none'}: mend the row or train with multi-label."
+            ]
+    unknown = sorted({label for labels in split.labels for label in labels} - trained)
+    if unknown:
+        return [
+            f"every label of split {split.name!r} must also be in split 'train', got {few(unknown)}: add train rows for it or "
+            "leave its rows out."
+        ]
+    return []
+
+
+def _files_in(folder: str) -> set[str]:
+    """Names of what is in a folder, without links to nothing."""
+    if not os.path.isdir(folder):
+        return set()
+    with os.scandir(folder) as entries:
+        return {one.name for one in entries if not one.is_symlink() or os.path.exists(one.path)}
