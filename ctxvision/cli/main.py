@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # of letters that the terminal's encoding lacks
     chosen = _parser().parse_args(arguments)
     try:
-        chosen.verb(chosen)
+        status = chosen.verb(chosen)
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader has what it wanted, as `head` does. Python would try to write the rest at its end.
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = "the disk is full: make room, then give the same command again." if full else error
         print(f"ctxvision: {told}", file=sys.stderr)
         return 1
-    return 0
+    return status or 0
 
 
 class _Parser(argparse.ArgumentParser):
@@ -175,7 +175,16 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("predict", help="classify pictures with an export or a server")
     verb.add_argument("target", help="folder of an export, or HOST:PORT")
-    verb.add_argument("images", nargs="+", metavar="IMAGE")
+    verb.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="pictures, folders of them, or .txt files with a path a line",
+    )
+    verb.add_argument(
+        "--out", metavar="FILE", help="a new .csv, .jsonl or .parquet table; the same command goes on with it"
+    )
+    verb.add_argument("--strict", action="store_true", help="exit with 1 where a picture cannot be read")
     verb.add_argument(
         "--name", default="default", help="name of the model on a server (default: %(default)s)"
     )
@@ -245,12 +254,33 @@ def _serve(chosen: argparse.Namespace) -> None:
     server.wait()
 
 
-def _predict(chosen: argparse.Namespace) -> None:
-    from ctxvision.serving import format_prediction
+def _predict(chosen: argparse.Namespace) -> int:
+    from ctxvision.serving.bulk import named_pictures, predict_to_file
+    from ctxvision.serving.client import answers
+    from ctxvision.serving.predictions import Refused, format_prediction
+    from ctxvision.training.progress import Progress
 
-    for prediction in ctxvision.predict(chosen.target, chosen.images, chosen.explain, chosen.name):
-        print(
-            json.dumps(prediction.to_json(), ensure_ascii=False)
-            if chosen.json
-            else format_prediction(prediction, chosen.explain)
-        )
+    if chosen.out:
+        progress = Progress()
+        progress.start("predict")
+
+        def tell(done: int, total: int) -> None:
+            progress.update(done / total, f"{done:,} of {total:,} pictures")
+
+        found = predict_to_file(chosen.target, chosen.images, chosen.out, chosen.explain, chosen.name, tell)
+        progress.finish()
+        print(f"{found.pictures:,} pictures, {found.refused:,} of them without an answer  {chosen.out}")
+        return int(chosen.strict and found.refused > 0)
+    paths = list(named_pictures(chosen.images))
+    refused = 0
+    for one in answers(chosen.target, paths, chosen.explain, chosen.name):
+        if isinstance(one, Refused):
+            if len(paths) == 1:
+                raise InputError(one.reason)
+            refused += 1
+            print(f"ctxvision: {one.reason}", file=sys.stderr)
+        elif chosen.json:
+            print(json.dumps(one.to_json(), ensure_ascii=False))
+        else:
+            print(format_prediction(one, chosen.explain))
+    return int(chosen.strict and refused > 0)

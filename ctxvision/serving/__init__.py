@@ -2,8 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ctxvision.serving.client import Prediction, ServingError, format_prediction, predict
+from ctxvision.serving.asking import ServingError
+from ctxvision.serving.bulk import predict_to_file
+from ctxvision.serving.client import predict
 from ctxvision.serving.devserver.server import Server
+from ctxvision.serving.predictions import Prediction, format_prediction
 
 if TYPE_CHECKING:
     from ctxvision.serving.export import export_saved_model
@@ -15,6 +18,7 @@ __all__ = [
     "export_saved_model",
     "format_prediction",
     "predict",
+    "predict_to_file",
 ]
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 import ctxvision as cv
 from ctxvision.data import decode_picture
 from ctxvision.serving import Prediction, Server, ServingError, format_prediction, predict
-from ctxvision.serving.client import Explanation, _predictions
+from ctxvision.serving.predictions import Explanation, predictions_of
 from tests.serving.conftest import LABELS, encode
 from tests.tiny_model import IMAGE_SIZE
 
@@ -111,7 +111,7 @@ def test_places_without_a_phrase_are_left_out():
         "query_shares": np.array([[0.05]]),
         "prior_scores": np.array([[0.325]]),
     }
-    (found,) = _predictions(["a.png"], answer, explain=True)
+    (found,) = predictions_of(["a.png"], [b""], answer, explain=True)
     assert found.phrases == [("black cat", 0.5)] and found.explanation.phrase_shares == [0.125]
 
 

@@ -1,0 +1,106 @@
+"""Questions about encoded pictures, to an export on disk or to a server."""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from ctxvision.errors import InputError
+from ctxvision.serving.devserver.prediction import MESSAGE_BYTES
+from ctxvision.serving.loading import load_export
+
+# Of one request.
+MOST_PICTURES, MOST_BYTES = 32, MESSAGE_BYTES // 2
+_TIMEOUT_SECONDS = 60
+
+Answer = dict[str, np.ndarray]
+Ask = Callable[[list[bytes]], Answer]
+
+
+class ServingError(RuntimeError):
+    """A server that does not answer, or not as an export of this library would."""
+
+
+def asker(target: str | os.PathLike[str], signature: str, name: str = "default") -> Ask:
+    """A function from encoded pictures to the outputs of a signature.
+
+    Args:
+        target: folder of an export (DIR or DIR/<version>), or HOST:PORT of a server with TF Serving's gRPC API.
+        signature: "serving_default" or "explain".
+        name: of the model on the server.
+
+    Raises:
+        InputError: the target is neither, or no classifier.
+        ServingError: raised by the function where the server cannot be reached or refuses.
+    """
+    ask = _remote(str(target), signature, name) if _is_address(target) else _local(target, signature)
+
+    def checked(images: list[bytes]) -> Answer:
+        answer = ask(images)
+        if "labels" not in answer:
+            raise InputError(
+                f"target must be a classifier, got {str(target)!r}, which tells no labels: for the phrases of a context's "
+                f"tagger, run ctxvision context describe CONTEXT IMAGE."
+            )
+        return answer
+
+    return checked
+
+
+def _is_address(target: str | os.PathLike[str]) -> bool:
+    """Whether `target` is HOST:PORT rather than a folder; refuses what is neither."""
+    if Path(target).is_dir():
+        return False
+    match = re.fullmatch(r"(?:[\w.-]+|\[[0-9a-fA-F:]+\]):(\d{1,5})", str(target), re.ASCII)
+    if match and 0 < int(match[1]) <= 65535:
+        return True
+    raise InputError(
+        f"target must be the folder of an export or HOST:PORT of a server, got {str(target)!r}: check it."
+    )
+
+
+def _local(directory: str | os.PathLike[str], signature: str) -> Callable[[list[bytes]], Answer]:
+    export = load_export(directory)
+    function = export.signatures.get(signature)
+    if function is None or list(function.structured_input_signature[1]) != ["image_bytes"]:
+        raise InputError(
+            f"target must be an export of ctxvision with the signature {signature!r} of image_bytes, got "
+            f"{str(directory)!r}, which has {sorted(export.signatures)}: export again."
+        )
+    # The closure keeps `export`, and so its variables, alive.
+    return lambda images: {
+        key: value.numpy()
+        for key, value in export.signatures[signature](image_bytes=tf.constant(images)).items()
+    }
+
+
+def _remote(address: str, signature: str, name: str) -> Callable[[list[bytes]], Answer]:
+    options = [
+        ("grpc.max_receive_message_length", MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MESSAGE_BYTES),
+    ]
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(address, options))
+
+    def ask(images: list[bytes]) -> Answer:
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = name
+        request.model_spec.signature_name = signature
+        request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(images, tf.string))
+        try:
+            response = stub.Predict(request, timeout=_TIMEOUT_SECONDS)
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNAVAILABLE:
+                raise ServingError(
+                    f"no server answers at {address}: start one with 'ctxvision serve DIR', or check the address."
+                ) from error
+            raise ServingError(
+                f"the server at {address} refused ({error.code().name}): {error.details()}"
+            ) from error
+        return {key: tf.make_ndarray(value) for key, value in response.outputs.items()}
+
+    return ask

@@ -1,0 +1,209 @@
+"""Predictions for many pictures, written to a table row by row."""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from ctxvision._files import atomic_path
+from ctxvision.data.folders import picture_files
+from ctxvision.errors import InputError
+from ctxvision.serving.client import answers
+from ctxvision.serving.predictions import Refused
+
+COLUMNS = ("path", "label", "score", "accepted", "phrases", "picture", "phrase_generator", "error")
+_ROWS = 4096  # of a parquet file, written at a time
+
+Row = dict[str, Any]
+
+
+class Written(NamedTuple):
+    """What a table holds: pictures, and how many of them have an error instead of an answer."""
+
+    pictures: int
+    refused: int
+
+
+def predict_to_file(
+    target: str | os.PathLike[str],
+    images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    explain: bool = False,
+    name: str = "default",
+    tell: Callable[[int, int], None] | None = None,
+) -> Written:
+    """Classifies many pictures into a table with a row for each; the same call goes on where one was stopped.
+
+    Rows are kept in `OUT.unfinished` until all are there. A picture that cannot be read has a row with an `error`.
+
+    Args:
+        target, explain, name: as of `predict`.
+        images: pictures, folders of them, and `.txt` files with the path of a picture a line.
+        out: new; `.jsonl` has everything that `Prediction.to_json` tells. `.csv` and `.parquet` have the columns `path`,
+            `label`, `score`, `accepted` (labels that pass their thresholds), `phrases`, `error` and, with `explain`,
+            what `picture` and `phrase_generator` add. In `.csv`, several values are separated by `|`.
+        tell: called after each picture with how many are done, and how many there are.
+
+    Raises:
+        InputError: `out` is there or has another suffix, or no pictures are named.
+        ServingError: see `predict`.
+    """
+    place = Path(out)
+    writer = _writer(place)
+    paths = list(dict.fromkeys(named_pictures(images)))
+    if not paths:
+        raise InputError(
+            f"images must name pictures, got none in {images!r}: name files, folders or a .txt list."
+        )
+    asked = {"target": os.path.abspath(target) if Path(target).is_dir() else str(target), "explain": explain}
+    journal = place.with_name(f"{place.name}.unfinished")
+    known = _begun(journal, asked)
+    missing = [path for path in paths if path not in known]
+    with open(journal, "a", encoding="utf-8") as file:
+        if not file.tell():
+            _add(file, asked)
+        for number, one in enumerate(answers(target, missing, explain, name), len(paths) - len(missing) + 1):
+            told = {"path": one.path, "error": one.reason} if isinstance(one, Refused) else one.to_json()
+            _add(file, told)
+            if tell:
+                tell(number, len(paths))
+    with atomic_path(place) as temporary, writer(temporary) as write:
+        refused = sum(_write(write, row) for row in _rows(journal, set(paths)))
+    journal.unlink()
+    return Written(len(paths), refused)
+
+
+def named_pictures(images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Iterator[str]:
+    """Paths of pictures: those named, those in folders, and those on the lines of `.txt` files."""
+    for one in [images] if isinstance(images, str | os.PathLike) else images:
+        path = Path(one)
+        if path.is_dir():
+            yield from picture_files(str(path))
+        elif path.suffix.lower() == ".txt" and path.is_file():
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            yield from (line.strip() for line in lines if line.strip())
+        else:
+            yield str(path)
+
+
+def _begun(journal: Path, asked: dict[str, Any]) -> set[str]:
+    """Pictures that an earlier call has answered; a row that it was stopped in is taken away."""
+    if not journal.is_file():
+        return set()
+    known, end = set(), 0
+    with open(journal, "rb") as lines:
+        for line in lines:
+            if not line.endswith(b"\n"):
+                break
+            if end == 0 and (before := json.loads(line)) != asked:
+                raise InputError(
+                    f"out must be new or begun by the same call, got {str(journal)!r} of {before}: delete it, or choose "
+                    "another file."
+                )
+            known |= {json.loads(line)["path"]} if end else set()
+            end += len(line)
+    os.truncate(journal, end)
+    return known
+
+
+def _add(file: IO[str], row: Row) -> None:
+    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    file.flush()
+
+
+def _rows(journal: Path, wanted: set[str]) -> Iterator[Row]:
+    with open(journal, encoding="utf-8") as lines:
+        next(lines)
+        yield from (row for row in map(json.loads, lines) if row["path"] in wanted)
+
+
+def _write(write: Callable[[Row], None], row: Row) -> bool:
+    write(row)
+    return "error" in row
+
+
+def _writer(place: Path) -> Callable[[Path], Any]:
+    writers = {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}
+    if place.suffix not in writers:
+        raise InputError(f"out must end in {', '.join(writers)}, got {str(place)!r}: rename it.")
+    if place.exists():
+        raise InputError(
+            f"out must be a new file, got {str(place)!r}, which is there: delete it, or choose another."
+        )
+    if place.suffix == ".parquet":
+        _ = _pyarrow()  # raises before any picture is answered
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return writers[place.suffix]
+
+
+@contextmanager
+def _jsonl(path: Path) -> Iterator[Callable[[Row], None]]:
+    with open(path, "w", encoding="utf-8") as file:
+        yield lambda row: _add(file, row)
+
+
+@contextmanager
+def _csv(path: Path) -> Iterator[Callable[[Row], None]]:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+
+        def write(row: Row) -> None:
+            told = _columns(row)
+            writer.writerow({k: "|".join(v) if isinstance(v, list) else v for k, v in told.items()})
+
+        yield write
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Callable[[Row], None]]:
+    pa, parquet = _pyarrow()
+    texts, number = pa.list_(pa.string()), pa.float64()
+    kinds = {
+        "accepted": texts,
+        "phrases": texts,
+        "score": number,
+        "picture": number,
+        "phrase_generator": number,
+    }
+    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in COLUMNS])
+    waiting: list[Row] = []
+    with parquet.ParquetWriter(path, schema) as writer:
+
+        def flush() -> None:
+            writer.write_table(pa.Table.from_pylist(waiting, schema))
+            waiting.clear()
+
+        def write(row: Row) -> None:
+            waiting.append(_columns(row))
+            if len(waiting) == _ROWS:
+                flush()
+
+        yield write
+        flush()
+
+
+def _columns(row: Row) -> Row:
+    """A row of the journal under `COLUMNS`; None for what it does not tell."""
+    known = {name: row.get(name) for name in ("path", "label", "score", "error")}
+    top = row.get("top", [])
+    accepted = (
+        [one["label"] for one in top if one.get("accepted")] if any("accepted" in o for o in top) else None
+    )
+    phrases = [one["phrase"] for one in row["phrases"]] if "phrases" in row else None
+    shares = {"picture": row.get("visual_share"), "phrase_generator": row.get("query_share")}
+    return {**known, "accepted": accepted, "phrases": phrases, **shares}
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise InputError(
+            "out must not be .parquet without pyarrow: pip install pyarrow, or write .jsonl."
+        ) from None
+    return pyarrow, pyarrow.parquet

@@ -1,0 +1,179 @@
+"""What an export or a server answers about pictures, as Python objects and as text."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ctxvision.data.refused_pictures import READABLE, reason_of
+from ctxvision.serving.asking import Answer
+from ctxvision.serving.shares import joined_shares
+
+SHOWN_PHRASES = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """What the parts of a picture add to the probability of its first label; see `ctxvision.explain`.
+
+    The shares sum to the label's score less `prior_score`.
+
+    Attributes:
+        visual_share: of the picture as the visual encoder sees it.
+        query_share: of what the phrase generator sees, beyond the phrases.
+        phrase_shares: of each phrase, in the order of `Prediction.phrases`.
+        groups: for each phrase a number, the same for phrases that say nearly the same.
+        prior_score: the label's probability where nothing is seen.
+    """
+
+    visual_share: float
+    query_share: float
+    phrase_shares: list[float]
+    groups: list[int]
+    prior_score: float
+
+    @property
+    def sentence(self) -> str:
+        """Such as "picture +21.0, phrase generator +3.1, phrases +43.2 points"."""
+        parts = {
+            "picture": self.visual_share,
+            "phrase generator": self.query_share,
+            "phrases": sum(self.phrase_shares),
+        }
+        return ", ".join(f"{name} {100 * share:+.1f}" for name, share in parts.items()) + " points"
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a picture shows.
+
+    Attributes:
+        path: the picture's file.
+        label: the most probable label.
+        score: its probability.
+        top: up to five labels (three where shares were asked for) with their probabilities, the most probable
+            first.
+        phrases: what people would search for to find the picture, with cosine scores, the best first.
+        explanation: what the parts add to the probability of `label`; None where it was not asked for.
+        accepted: whether each of `top` passes its label's threshold; None for a model of one label a picture.
+    """
+
+    path: str
+    label: str
+    score: float
+    top: list[tuple[str, float]]
+    phrases: list[tuple[str, float]]
+    explanation: "Explanation | None" = None
+    accepted: list[bool] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of JSON's own types, with named fields instead of pairs."""
+        told = self.explanation
+        shares = [None] * len(self.phrases) if told is None else told.phrase_shares
+        accepted = self.accepted if self.accepted is not None else [None] * len(self.top)
+        result: dict[str, Any] = {
+            "path": self.path,
+            "label": self.label,
+            "score": self.score,
+            "top": [
+                {"label": label, "score": score, **({} if passed is None else {"accepted": passed})}
+                for (label, score), passed in zip(self.top, accepted, strict=True)
+            ],
+            "phrases": [
+                {"phrase": phrase, "score": score, **({} if share is None else {"share": share})}
+                for (phrase, score), share in zip(self.phrases, shares, strict=True)
+            ],
+        }
+        if told is None:
+            return result
+        return {
+            **result,
+            "visual_share": told.visual_share,
+            "query_share": told.query_share,
+            "prior_score": told.prior_score,
+        }
+
+
+class Refused(NamedTuple):
+    """A picture without an answer.
+
+    Attributes:
+        path: the picture's file.
+        reason: why, as a sentence.
+    """
+
+    path: str
+    reason: str
+
+
+def predictions_of(
+    paths: Sequence[str], contents: Sequence[bytes], answer: Answer, explain: bool
+) -> Iterator[Prediction | Refused]:
+    """A prediction for each picture of a request.
+
+    Args:
+        paths, contents: of the pictures.
+        answer: of the signature `explain` or `serving_default`.
+        explain: which of them.
+    """
+    for row, path in enumerate(paths):
+        if not answer["valid"][row]:
+            yield Refused(
+                path, f"image must be a {READABLE} picture, got {path!r}, {reason_of(contents[row])}."
+            )
+            continue
+        top = _pairs(answer["labels"][row], answer["scores"][row])
+        phrases = _pairs(answer["phrases"][row], answer["phrase_scores"][row])
+        accepted = answer["accepted"][row].tolist() if "accepted" in answer else None
+        explanation = _explanation(answer, row) if explain else None
+        yield Prediction(path, *top[0], top, phrases, explanation, accepted)
+
+
+def format_prediction(prediction: Prediction, explain: bool = False) -> str:
+    """A prediction as aligned lines of text for a terminal, with five of its phrases.
+
+    The five are the nearest, with their scores, or, where the parts are explained, those that moved the top label's
+    probability most, with their shares in percentage points; phrases that say nearly the same are one line. Labels that
+    pass their thresholds are marked by a star.
+
+    Args:
+        prediction: what `predict` returned.
+        explain: also print the shares; they must have been asked for.
+    """
+    told = prediction.explanation if explain else None
+    if told is None:
+        rows = [(phrase, f"{score:6.2f}") for phrase, score in prediction.phrases[:SHOWN_PHRASES]]
+    else:
+        names = [phrase for phrase, _ in prediction.phrases]
+        rows = [
+            (", ".join(names[place] for place in places), f"{100 * share:+6.1f} points")
+            for places, share in joined_shares(names, told.phrase_shares, told.groups)[:SHOWN_PHRASES]
+        ]
+    width = max(len(name) for name, _ in [*prediction.top, *rows, ("phrases", "")])
+    lines = [prediction.path]
+    for place, (label, score) in enumerate(prediction.top):
+        mark = "* " if prediction.accepted and prediction.accepted[place] else "  "
+        lines.append(f"{mark}{label:<{width}}  {score:6.1%}  {'#' * round(20 * score)}".rstrip())
+    if told is None:
+        lines.append(f"  {'phrases':<{width}}   score")
+    else:
+        lines.append(f"  {prediction.label}: {told.sentence}")
+    return "\n".join([*lines, *(f"  {name:<{width}}  {value}" for name, value in rows)])
+
+
+def _explanation(answer: Answer, row: int) -> Explanation:
+    """Of the first label of a picture."""
+    there = [place for place, phrase in enumerate(answer["phrases"][row]) if phrase]
+    return Explanation(
+        visual_share=float(answer["visual_shares"][row, 0]),
+        query_share=float(answer["query_shares"][row, 0]),
+        phrase_shares=[float(answer["phrase_shares"][row, 0, place]) for place in there],
+        groups=[int(answer["phrase_groups"][row, place]) for place in there],
+        prior_score=float(answer["prior_scores"][row, 0]),
+    )
+
+
+def _pairs(names: np.ndarray, scores: np.ndarray) -> list[tuple[str, float]]:
+    """Names with scores, without places that hold nothing."""
+    return [(name.decode(), float(score)) for name, score in zip(names, scores, strict=True) if name]
