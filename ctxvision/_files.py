@@ -1,5 +1,6 @@
 """Files and folders that are there whole or not at all."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -10,10 +11,46 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ctxvision.errors import InputError
+
 
 def file_name(name: str) -> str:
     """A name as that of a file, such as "test%3Aa" for "test:a"; different names stay different."""
     return quote(name, safe=" ")
+
+
+@contextmanager
+def only_here(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
+    """Keeps other processes out of a folder, which is made where it is missing.
+
+    Args:
+        folder: to work in.
+        what: it is, for the sentence.
+
+    Raises:
+        InputError: another process is at work in it.
+    """
+    made = not Path(folder).exists()
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with open(Path(folder) / ".lock", "a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise InputError(
+                f"{what} {os.fspath(folder)!r} must be in use by one process, got process {lock.read() or 'unknown'} at work "
+                "in it: wait for that, or stop it."
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        try:
+            yield
+        finally:
+            if made and os.listdir(folder) == [".lock"]:  # nothing was written
+                shutil.rmtree(folder)
 
 
 @contextmanager

@@ -2,12 +2,13 @@
 
 import functools
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from ctxvision._files import read_json, write_json
+from ctxvision._files import only_here, read_json, write_json
 from ctxvision.classifier.config import Config
 from ctxvision.classifier.context_check import check_context, without_context
 from ctxvision.classifier.fork import fork_table
@@ -88,36 +89,37 @@ def train(
     file = of_context.phrase_weights or Path(of_context.phrase_backbone).is_file()
     if given is None and file and not (own / "context.json").is_file():
         new_phrase_generator(of_context, pretrained=True)  # raises before anything is written
-    create_run(out, config, data, place, of_context.image_size)
-    run = Run(out, place)
-    if not run.stages.is_done("head"):
-        for split in ("train", "val", *run.data.test_splits):
-            run.data.split(split)  # raises where too many pictures cannot be decoded
-    if given is None:
-        # The same pictures, decoded once, where both see them at the same size.
-        loaded = run.data if run.data.image_size == of_context.image_size else None
-        parts = _Named(progress, OWN_CONTEXT)
-        given = train_context(data, own, of_context, progress=parts, strategy=strategy, loaded=loaded)
-    if is_chief(strategy):
-        if run.stages.is_done("table"):
-            _ = run.context  # refuses another context
-        run.stages.run("table", progress, lambda: fork_table(run, given))
-    wait_for(run.directory / "table" / "done.json")
-    for fraction in run.config.fractions:
-        work = functools.partial(train_visual, run, fraction, progress, strategy)
-        run.stages.run(f"visual/{fraction:g}", progress, work)
-    if not is_chief(strategy):
+    with only_here(out, "run") if is_chief(strategy) else nullcontext():
+        create_run(out, config, data, place, of_context.image_size)
+        run = Run(out, place)
+        if not run.stages.is_done("head"):
+            for split in ("train", "val", *run.data.test_splits):
+                run.data.split(split)  # raises where too many pictures cannot be decoded
+        if given is None:
+            # The same pictures, decoded once, where both see them at the same size.
+            loaded = run.data if run.data.image_size == of_context.image_size else None
+            parts = _Named(progress, OWN_CONTEXT)
+            given = train_context(data, own, of_context, progress=parts, strategy=strategy, loaded=loaded)
+        if is_chief(strategy):
+            if run.stages.is_done("table"):
+                _ = run.context  # refuses another context
+            run.stages.run("table", progress, lambda: fork_table(run, given))
+        wait_for(run.directory / "table" / "done.json")
+        for fraction in run.config.fractions:
+            work = functools.partial(train_visual, run, fraction, progress, strategy)
+            run.stages.run(f"visual/{fraction:g}", progress, work)
+        if not is_chief(strategy):
+            return run
+        run.stages.run("head", progress, lambda: train_classifier(run, progress))
+        run.stages.run("visual_only", progress, lambda: check_context(run, progress))
+        run.stages.run("evaluation", progress, lambda: _first_evaluation(run, progress))
+        if not (run.directory / "report.html").is_file():
+            write_report(run)
+        if not (run.directory / "export" / "1").is_dir():
+            progress.start("export")
+            export(run, run.directory / "export")
+            progress.finish()
         return run
-    run.stages.run("head", progress, lambda: train_classifier(run, progress))
-    run.stages.run("visual_only", progress, lambda: check_context(run, progress))
-    run.stages.run("evaluation", progress, lambda: _first_evaluation(run, progress))
-    if not (run.directory / "report.html").is_file():
-        write_report(run)
-    if not (run.directory / "export" / "1").is_dir():
-        progress.start("export")
-        export(run, run.directory / "export")
-        progress.finish()
-    return run
 
 
 def _check_data(data: Source, config: Config, context: Context | None) -> None:
@@ -208,20 +210,21 @@ def evaluate(
         "multi-label": functools.partial(multi_label, trainable_min=trainable_min),
     }
     left_out = read_json(left_out_path) if left_out_path.is_file() else {}
-    for name in suites if suite == "all" else [suite]:
-        progress.start(name)
-        left_out.pop(name, None)
-        try:
-            save_records(path, suites[name](run, progress, seeds or run.config.seeds))
-        except InputError as error:
-            if suite != "all":
-                raise
-            left_out[name] = str(error)
-            progress.finish(f"left out: {error}")
-        else:
-            progress.finish()
-        write_json(left_out_path, left_out)
-    write_report(run)
+    with only_here(run.directory, "run"):
+        for name in suites if suite == "all" else [suite]:
+            progress.start(name)
+            left_out.pop(name, None)
+            try:
+                save_records(path, suites[name](run, progress, seeds or run.config.seeds))
+            except InputError as error:
+                if suite != "all":
+                    raise
+                left_out[name] = str(error)
+                progress.finish(f"left out: {error}")
+            else:
+                progress.finish()
+            write_json(left_out_path, left_out)
+        write_report(run)
     return path
 
 
@@ -287,12 +290,13 @@ def export(
         InputError: the run is not trained to the end.
     """
     run = run if isinstance(run, Run) else Run(run)
-    version = _next_version(directory)
-    build = run.build_classifier if context else functools.partial(without_context, run)
-    model, facts = build(retrieval, quantize), facts_of(run, context)
-    if quantize:
-        facts["quantized"] = {"tables": quantize, **quantization_cost(run, build(retrieval), model)}
-    return export_saved_model(model, version, with_text=with_text, facts=facts)
+    with only_here(directory, "export"):
+        version = _next_version(directory)
+        build = run.build_classifier if context else functools.partial(without_context, run)
+        model, facts = build(retrieval, quantize), facts_of(run, context)
+        if quantize:
+            facts["quantized"] = {"tables": quantize, **quantization_cost(run, build(retrieval), model)}
+        return export_saved_model(model, version, with_text=with_text, facts=facts)
 
 
 def export_context(
@@ -311,7 +315,9 @@ def export_context(
     context = context if isinstance(context, Context) else Context(context)
     retrieval = context.retrieval(min(k, context.num_retrievable()), "ivf", **index_settings(context))
     facts = {"context": {"name": context.directory.resolve().name, "fingerprint": context.fingerprint}}
-    return export_tagger(ContextTagger(context.phrase_generator, retrieval), _next_version(directory), facts)
+    tagger = ContextTagger(context.phrase_generator, retrieval)
+    with only_here(directory, "export"):
+        return export_tagger(tagger, _next_version(directory), facts)
 
 
 def _next_version(directory: str | os.PathLike[str]) -> Path:

@@ -35,6 +35,7 @@ class RunFolder:
     Args:
         directory: made by `train`.
         context: folder of the run's context, where it lies elsewhere than when the run was made.
+        data: the run's data, where it lies elsewhere than when the run was made; the run remembers it.
 
     Attributes:
         directory: as given.
@@ -45,7 +46,12 @@ class RunFolder:
         InputError: the folder holds no run, or one of an earlier version.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], context: str | os.PathLike[str] | None = None):
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        context: str | os.PathLike[str] | None = None,
+        data: Source | None = None,
+    ):
         self.directory = Path(directory)
         if not (self.directory / "config.json").is_file():
             raise InputError(
@@ -56,6 +62,23 @@ class RunFolder:
         self.stages = Stages(self.directory, "run the same ctxvision train command again")
         self._context_folder = Path(context) if context else self.directory / self._stored["context"]
         self._visual_encoders: dict[float, VisualEncoder] = {}
+        if data is not None:
+            self._move_data(data)
+
+    def _move_data(self, data: Source) -> None:
+        """Remembers that the run's data lies elsewhere."""
+        found = data_facts(data, self.directory, self.config.label_column)
+        self._refuse_other(found, "data")
+        self._stored["data"] = found
+        write_json(self.directory / "config.json", self._stored)
+
+    def _refuse_other(self, found: dict[str, Any], name: str) -> None:
+        """Raises an InputError for data that says other things of its pictures than when the run was made."""
+        if found["sha256"] != self._stored["data"]["sha256"]:
+            raise InputError(
+                f"{name} must say of its pictures what it said when run {str(self.directory)!r} was made, got other rows in "
+                f"{found['folder']!r}: put them back, name the data with --data, or train a new run."
+            )
 
     def _reopened(self) -> "RunFolder":
         """The same folder, with nothing loaded yet."""
@@ -75,8 +98,14 @@ class RunFolder:
         # As in the classifier: pictures have the larger tower's size, and the smaller one's is made from it.
         size = max(config.image_size, self._stored["context_image_size"])
         folder = self.directory / "pictures"
-        labels = (config.label_column, config.multi_label)
-        return LoadedData(source, size, config.seed, *labels, folder, config.merge_labels)
+        known, labels = self.directory / "pictures.json", (config.label_column, config.multi_label)
+        try:
+            loaded = LoadedData(source, size, config.seed, *labels, folder, config.merge_labels, known)
+        except InputError as error:
+            moved = "where the data of a run was moved, name it with --data."
+            raise InputError(f"{str(error).removesuffix('.')}; {moved}") from None
+        self._refuse_other(data_facts(source, self.directory, config.label_column), "the run's data")
+        return loaded
 
     def query_embeddings(self, split: str) -> np.ndarray:
         """float32 [N, embedding_dim] of a split, each row L2-normalised; computed once."""
@@ -167,6 +196,7 @@ def create_run(
     if not (folder / "config.json").is_file() or not Stages(folder, "").begun:
         if config.visual_weights or Path(config.visual_backbone).is_file():
             new_visual_encoder(config, pretrained=True)  # raises here, or half a run would be left behind
+        (folder / "pictures.json").unlink(missing_ok=True)
         write_json(folder / "config.json", stored)
         return
     before = read_config(folder)
@@ -179,6 +209,8 @@ def create_run(
             f"out must be a new folder or a run made with the same settings, got {str(directory)!r} where "
             f"{', '.join(changed)} differ: choose another folder, or delete this one."
         )
+    if before["data"] != stored["data"]:  # moved
+        write_json(folder / "config.json", {**before, "data": stored["data"]})
 
 
 def read_config(folder: Path) -> dict[str, Any]:

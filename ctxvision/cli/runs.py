@@ -13,9 +13,12 @@ if TYPE_CHECKING:
 
 
 def add_run(verb: argparse.ArgumentParser) -> None:
-    """`RUN` and `--context`."""
+    """`RUN`, `--context` and `--data`."""
     verb.add_argument("run", metavar="RUN", help="folder of the run")
     _add_context(verb)
+    verb.add_argument(
+        "--data", nargs="+", help="the run's data, where it was moved since; the run remembers it"
+    )
 
 
 def add_owner(verb: argparse.ArgumentParser) -> None:
@@ -26,7 +29,8 @@ def add_owner(verb: argparse.ArgumentParser) -> None:
 
 def run_of(chosen: argparse.Namespace) -> "Run":
     """The run that `add_run`'s arguments name."""
-    return ctxvision.Run(chosen.run, chosen.context)
+    data = chosen.data[0] if chosen.data and len(chosen.data) == 1 else chosen.data
+    return ctxvision.Run(chosen.run, chosen.context, data)
 
 
 def owner_of(chosen: argparse.Namespace) -> "Context | Run":

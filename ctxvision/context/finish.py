@@ -32,6 +32,7 @@ def finish_context(context: Context, data: LoadedData, progress: Progress) -> No
         write_card(context)
     shutil.rmtree(context.directory / "features", ignore_errors=True)
     shutil.rmtree(context.directory / "pictures", ignore_errors=True)
+    (context.directory / "pictures.json").unlink(missing_ok=True)
 
 
 def index_settings(context: Context) -> dict[str, Any]:

@@ -62,5 +62,6 @@ def create_context(
             new_phrase_generator(
                 config, pretrained=True
             )  # raises here, or half a context would be left behind
+        (folder / "pictures.json").unlink(missing_ok=True)
         write_json(folder / "context.json", stored)
     return Context(folder)

@@ -2,10 +2,12 @@
 
 import os
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import tensorflow as tf
 
+from ctxvision._files import only_here
 from ctxvision.context.config import ContextConfig
 from ctxvision.context.context import QUERIES, Context
 from ctxvision.context.finish import finish_context
@@ -59,7 +61,10 @@ def train_context(
     strategy = make_strategy(strategy)
     check_batch("batch_size", config.batch_size, strategy)
     check_batch("text_batch_size", config.text_batch_size, strategy)
-    loaded = loaded or LoadedData(data, config.image_size, config.seed, folder=Path(out) / "pictures")
+    known = Path(out) / "pictures.json"
+    loaded = loaded or LoadedData(
+        data, config.image_size, config.seed, folder=Path(out) / "pictures", known=known
+    )
     manifest = loaded.manifest
     needs = QueryNeeds(config.languages, config.min_class_count, config.min_phrase_count)
     refuse_unfit(refused_queries(manifest, needs))
@@ -74,13 +79,14 @@ def train_context(
     if associations is not None:
         read_associations(associations, {text: i for i, text in enumerate(loaded.query_log.phrases)})
     made_from = {"associations": file_digest(associations)} if associations is not None else {}
-    context = create_context(out, config, data, QUERIES, licence, made_from)
-    stages = context.stages
-    stages.run("generator", progress, lambda: train_generator(context, loaded, progress, strategy))
-    wait_for(stages.directory / "generator" / "done.json")
-    if is_chief(strategy):
-        stages.run("table", progress, lambda: make_table(context, loaded, progress))
-    stages.run("text", progress, lambda: train_text(context, loaded, associations, progress, strategy))
-    if is_chief(strategy):
-        finish_context(context, loaded, progress)
-    return context
+    with only_here(out, "context") if is_chief(strategy) else nullcontext():
+        context = create_context(out, config, data, QUERIES, licence, made_from)
+        stages = context.stages
+        stages.run("generator", progress, lambda: train_generator(context, loaded, progress, strategy))
+        wait_for(stages.directory / "generator" / "done.json")
+        if is_chief(strategy):
+            stages.run("table", progress, lambda: make_table(context, loaded, progress))
+        stages.run("text", progress, lambda: train_text(context, loaded, associations, progress, strategy))
+        if is_chief(strategy):
+            finish_context(context, loaded, progress)
+        return context

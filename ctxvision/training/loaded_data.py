@@ -2,10 +2,13 @@
 
 import dataclasses
 import functools
+import hashlib
 import math
+import os
 from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +53,8 @@ class LoadedData:
         multi_label: whether a picture may have several labels.
         folder: for the files of large splits; None keeps all in memory.
         merge_labels: whether labels that look alike become one.
+        known: a file that remembers what the pictures of each split were, when they were first decoded; None: nothing is
+            remembered.
 
     Raises:
         InputError: there is no such data; see `Manifest`.
@@ -64,11 +69,13 @@ class LoadedData:
         multi_label: bool = False,
         folder: Path | None = None,
         merge_labels: bool = False,
+        known: Path | None = None,
     ):
         self.image_size = image_size
         self.seed = seed
         self.multi_label = multi_label
         self.folder = folder
+        self._known = known
         self.manifest = load_data(source, label_column, merge_labels)
         self.name = source_name(source)
         self._loaded: dict[str, tuple[Split, np.ndarray]] = {}
@@ -175,10 +182,26 @@ class LoadedData:
     def _read(self, name: str) -> tuple[Split, np.ndarray]:
         split = self.manifest.require_split(name)
         pictures, undecodable = self._decoded(split)
+        self._check_unchanged(name, pictures)
         kept = check_pictures(split, undecodable)
         if not undecodable:
             return split, pictures
-        return kept, self._rows(f"{name}-decodable", pictures, np.delete(np.arange(len(split)), undecodable))
+        rows = np.delete(np.arange(len(split)), undecodable)
+        return kept, self._rows(f"{name}-decodable", pictures, rows, _files_digest(split))
+
+    def _check_unchanged(self, name: str, pictures: np.ndarray) -> None:
+        """Refuses other pictures than those that a part was trained on; they would be taken for the same."""
+        if self._known is None:
+            return
+        before = read_json(self._known) if self._known.is_file() else {}
+        digest = hashlib.blake2b(ids_of(pictures).data, digest_size=16).hexdigest()
+        if name not in before:
+            write_json(self._known, {**before, name: digest})
+        elif before[name] != digest:
+            raise InputError(
+                f"the pictures of split {name!r} in {self.name!r} must be those that {str(self._known.parent)!r} was trained "
+                "on, got others under the same names: put them back, or train anew in another folder."
+            )
 
     def _decoded(self, split: Split) -> tuple[np.ndarray, list[int]]:
         """The pictures of a split, and the rows of those that cannot be decoded."""
@@ -192,12 +215,12 @@ class LoadedData:
                 return load_pictures(split.paths, size, out)[1]
             return load_encoded(split.encoded(), len(split), size, out)[1]
 
-        found = self._kept(split.name, shape, decode)
+        found = self._kept(split.name, shape, decode, _files_digest(split))
         if sum(other.paths is split.paths for other in self.manifest.by_split.values()) > 1:
             self._shared[id(split.paths)] = found  # `web` and `train` of the same pictures
         return found
 
-    def _rows(self, name: str, pictures: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    def _rows(self, name: str, pictures: np.ndarray, rows: np.ndarray, made_from: str) -> np.ndarray:
         """These rows of the pictures, as an array of their own."""
 
         def copy(out: np.ndarray) -> list[int]:
@@ -205,24 +228,27 @@ class LoadedData:
                 out[start : start + 1024] = pictures[rows[start : start + 1024]]
             return []
 
-        return self._kept(name, (len(rows), *pictures.shape[1:]), copy)[0]
+        return self._kept(name, (len(rows), *pictures.shape[1:]), copy, made_from)[0]
 
     def _kept(
-        self, name: str, shape: tuple[int, ...], fill: Callable[[np.ndarray], list[int]]
+        self, name: str, shape: tuple[int, ...], fill: Callable[[np.ndarray], list[int]], made_from: str
     ) -> tuple[np.ndarray, list[int]]:
-        """A filled array uint8, in memory or in a file that an earlier call filled, and what `fill` returned."""
+        """A filled array uint8, and what `fill` returned.
+
+        It is in memory, or in a file that an earlier call has filled for the same `made_from`.
+        """
         if self.folder is None or math.prod(shape) <= MOST_IN_MEMORY:
             pictures = np.zeros(shape, np.uint8)
             return pictures, fill(pictures)
         path = self.folder / f"{file_name(name)}.npy"
         told = path.with_suffix(".json")
-        if not told.is_file():
+        if not told.is_file() or read_json(told).get("made_from", "") != made_from:
             with atomic_path(path) as temporary:
                 mapped = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
                 failed = fill(mapped)
                 mapped.flush()
                 del mapped
-            write_json(told, {"undecodable": failed})
+            write_json(told, {"undecodable": failed, "made_from": made_from})
         return np.load(path, mmap_mode="r", allow_pickle=False), read_json(told)["undecodable"]
 
     def _hold_out_val(self) -> None:
@@ -238,7 +264,19 @@ class LoadedData:
         val &= ~np.isin(picture.ravel(), kept)  # `train` keeps every label
         for name, chosen in (("train", np.flatnonzero(~val)), ("val", np.flatnonzero(val))):
             part = dataclasses.replace(split.take(chosen), name=name)
-            self._loaded[name] = part, self._rows(f"{name}-held-out", pictures, chosen)
+            self._loaded[name] = part, self._rows(f"{name}-held-out", pictures, chosen, _files_digest(split))
+
+
+def _files_digest(split: Split) -> str:
+    """Of names, sizes and times of a split's files; "" of pictures that are no files of their own."""
+    if split.stored is not None or (split.paths and "://" in split.paths[0]):
+        return ""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in split.paths:
+        with suppress(OSError):
+            found = os.stat(path)
+            digest.update(f"{path} {found.st_size} {found.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 def _strata(labels: Sequence[tuple[str, ...]], order: Sequence[int]) -> list[list[int]]:
