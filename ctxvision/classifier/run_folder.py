@@ -193,13 +193,14 @@ def create_run(
         "versions": installed_versions(),
         "commit": source_commit(),
     }
-    if not (folder / "config.json").is_file() or not Stages(folder, "").begun:
+    there = (folder / "config.json").is_file()
+    before = read_config(folder) if there else {}
+    if not there or not Stages(folder, "").begun:
         if config.visual_weights or Path(config.visual_backbone).is_file():
             new_visual_encoder(config, pretrained=True)  # raises here, or half a run would be left behind
         (folder / "pictures.json").unlink(missing_ok=True)
         write_json(folder / "config.json", stored)
         return
-    before = read_config(folder)
     settings = Config.from_dict(before["settings"]).own_dict()
     changed = [k for k, v in stored["settings"].items() if settings[k] != v]
     changed += ["data"] if before["data"]["sha256"] != stored["data"]["sha256"] else []

@@ -47,8 +47,9 @@ def create_context(
         "versions": installed_versions(),
         "commit": source_commit(),
     }
-    if (folder / "context.json").is_file() and Stages(folder, "").begun:
-        before = read_context(folder)
+    there = (folder / "context.json").is_file()
+    before = read_context(folder) if there else {}
+    if there and Stages(folder, "").begun:
         changed = [k for k, v in stored["settings"].items() if before["settings"].get(k, v) != v]
         changed += ["data"] if before["data"]["sha256"] != stored["data"]["sha256"] else []
         changed += [name for name in ("kind", "made_from") if before[name] != stored[name]]

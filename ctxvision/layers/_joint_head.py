@@ -36,7 +36,8 @@ class JointHead(keras.layers.Layer):
         stages: int = 2,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
+        # Float32 whatever the policy, as in `ContextFusion`.
+        super().__init__(**{**kwargs, "dtype": "float32"})
         self.num_labels = num_labels
         self.fusion = fusion
         self.hidden = hidden

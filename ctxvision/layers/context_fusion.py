@@ -79,7 +79,8 @@ class ContextFusion(keras.layers.Layer):
         terms: int = 0,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
+        # Float32 whatever the policy: probabilities of bfloat16 would tie.
+        super().__init__(**{**kwargs, "dtype": "float32"})
         if num_labels < 2:
             raise ValueError(f"num_labels must be at least 2, got {num_labels}: a classifier needs a choice.")
         if fusion not in FUSIONS:

@@ -77,7 +77,7 @@ class PhraseGenerator(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         backbone = self.backbone
         if isinstance(backbone, keras.Model):
-            backbone = keras.saving.serialize_keras_object(backbone)
+            backbone = keras.layers.serialize(backbone)
         return {
             **super().get_config(),
             "backbone": backbone,
@@ -91,5 +91,5 @@ class PhraseGenerator(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "PhraseGenerator":
         if isinstance(config["backbone"], dict):
-            config = {**config, "backbone": keras.saving.deserialize_keras_object(config["backbone"])}
+            config = {**config, "backbone": keras.layers.deserialize(config["backbone"])}
         return cls(**config)

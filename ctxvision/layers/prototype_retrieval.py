@@ -12,6 +12,12 @@ from ctxvision.layers.retrieval.arguments import checked_k, unit_rows
 from ctxvision.layers.retrieval.exact_search import ExactSearch
 from ctxvision.layers.retrieval.inverted_lists import InvertedLists
 from ctxvision.layers.retrieval.phrase_filter import PhraseFilter
+from ctxvision.layers.retrieval.saved_index import (
+    keep_variables,
+    module_config,
+    module_of,
+    take_variables,
+)
 from ctxvision.layers.retrieval.supported_rows import SupportedRows
 from ctxvision.layers.retrieval.vocabulary import PINNED, SIDE_ROWS, Vocabulary, retrievable_ids
 
@@ -40,6 +46,7 @@ class PrototypeRetrieval(keras.layers.Layer):
         backend: `"ivf"` (inverted lists in core ops: approximate search on an unmodified TF Serving, on any platform,
             compiles with XLA), `"exact"` (every row scored, core ops) or `"scann"` (TFRS ScaNN: for Python processes
             and servers built with ScaNN's ops). Below 4,096 rows all are exact.
+        index: of a saved layer: the sizes of its index, as `get_config` tells them.
 
     Call arguments:
         embeddings: float [B, D], of any length above 0: normalised inside.
@@ -65,7 +72,7 @@ class PrototypeRetrieval(keras.layers.Layer):
         TensorShape([32, 2])
     """
 
-    def __init__(self, k: int = 3, backend: str = "ivf", **kwargs: Any):
+    def __init__(self, k: int = 3, backend: str = "ivf", index: dict[str, Any] | None = None, **kwargs: Any):
         # Float32 whatever the policy: cosines of bfloat16 would tie.
         super().__init__(**{**kwargs, "dtype": "float32"})
         if int(k) != k or k < 1:
@@ -80,6 +87,10 @@ class PrototypeRetrieval(keras.layers.Layer):
         # Keras never lets go of a module that was an attribute; a module lets go of those that were its own.
         self._parts = tf.Module(name="parts")
         self._parts.search = self._parts.vocabulary = None
+        if index is not None:
+            self._parts.vocabulary = module_of(index["vocabulary"])
+            self._parts.search = module_of(index["search"])
+            self._support, self._rows_dtype = index["support"], index["rows_dtype"]
 
     @property
     def _search(self) -> Any:
@@ -296,5 +307,34 @@ class PrototypeRetrieval(keras.layers.Layer):
         if self._search is None:
             raise ValueError("PrototypeRetrieval has no phrases yet: call index(table) first.")
 
+    # === Saving ===
+
+    @property
+    def weights(self) -> list[tf.Variable]:
+        """All but strings: Keras' callbacks draw weights, and draw no phrases. `variables` has them too."""
+        return [weight for weight in super().weights if weight.dtype != tf.string]
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        return super().weights
+
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "k": self.k, "backend": self.backend}
+        """With the sizes of an index of arrays, so that a copy has room for what `load_own_variables` brings."""
+        config = {**super().get_config(), "k": self.k, "backend": self.backend}
+        if not self._is_saved:
+            return config
+        parts = {"search": module_config(self._search), "vocabulary": module_config(self._vocabulary)}
+        return {**config, "index": {**parts, "support": self._support, "rows_dtype": self._rows_dtype}}
+
+    @property
+    def _is_saved(self) -> bool:
+        """Whether the index is saved with the layer: that of ScaNN is no array."""
+        return isinstance(self._search, ExactSearch | InvertedLists)
+
+    def save_own_variables(self, store: Any) -> None:
+        if self._is_saved:
+            keep_variables(self._parts, store)
+
+    def load_own_variables(self, store: Any) -> None:
+        if self._is_saved:
+            take_variables(self._parts, store)

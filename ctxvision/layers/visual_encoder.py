@@ -61,10 +61,14 @@ class VisualEncoder(keras.layers.Layer):
         features = features_of(self.tower, pixels, training)
         return features if self.mapping is None else self.mapping(features)
 
+    def over(self, tower: keras.Model) -> "VisualEncoder":
+        """A layer of the same settings on top of another backbone, made by `build_backbone`."""
+        return VisualEncoder.from_config({**self.get_config(), "backbone": tower})
+
     def get_config(self) -> dict[str, Any]:
         backbone = self.backbone
         if isinstance(backbone, keras.Model):
-            backbone = keras.saving.serialize_keras_object(backbone)
+            backbone = keras.layers.serialize(backbone)
         return {
             **super().get_config(),
             "backbone": backbone,
@@ -77,5 +81,5 @@ class VisualEncoder(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "VisualEncoder":
         if isinstance(config["backbone"], dict):
-            config = {**config, "backbone": keras.saving.deserialize_keras_object(config["backbone"])}
+            config = {**config, "backbone": keras.layers.deserialize(config["backbone"])}
         return cls(**config)

@@ -18,6 +18,7 @@ from ctxvision.layers.visual_encoder import VisualEncoder
 from ctxvision.models.phrase_context import FoundContext, PhraseContext
 
 
+@keras.saving.register_keras_serializable("ctxvision")
 class ContextClassifier(keras.Model):
     """Classifies pictures from pixels alone, with the phrases that people would search for as context.
 
@@ -102,6 +103,37 @@ class ContextClassifier(keras.Model):
         self.labels = list(labels)
         self.thresholds = None if thresholds is None else [float(value) for value in thresholds]
 
+    def get_config(self) -> dict[str, Any]:
+        """All that the model is made of: `model.save("x.keras")` brings labels and phrases along.
+
+        Raises:
+            ValueError: phrases that ScaNN finds, whose index no Keras file holds.
+        """
+        if "index" not in self.retrieval.get_config():
+            raise ValueError(
+                "prototype_retrieval must have the backend 'ivf' or 'exact' in a model that Keras saves or copies, got "
+                "'scann': build the classifier with another backend, or save its weights alone."
+            )
+        shared = self.visual_encoder.tower is self.phrase_generator.tower
+        layers = {name: getattr(self, of) for name, of in _LAYERS.items()}
+        return {
+            "name": self.name,
+            **{name: keras.layers.serialize(layer) for name, layer in layers.items()},
+            "labels": self.labels,
+            "thresholds": self.thresholds,
+            "shared_tower": shared,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "ContextClassifier":
+        """The model that `get_config` describes, without its weights."""
+        config = dict(config)
+        shared = config.pop("shared_tower")
+        layers = {name: keras.layers.deserialize(config.pop(name), custom_objects) for name in _LAYERS}
+        if shared:
+            layers["visual_encoder"] = layers["visual_encoder"].over(layers["phrase_generator"].tower)
+        return cls(**layers, **config)
+
     @property
     def image_size(self) -> int:
         """Side in pixels of the larger tower's input, to which encoded pictures are decoded."""
@@ -160,12 +192,35 @@ class ContextClassifier(keras.Model):
         found = super().predict(*args, **kwargs)
         return {**found, "phrases": self.phrases_of(found["phrase_ids"]).numpy()}
 
+    def predict_on_batch(self, x: Any) -> dict[str, np.ndarray]:
+        """As in Keras: what a call returns, as NumPy arrays; the phrases are bytes."""
+        found = super().predict_on_batch(x)
+        return {**found, "phrases": self.phrases_of(found["phrase_ids"]).numpy()}
+
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """As in Keras; loss and metrics are those of the probabilities."""
         names = self.output_names  # type: ignore[has-type]
         self.output_names = ["probabilities"]
         super().compile(*args, **kwargs)
         self.output_names = names
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """What a saved model was compiled with."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if isinstance(self.optimizer, keras.optimizers.Optimizer):
+            self.optimizer.build(self.trainable_variables)
+
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """As in Keras, but for HDF5, which holds no phrases.
+
+        `keras.models.load_model` reads a `.keras` file at once, and the folder of a SavedModel after
+        `from ctxvision import ContextClassifier`.
+        """
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                f"filepath must end in .keras or be the folder of a SavedModel, got {str(filepath)!r}: HDF5 holds no phrases."
+            )
+        super().save(filepath, *args, **kwargs)
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None
@@ -174,6 +229,17 @@ class ContextClassifier(keras.Model):
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, tf.Tensor]:
         return super().compute_metrics(x, y, _probabilities(y_pred), sample_weight)
+
+
+# Arguments of the model, and the attributes that hold them.
+_LAYERS = {
+    "phrase_generator": "phrase_generator",
+    "prototype_retrieval": "retrieval",
+    "phrase_embeddings": "phrase_embeddings",
+    "visual_encoder": "visual_encoder",
+    "context_fusion": "fusion",
+    "context_pooling": "pooling",
+}
 
 
 def seen_by(

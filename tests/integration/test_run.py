@@ -248,14 +248,15 @@ def test_a_vocabulary_smaller_than_k(tiny_run, tiny_data, tmp_path):
     stored["settings"]["min_phrase_count"] = 1000
     context.write_text(json.dumps(stored))
     settings = {**tiny_settings(tiny_data), "min_phrase_count": 1000}
-    with pytest.raises(cv.InputError, match="vocabulary must have at least 3 phrases for context, got 0"):
+    with pytest.raises(cv.InputError, match="queries must leave 3 with 1000 pictures or more in en, got 0"):
         cv.train(tiny_data, copy, cv.Config.from_dict(settings))
 
 
 def test_too_few_softmax_classes(tiny_data, tmp_path):
     settings = {**tiny_settings(tiny_data), "min_class_count": 1000, "visual_steps": 1, "fractions": [1.0]}
     with pytest.raises(
-        cv.InputError, match="min_class_count must leave at least 2 queries, got 1000 which leaves 0"
+        cv.InputError,
+        match="queries must leave 2 with 1000 pictures or more in en, got 0: give more, or lower",
     ):
         cv.train(tiny_data, tmp_path / "run", cv.Config.from_dict(settings))
 

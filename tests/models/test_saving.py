@@ -1,0 +1,107 @@
+"""The end-to-end model in every form that Keras saves and copies, in a fresh process too."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import tf_keras as keras
+
+import ctxvision as cv
+from tests.fresh_process import run_fresh
+from tests.tiny_model import tiny_classifier
+
+PICTURES = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3)).astype(np.uint8)
+
+ANSWER = """
+import pickle
+import numpy as np
+import tf_keras
+from ctxvision import ContextClassifier  # known to Keras from here on
+found = tf_keras.models.load_model("{folder}/{name}").predict(np.load("{folder}/pictures.npy"), verbose=0)
+pickle.dump(found, open("{folder}/found.pickle", "wb"))
+"""
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_classifier()
+
+
+def assert_same(answers, expected):
+    assert answers.keys() == expected.keys()
+    for name, value in expected.items():
+        if value.dtype.kind == "f":
+            np.testing.assert_allclose(answers[name], value, atol=1e-6)
+        else:
+            np.testing.assert_array_equal(answers[name], value)
+
+
+def copied(model):
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    return clone
+
+
+@pytest.mark.parametrize(
+    "form",
+    [lambda m: pickle.loads(pickle.dumps(m)), copy.deepcopy, copied],
+    ids=["pickle", "deepcopy", "clone"],
+)
+def test_copies_answer_the_same(model, form):
+    again = form(model)
+    assert_same(again.predict(PICTURES, verbose=0), model.predict(PICTURES, verbose=0))
+    assert isinstance(again, cv.ContextClassifier) and again.labels == model.labels
+
+
+@pytest.mark.parametrize("name", ["model.keras", "saved_model"])
+def test_a_saved_model_answers_the_same_in_a_fresh_process(model, tmp_path, name):
+    model.save(tmp_path / name)
+    np.save(tmp_path / "pictures.npy", PICTURES)
+    done = run_fresh(ANSWER.format(folder=str(tmp_path), name=name), imports=("ctxvision", "tf_keras"))
+    assert done.returncode == 0, done.stderr
+    found = pickle.loads((tmp_path / "found.pickle").read_bytes())
+    assert_same(found, model.predict(PICTURES, verbose=0))
+
+
+def test_a_checkpoint_of_the_whole_model_goes_on_training(tmp_path):
+    model = tiny_classifier()
+    model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    callbacks = [
+        keras.callbacks.ModelCheckpoint(str(tmp_path / "model.keras")),
+        keras.callbacks.TensorBoard(str(tmp_path / "logs"), histogram_freq=1),
+    ]
+    labels = np.arange(4) % 2
+    model.fit(PICTURES, labels, verbose=0, callbacks=callbacks)
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert_same(again.predict(PICTURES, verbose=0), model.predict(PICTURES, verbose=0))
+    for one in (model, again):
+        one.fusion.restart_dropout(0)
+        one.fit(PICTURES, labels, verbose=0)
+    assert_same(again.predict(PICTURES, verbose=0), model.predict(PICTURES, verbose=0))
+
+
+def test_phrases_of_a_batch(model):
+    assert_same(model.predict_on_batch(PICTURES), model.predict(PICTURES, verbose=0))
+
+
+def test_a_file_that_holds_no_phrases_is_refused(model, tmp_path):
+    with pytest.raises(
+        ValueError, match="filepath must end in .keras or be the folder of a SavedModel, got .*h5'"
+    ):
+        model.save(tmp_path / "model.h5")
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
+def test_under_every_policy(model, policy):
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        again = tiny_classifier()
+        again.set_weights(model.get_weights())
+        found = again.predict(PICTURES, verbose=0)["probabilities"]
+        again.compile("sgd", "sparse_categorical_crossentropy")
+        again.fit(PICTURES, np.zeros(4, int), verbose=0)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, model.predict(PICTURES, verbose=0)["probabilities"], atol=0.05)
