@@ -41,7 +41,7 @@ def refused_for_training(
         queries: what is needed of them; None for a run over a context, which learns from none.
     """
     refused = [] if queries is None else refused_queries(manifest, queries)
-    return refused + refused_labels(manifest, multi_label) + refused_files(manifest)
+    return refused_labels(manifest, multi_label) + refused + refused_files(manifest)
 
 
 def refuse_unfit(refused: Iterable[str]) -> None:

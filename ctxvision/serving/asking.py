@@ -17,6 +17,8 @@ from ctxvision.serving.loading import load_export
 # Of one request.
 MOST_PICTURES, MOST_BYTES = 32, MESSAGE_BYTES // 2
 _TIMEOUT_SECONDS = 60
+# What gRPC reads a proxy from, in its order.
+_PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 
 Answer = dict[str, np.ndarray]
 Ask = Callable[[list[bytes]], Answer]
@@ -79,11 +81,23 @@ def _local(directory: str | os.PathLike[str], signature: str) -> Callable[[list[
     }
 
 
+def _no_answer(address: str, details: str) -> str:
+    """Why no gRPC server answers."""
+    if "Failed parsing HTTP/2" in details or "http1" in details.lower():
+        return f"the server at {address} must speak gRPC, it speaks HTTP, as the REST port does: give its gRPC port (8500)."
+    proxy = next((os.environ[name] for name in _PROXIES if os.environ.get(name)), None)
+    through = f" through the proxy {proxy} that the environment names" if proxy else ""
+    return f"no server answers at {address}{through}: start one with 'ctxvision serve DIR', or check the address."
+
+
 def _remote(address: str, signature: str, name: str) -> Callable[[list[bytes]], Answer]:
     options = [
         ("grpc.max_receive_message_length", MESSAGE_BYTES),
         ("grpc.max_send_message_length", MESSAGE_BYTES),
     ]
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost" or host.startswith("127.") or host == "::1":
+        options.append(("grpc.enable_http_proxy", 0))  # gRPC would ask the proxy for this machine
     stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(address, options))
 
     def ask(images: list[bytes]) -> Answer:
@@ -95,9 +109,7 @@ def _remote(address: str, signature: str, name: str) -> Callable[[list[bytes]], 
             response = stub.Predict(request, timeout=_TIMEOUT_SECONDS)
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNAVAILABLE:
-                raise ServingError(
-                    f"no server answers at {address}: start one with 'ctxvision serve DIR', or check the address."
-                ) from error
+                raise ServingError(_no_answer(address, error.details() or "")) from error
             raise ServingError(
                 f"the server at {address} refused ({error.code().name}): {error.details()}"
             ) from error

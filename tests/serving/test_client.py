@@ -150,12 +150,19 @@ def test_refuses_folders_that_are_no_export_of_this_library(tmp_path, image_file
         predict(tmp_path, image_files)
 
 
-def test_a_server_that_does_not_answer_or_refuses(address, image_files):
+def test_a_server_that_does_not_answer_or_refuses(address, export_directory, image_files):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with pytest.raises(ServingError, match=f"no server answers at 127.0.0.1:{port}: start one with"):
         predict(f"127.0.0.1:{port}", image_files)
+    with (
+        Server(export_directory, port=0, rest_port=0) as server,
+        pytest.raises(
+            ServingError, match="must speak gRPC, it speaks HTTP, as the REST port does: give its gRPC port"
+        ),
+    ):
+        predict(f"127.0.0.1:{server.rest_port}", image_files)
     with pytest.raises(
         ServingError, match=rf"the server at {address} refused \(NOT_FOUND\): Servable not found"
     ):
@@ -177,3 +184,13 @@ def test_the_five_phrases_that_move_the_answer_most_are_printed():
         line.split("  ")[1] for line in format_prediction(found).splitlines() if line.startswith("  phrase ")
     ]
     assert printed == [f"phrase {place}" for place in range(5)]
+
+
+def test_a_proxy_is_not_asked_for_this_machine_and_is_told_of(address, image_files, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert predict(address.replace("localhost", "127.0.0.1"), image_files[:1])
+    sentence = (
+        "no server answers at 192.0.2.1:8500 through the proxy http://127.0.0.1:9 that the environment names"
+    )
+    with pytest.raises(ServingError, match=sentence):
+        predict("192.0.2.1:8500", image_files[:1])

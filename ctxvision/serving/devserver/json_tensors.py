@@ -197,9 +197,10 @@ def _fits(value: int | float, dtype: tf.DType) -> bool:
 
 
 def _decoded(name: str, text: str) -> bytes:
-    """Bytes of base64, with or without its padding."""
+    """Bytes of base64, with or without its padding, and of lines of it, as the tool `base64` writes them."""
+    plain = "".join(text.split()).rstrip("=")
     try:
-        return base64.b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), validate=True)
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except ValueError as error:
         raise _invalid(f"{name}: Unable to base64 decode ({error}): send the bytes in base64.") from error
 

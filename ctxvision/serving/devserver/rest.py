@@ -4,6 +4,7 @@ import html
 import ipaddress
 import json
 import re
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from string import Template
@@ -164,13 +165,30 @@ class RestApi:
 
 def _body(request: Request) -> bytes:
     try:
-        return request.get_data()
+        content = request.get_data()
+        return content if request.content_encoding != "gzip" else _unpacked(content)
     except RequestEntityTooLarge as error:
         error.description = (
             f"body must have at most {MESSAGE_BYTES} bytes, got {request.content_length or 'more'}: "
             f"send fewer pictures at a time."
         )
         raise
+
+
+def _unpacked(content: bytes) -> bytes:
+    """What gzip has packed, as far as a body may be long."""
+    unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # gzip's header
+    try:
+        found = unpacking.decompress(content, MESSAGE_BYTES)
+    except zlib.error as error:
+        raise _invalid(
+            f"body must be gzip as Content-Encoding says, it is not ({error}): send it as it is."
+        ) from None
+    if unpacking.unconsumed_tail:
+        raise RequestEntityTooLarge
+    if not unpacking.eof:
+        raise _invalid("body must be gzip as Content-Encoding says, it ends too early: send all of it.")
+    return found
 
 
 def _fill_spec(spec: Any, found: re.Match[str]) -> None:

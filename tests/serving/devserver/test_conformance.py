@@ -4,6 +4,7 @@ The sentences are this server's own; where a case names the words of TF Serving,
 """
 
 import base64
+import gzip
 import http.client
 import json
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from tensorflow_serving.apis import (
 )
 
 from ctxvision.serving import Server
+from ctxvision.serving.devserver.prediction import MESSAGE_BYTES
 from tests.serving.conftest import LABELS, encode
 
 Code = grpc.StatusCode
@@ -396,6 +398,13 @@ REQUESTS = {
     "base64 without its padding": Http(
         "POST", VERB, rows({"b64": B64["b64"].rstrip("=")}), 200, lambda j: j["predictions"][0]["valid"]
     ),
+    "base64 in lines": Http(
+        "POST",
+        VERB,
+        rows({"b64": base64.encodebytes(PICTURE).decode().replace("\n", "\r\n")}),
+        200,
+        lambda j: j["predictions"][0]["valid"],
+    ),
     "no body": Http("POST", VERB, b"", 400, "JSON Parse error"),
     "no JSON": Http("POST", VERB, b'{"instances": [', 400, "JSON Parse error"),
     "no UTF-8": Http("POST", VERB, b'{"instances": ["\xff"]}', 400, "JSON Parse error"),
@@ -569,11 +578,11 @@ def test_rest(server, case):
         assert holds(document), document
 
 
-def ask(server, method, path, body=None):
+def ask(server, method, path, body=None, **headers):
     connection = http.client.HTTPConnection("127.0.0.1", server.rest_port, timeout=60)
     try:
         content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        connection.request(method, path, content, {"Content-Type": "application/json"})
+        connection.request(method, path, content, {"Content-Type": "application/json", **headers})
         response = connection.getresponse()
         return response.status, response.headers["Content-Type"], json.loads(response.read())
     finally:
@@ -591,3 +600,15 @@ def test_rest_and_grpc_answer_alike(server, channel, images):
         found = np.array(by_columns["outputs"][key], wanted.dtype)
         assert np.array_equal(found, wanted), key
         assert [row[key] for row in by_rows["predictions"]] == by_columns["outputs"][key]
+
+
+def test_gzip_is_unpacked(server):
+    body, packed = json.dumps(rows(B64)).encode(), {"Content-Encoding": "gzip"}
+    plain = ask(server, "POST", VERB, body)
+    assert plain[0] == 200 and ask(server, "POST", VERB, gzip.compress(body), **packed) == plain
+    for content, sentence in ((body, "body must be gzip"), (gzip.compress(body)[:-20], "it ends too early")):
+        status, _, document = ask(server, "POST", VERB, content, **packed)
+        assert status == 400 and sentence in document["error"]
+    bomb = gzip.compress(bytes(MESSAGE_BYTES + 1))
+    status, _, document = ask(server, "POST", VERB, bomb, **packed)
+    assert status == 413 and "body must have at most" in document["error"]
