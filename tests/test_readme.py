@@ -131,6 +131,20 @@ def test_the_demos_table_is_the_measured_one():
             assert f"| {split} | {fraction:.0%} | {' | '.join(cells)} |" in README
 
 
+def test_the_figures_of_the_larger_vocabulary_are_the_measured_ones():
+    results = ROOT / "tools" / "benchmarks" / "results" / "table2-emoji.json"
+    rows = json.loads(results.read_text(encoding="utf-8"))["rows"]
+    mean = {tuple(row[key] for key in ("method", "split", "fraction", "metric")): row["mean"] for row in rows}
+    said = " ".join(README.split())
+    for method in ("text_only", "multimodal_concat"):
+        for split in ("seen", "unseen"):
+            gain, low, high = (
+                100 * mean[method, split, None, f"top1_over_{method}_small{end}"]
+                for end in ("", "_low", "_high")
+            )
+            assert f"{gain:+.1f} ({low:.1f} to {high:.1f})".replace("-", "−") in said
+
+
 def test_the_times_are_those_measured():
     results = ROOT / "tools" / "benchmarks" / "results" / "taxonomies-emoji.json"
     for row in json.loads(results.read_text(encoding="utf-8"))["times"]:

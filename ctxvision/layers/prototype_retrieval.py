@@ -320,7 +320,7 @@ class PrototypeRetrieval(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """With the sizes of an index of arrays, so that a copy has room for what `load_own_variables` brings."""
-        config = {**super().get_config(), "k": self.k, "backend": self.backend}
+        config = {**super().get_config(), "k": self.k, "backend": self.backend, "index": None}
         if not self._is_saved:
             return config
         parts = {"search": module_config(self._search), "vocabulary": module_config(self._vocabulary)}

@@ -109,7 +109,7 @@ class ContextClassifier(keras.Model):
         Raises:
             ValueError: phrases that ScaNN finds, whose index no Keras file holds.
         """
-        if "index" not in self.retrieval.get_config():
+        if self.retrieval.get_config()["index"] is None:
             raise ValueError(
                 "prototype_retrieval must have the backend 'ivf' or 'exact' in a model that Keras saves or copies, got "
                 "'scann': build the classifier with another backend, or save its weights alone."

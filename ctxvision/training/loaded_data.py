@@ -242,7 +242,7 @@ class LoadedData:
             return pictures, fill(pictures)
         path = self.folder / f"{file_name(name)}.npy"
         told = path.with_suffix(".json")
-        if not told.is_file() or read_json(told).get("made_from", "") != made_from:
+        if not told.is_file() or (made_from and read_json(told)["made_from"] != made_from):
             with atomic_path(path) as temporary:
                 mapped = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
                 failed = fill(mapped)
@@ -268,15 +268,13 @@ class LoadedData:
 
 
 def _files_digest(split: Split) -> str:
-    """Of names, sizes and times of a split's files; "" of pictures that are no files of their own."""
-    if split.stored is not None or (split.paths and "://" in split.paths[0]):
-        return ""
-    digest = hashlib.blake2b(digest_size=16)
-    for path in split.paths:
+    """Of names, sizes and times of a split's files; "" where there are none, as of pictures that lie in other files."""
+    found = []
+    for path in split.paths if split.stored is None else []:
         with suppress(OSError):
-            found = os.stat(path)
-            digest.update(f"{path} {found.st_size} {found.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
+            told = os.stat(path)
+            found.append(f"{path} {told.st_size} {told.st_mtime_ns}")
+    return hashlib.blake2b("\n".join(found).encode(), digest_size=16).hexdigest() if found else ""
 
 
 def _strata(labels: Sequence[tuple[str, ...]], order: Sequence[int]) -> list[list[int]]:

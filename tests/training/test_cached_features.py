@@ -39,7 +39,7 @@ def test_what_was_computed_before_a_stop_is_not_computed_again(features):
     found = features.of("visual", lambda: second, "test:seen")
     assert second.asked == [2]
     np.testing.assert_allclose(found, PICTURES.mean(axis=(1, 2)))
-    assert [path.name for path in features.folder.glob("visual/*")] == ["test-seen.npy"]
+    assert [path.name for path in features.folder.glob("visual/*")] == ["test%3Aseen.npy"]
 
 
 def test_the_tower_is_built_only_where_it_is_needed(features):

@@ -1,8 +1,9 @@
 """Writes the table of a run to results/table1-NAME.json; without a run it trains the demo first.
 
-    python tools/benchmarks/table1.py [RUN [NAME]]
+    python tools/benchmarks/table1.py [RUN [NAME [SUITE]]]
 
-NAME is the data's by default. Beside the rows stand the settings that are not the preset's "small". Accuracies are mean and sample deviation over heads' seeds. Beside them: date, commit, versions, machine, minutes and
+NAME is the data's by default. SUITE is another one that the run has measured, whose records go to results/SUITE-NAME.json.
+Beside the rows stand the settings that are not the preset's "small". Accuracies are mean and sample deviation over heads' seeds. Beside them: date, commit, versions, machine, minutes and
 peak memory (of a run trained here; None for one that was trained before).
 """
 
@@ -20,6 +21,7 @@ from ctxvision._files import read_json, write_json
 from ctxvision.metrics.records import load_records, summary
 
 RESULTS = Path(__file__).parent / "results"
+KEYS = ("suite", "split", "fraction", "method", "metric", "shots", "vocabulary")
 SUITES = ("phrases", "table1", "answers")  # what training itself measures
 
 
@@ -32,12 +34,13 @@ def main(arguments: list[str]) -> None:
         run = cv.demo("runs/bench-demo")
         minutes = round((time.monotonic() - start) / 60, 1)
         memory = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
-    records = [one for one in load_records(run.directory / "metrics.json") if one.suite in SUITES]
-    rows = summary(records, by=("suite", "split", "fraction", "method", "metric"))
+    wanted = arguments[2:] or SUITES
+    records = [one for one in load_records(run.directory / "metrics.json") if one.suite in wanted]
+    rows = summary(records, by=KEYS if arguments[2:] else KEYS[:5])
     trained = read_json(run.directory / "config.json")
     name = arguments[1] if len(arguments) > 1 else run.data.name
     write_json(
-        RESULTS / f"table1-{name}.json",
+        RESULTS / f"{'-'.join(arguments[2:]) or 'table1'}-{name}.json",
         {
             "date": datetime.date.today().isoformat(),
             "commit": trained["commit"],
