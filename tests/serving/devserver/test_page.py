@@ -157,6 +157,7 @@ def test_pictures_are_dropped_and_answered(browser, server, files, width):
         "[...document.querySelectorAll('article')].map(a => ({name: a.querySelector('h2').textContent,"
         " labels: [...a.querySelectorAll('.labels .name')].map(e => e.textContent),"
         " phrases: [...a.querySelectorAll('tbody th')].map(e => e.textContent),"
+        " decided: a.querySelector('.reasons strong')?.textContent,"
         " adds: [...a.querySelectorAll('tbody td.adds')].map(e => e.textContent),"
         " problem: a.querySelector('.problem').textContent}))"
     )
@@ -167,6 +168,7 @@ def test_pictures_are_dropped_and_answered(browser, server, files, width):
     )
     assert [answer["name"] for answer in answers] == ["<img src=x onerror=alert(1)>.png", "first.png"]
     for answer in answers:
+        assert re.fullmatch(r"(picture|phrase generator|phrases) [+−]\d+\.\d", answer["decided"])
         assert len(answer["labels"]) == 5 and set(answer["labels"]) < set(LABELS)
         reasons = answer["phrases"]
         assert {"the picture itself", "what the phrase generator sees"} < set(reasons) and len(reasons) == 5

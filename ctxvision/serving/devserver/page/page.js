@@ -90,8 +90,12 @@ function showPhrases(card, answer, explained) {
   const said = card.querySelector(".reasons");
   const phrases = explained.phrase_shares[0].reduce((sum, share) => sum + share, 0);
   const parts = [["picture", explained.visual_shares[0]], ["phrase generator", explained.query_shares[0]], ["phrases", phrases]];
-  said.textContent = `${explained.labels[0]}: ${parts.map(([name, share]) => `${name} ${signed(share)}`).join(", ")} points`;
+  // What decided stands out: a person reads that first.
+  const most = parts.reduce((one, other) => (other[1] > one[1] ? other : one));
+  const told = parts.map((part) => element(part === most ? "strong" : "span", "", `${part[0]} ${signed(part[1])}`));
+  said.replaceChildren(`${explained.labels[0]}: `, ...told.flatMap((part) => [part, ", "]).slice(0, -1), " points");
   said.hidden = false;
+  card.querySelector(".why").textContent = "Why";
 }
 
 // Phrases that say nearly the same are one row; the largest share comes first.
