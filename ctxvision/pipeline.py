@@ -100,26 +100,31 @@ def train(
             loaded = run.data if run.data.image_size == of_context.image_size else None
             parts = _Named(progress, OWN_CONTEXT)
             given = train_context(data, own, of_context, progress=parts, strategy=strategy, loaded=loaded)
-        if is_chief(strategy):
-            if run.stages.is_done("table"):
-                _ = run.context  # refuses another context
-            run.stages.run("table", progress, lambda: fork_table(run, given))
-        wait_for(run.directory / "table" / "done.json")
-        for fraction in run.config.fractions:
-            work = functools.partial(train_visual, run, fraction, progress, strategy)
-            run.stages.run(f"visual/{fraction:g}", progress, work)
-        if not is_chief(strategy):
-            return run
-        run.stages.run("head", progress, lambda: train_classifier(run, progress))
-        run.stages.run("visual_only", progress, lambda: check_context(run, progress))
-        run.stages.run("evaluation", progress, lambda: _first_evaluation(run, progress))
-        if not (run.directory / "report.html").is_file():
-            write_report(run)
-        if not (run.directory / "export" / "1").is_dir():
-            progress.start("export")
-            export(run, run.directory / "export")
-            progress.finish()
-        return run
+        _train_parts(run, given, progress, strategy)
+    return run
+
+
+def _train_parts(run: Run, context: Context, progress: Progress, strategy: tf.distribute.Strategy) -> None:
+    """Runs the stages of a run over a context; those that are done are skipped."""
+    if is_chief(strategy):
+        if run.stages.is_done("table"):
+            _ = run.context  # refuses another context
+        run.stages.run("table", progress, lambda: fork_table(run, context))
+    wait_for(run.directory / "table" / "done.json")
+    for fraction in run.config.fractions:
+        work = functools.partial(train_visual, run, fraction, progress, strategy)
+        run.stages.run(f"visual/{fraction:g}", progress, work)
+    if not is_chief(strategy):
+        return
+    run.stages.run("head", progress, lambda: train_classifier(run, progress))
+    run.stages.run("visual_only", progress, lambda: check_context(run, progress))
+    run.stages.run("evaluation", progress, lambda: _first_evaluation(run, progress))
+    if not (run.directory / "report.html").is_file():
+        write_report(run)
+    if not (run.directory / "export" / "1").is_dir():
+        progress.start("export")
+        export(run, run.directory / "export")
+        progress.finish()
 
 
 def _check_data(data: Source, config: Config, context: Context | None) -> None:
