@@ -169,14 +169,14 @@ def test_a_picture_a_label_leaves_none_for_val(tmp_path, tiny_data, tiny_run):
 
 
 @pytest.mark.slow
-@every(30)
+@every(12)
 @given(rows=tables())
 def test_any_table(rows, tmp_path_factory, tiny_data):
     of_table(rows, tmp_path_factory.mktemp("data"), tiny_data)
 
 
 @pytest.mark.slow
-@every(15)
+@every(6)
 @given(paths=folders())
 def test_any_folder(paths, tmp_path_factory, tiny_data):
     of_folder(paths, tmp_path_factory.mktemp("data"), tiny_data)
