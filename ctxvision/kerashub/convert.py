@@ -23,6 +23,7 @@ import inspect
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -427,14 +428,17 @@ def _new_folder(out: Path) -> Iterator[Path]:
     """Yields a temporary folder beside `out`, renamed to it at the end. After an error nothing is left."""
     out = out.absolute()
     parents = [parent for parent in out.parents if not parent.exists()]
+    prefix = f".{out.name}.{os.getpid()}."
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=out.parent) as temporary:
             folder = Path(temporary, out.name)
             folder.mkdir()
             yield folder
             os.rename(folder, out)
     except BaseException:
+        for left in out.parent.glob(f"{prefix}*"):  # stopped while it was made
+            shutil.rmtree(left, ignore_errors=True)
         for parent in parents:
             with suppress(OSError):  # somebody else uses it
                 parent.rmdir()
