@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.tiny_data import tiny_settings
 
 ROOT = Path(__file__).parents[1]
@@ -129,6 +131,21 @@ def test_the_demos_table_is_the_measured_one():
         for fraction in (0.1, 0.3, 1.0):
             cells = [measured[split, fraction, method] for method in methods]
             assert f"| {split} | {fraction:.0%} | {' | '.join(cells)} |" in README
+
+
+@pytest.mark.parametrize("name", ["photos", "photos-other-labels"])
+def test_the_figures_of_the_photographs_are_the_measured_ones(name):
+    results = ROOT / "tools" / "benchmarks" / "results" / f"table1-{name}.json"
+    rows = json.loads(results.read_text(encoding="utf-8"))["rows"]
+    told = {
+        (row["fraction"], row["method"]): f"{100 * row['mean']:.1f} ± {100 * row['deviation']:.1f}"
+        for row in rows
+        if row["suite"] == "table1" and row["metric"] == "top1"
+    }
+    said = " ".join(README.split())
+    for fraction in (0.1, 0.3, 1.0):
+        assert f"{told[fraction, 'visual_only']} → {told[fraction, 'multimodal']}" in said
+    assert ", ".join(told[fraction, "visual_web"] for fraction in (0.1, 0.3, 1.0)) in said
 
 
 def test_the_figures_of_the_larger_vocabulary_are_the_measured_ones():
