@@ -30,9 +30,9 @@ def only_here(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
     Raises:
         InputError: another process is at work in it.
     """
-    made = not Path(folder).exists()
+    made, place = not Path(folder).exists(), Path(folder) / ".lock"
     Path(folder).mkdir(parents=True, exist_ok=True)
-    with open(Path(folder) / ".lock", "a+", encoding="utf-8") as lock:
+    with open(place, "a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -49,8 +49,11 @@ def only_here(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
         try:
             yield
         finally:
-            if made and os.listdir(folder) == [".lock"]:  # nothing was written
-                shutil.rmtree(folder)
+            # A process that has opened this file may lock it after us, beside one that makes a new file. That takes three
+            # processes within a moment, and is left.
+            place.unlink(missing_ok=True)
+            if made and not os.listdir(folder):  # nothing was written
+                os.rmdir(folder)
 
 
 @contextmanager
