@@ -4,11 +4,13 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ctxvision.errors import InputError
 from ctxvision.serving.asking import MOST_BYTES, MOST_PICTURES, asker
 from ctxvision.serving.predictions import Prediction, Refused, predictions_of
+
+_Item = TypeVar("_Item")
 
 
 def predict(
@@ -50,18 +52,24 @@ def answers(
 ) -> Iterator[Prediction | Refused]:
     """What `predict` returns, one after another; a picture that cannot be read costs no other its answer.
 
-    Files are read while the model computes. Arguments and errors are those of `predict`, but for the pictures.
+    Files are read, and answers are unpacked, while the model computes. Arguments and errors are those of `predict`, but for
+    the pictures.
     """
     ask = asker(target, "explain" if explain else "serving_default", name)
-    with ThreadPoolExecutor(1) as reader:
-        requests = _requests(paths)
-        coming = reader.submit(next, requests, None)
-        while (request := coming.result()) is not None:
-            coming = reader.submit(next, requests, None)
-            answer = ask(request.contents) if request.contents else {}
-            found = predictions_of(request.paths, request.contents, answer, explain)
-            for refused in request.between:
-                yield next(found) if refused is None else refused
+    asked = ((one, ask(one.contents) if one.contents else {}) for one in _ahead(_requests(paths)))
+    for request, answer in _ahead(asked):
+        found = predictions_of(request.paths, request.contents, answer, explain)
+        for refused in request.between:
+            yield next(found) if refused is None else refused
+
+
+def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+    """The same items; each one is made while the one before is used."""
+    with ThreadPoolExecutor(1) as maker:
+        coming = maker.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = maker.submit(next, items, None)
+            yield item
 
 
 class _Request(NamedTuple):
