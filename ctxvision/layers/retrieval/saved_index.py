@@ -41,7 +41,7 @@ def module_of(config: Mapping[str, Any]) -> tf.Module:
         elif isinstance(value, Mapping):
             value = module_of(value)
         elif isinstance(value, list):
-            value = tuple(value)  # as it was: a list would be watched
+            value = tuple(value)  # TensorFlow would watch a list
         setattr(module, name, value)
     return module
 
