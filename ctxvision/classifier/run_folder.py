@@ -104,7 +104,9 @@ class RunFolder:
         except InputError as error:
             moved = "where the data of a run was moved, name it with --data."
             raise InputError(f"{str(error).removesuffix('.')}; {moved}") from None
-        self._refuse_other(data_facts(source, self.directory, config.label_column), "the run's data")
+        manifest = None if config.merge_labels else loaded.manifest
+        found = data_facts(source, self.directory, config.label_column, manifest)
+        self._refuse_other(found, "the run's data")
         return loaded
 
     def query_embeddings(self, split: str) -> np.ndarray:

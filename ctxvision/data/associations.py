@@ -76,8 +76,8 @@ def association_batches(
 
 def shares_pictures(pair_picture: np.ndarray, pair_query: np.ndarray) -> bool:
     """Whether any picture has two different queries; arguments as of `association_batches`."""
-    pairs = np.unique(np.stack([pair_picture, pair_query]), axis=1)
-    return bool((np.diff(pairs[0]) == 0).any())
+    starts, _ = _queries_of_pictures(pair_picture, pair_query, int(pair_query.max(initial=-1)) + 1)
+    return bool((np.diff(starts) >= 2).any())
 
 
 def _weighted(drawn: tf.Tensor, ends: tf.Tensor) -> tf.Tensor:

@@ -9,17 +9,19 @@ from ctxvision.data.manifest import Manifest
 from ctxvision.data.source import Source, absolute, is_folder, load_data, source_names
 
 
-def data_facts(data: Source, owner: Path, label_column: str = "label") -> dict[str, Any]:
+def data_facts(
+    data: Source, owner: Path, label_column: str = "label", manifest: Manifest | None = None
+) -> dict[str, Any]:
     """`name`, `folder` and `sha256` of data.
 
     `folder` is the source, one or a list, with absolute paths, or relative to `owner`, the folder of the context or run,
     for one that lies inside it, so that both can be moved. `sha256` is that of `images.csv`; of other sources it is that
-    of all that they say of the pictures.
+    of all that they say of the pictures, which is read from `manifest` where that is loaded already.
     """
     names = source_names(data)
     if not is_folder(names):
         places = [absolute(name) for name in names]
-        manifest = load_data(names, label_column)
+        manifest = manifest or load_data(names, label_column)
         return {
             "name": source_name(data),
             "folder": places if len(places) > 1 else places[0],

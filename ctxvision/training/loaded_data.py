@@ -187,7 +187,7 @@ class LoadedData:
         if not undecodable:
             return split, pictures
         rows = np.delete(np.arange(len(split)), undecodable)
-        return kept, self._rows(f"{name}-decodable", pictures, rows, _files_digest(split))
+        return kept, self._rows(f"{name}-decodable", pictures, rows, split)
 
     def _check_unchanged(self, name: str, pictures: np.ndarray) -> None:
         """Refuses other pictures than those that a part was trained on; they would be taken for the same."""
@@ -215,12 +215,12 @@ class LoadedData:
                 return load_pictures(split.paths, size, out)[1]
             return load_encoded(split.encoded(), len(split), size, out)[1]
 
-        found = self._kept(split.name, shape, decode, _files_digest(split))
+        found = self._kept(split.name, shape, decode, split)
         if sum(other.paths is split.paths for other in self.manifest.by_split.values()) > 1:
             self._shared[id(split.paths)] = found  # `web` and `train` of the same pictures
         return found
 
-    def _rows(self, name: str, pictures: np.ndarray, rows: np.ndarray, made_from: str) -> np.ndarray:
+    def _rows(self, name: str, pictures: np.ndarray, rows: np.ndarray, split: Split) -> np.ndarray:
         """These rows of the pictures, as an array of their own."""
 
         def copy(out: np.ndarray) -> list[int]:
@@ -228,20 +228,20 @@ class LoadedData:
                 out[start : start + 1024] = pictures[rows[start : start + 1024]]
             return []
 
-        return self._kept(name, (len(rows), *pictures.shape[1:]), copy, made_from)[0]
+        return self._kept(name, (len(rows), *pictures.shape[1:]), copy, split)[0]
 
     def _kept(
-        self, name: str, shape: tuple[int, ...], fill: Callable[[np.ndarray], list[int]], made_from: str
+        self, name: str, shape: tuple[int, ...], fill: Callable[[np.ndarray], list[int]], split: Split
     ) -> tuple[np.ndarray, list[int]]:
         """A filled array uint8, and what `fill` returned.
 
-        It is in memory, or in a file that an earlier call has filled for the same `made_from`.
+        It is in memory, or in a file that an earlier call has filled from the same files of `split`.
         """
         if self.folder is None or math.prod(shape) <= MOST_IN_MEMORY:
             pictures = np.zeros(shape, np.uint8)
             return pictures, fill(pictures)
         path = self.folder / f"{file_name(name)}.npy"
-        told = path.with_suffix(".json")
+        told, made_from = path.with_suffix(".json"), _files_digest(split)
         if not told.is_file() or (made_from and read_json(told)["made_from"] != made_from):
             with atomic_path(path) as temporary:
                 mapped = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
@@ -264,7 +264,7 @@ class LoadedData:
         val &= ~np.isin(picture.ravel(), kept)  # `train` keeps every label
         for name, chosen in (("train", np.flatnonzero(~val)), ("val", np.flatnonzero(val))):
             part = dataclasses.replace(split.take(chosen), name=name)
-            self._loaded[name] = part, self._rows(f"{name}-held-out", pictures, chosen, _files_digest(split))
+            self._loaded[name] = part, self._rows(f"{name}-held-out", pictures, chosen, split)
 
 
 def _files_digest(split: Split) -> str:
