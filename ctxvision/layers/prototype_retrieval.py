@@ -1,6 +1,5 @@
 """Query embeddings to the phrases whose prototypes are nearest."""
 
-import importlib.util
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -8,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from ctxvision._tfrs import has_scann
 from ctxvision.layers.retrieval.arguments import checked_k, unit_rows
 from ctxvision.layers.retrieval.exact_search import ExactSearch
 from ctxvision.layers.retrieval.inverted_lists import InvertedLists
@@ -64,7 +64,7 @@ class PrototypeRetrieval(keras.layers.Layer):
         ValueError: an unknown backend, k no whole number of 1 or more or above the number of rows, a call before
             `index`, embeddings of another shape, or a k at the call beyond the built one (InvalidArgumentError where
             it is a tensor).
-        ImportError: backend `"scann"` without the scann package.
+        ImportError: backend `"scann"` where scann is not installed, or its ops do not load.
 
     Example:
         >>> retrieval = PrototypeRetrieval(k=5).index(table)
@@ -79,8 +79,11 @@ class PrototypeRetrieval(keras.layers.Layer):
             raise ValueError(f"k must be a whole number of at least 1, got {k!r}: the method uses 3.")
         if backend not in BACKENDS:
             raise ValueError(f"backend must be 'ivf', 'exact' or 'scann', got {backend!r}: choose one.")
-        if backend == "scann" and importlib.util.find_spec("scann") is None:
-            raise ImportError("backend 'scann' needs the scann package: pip install scann.")
+        if backend == "scann" and not has_scann():
+            raise ImportError(
+                f"backend 'scann' needs a scann package whose ops load beside TensorFlow {tf.__version__}: install scann "
+                "with the TensorFlow that it is built for (scann 1.4: TensorFlow 2.20), or use 'ivf'."
+            )
         self.k = int(k)
         self.backend = backend
         self.tuning: dict[str, Any] | None = None

@@ -3,11 +3,13 @@
 from typing import Any
 
 import tensorflow as tf
-import tensorflow_recommenders as tfrs
 import tf_keras as keras
 
+from ctxvision._tfrs import load_tfrs
 from ctxvision.layers.dual_encoder_text import DualEncoderText
 from ctxvision.models.replicas import compiled_by_xla, gathered, num_replicas
+
+tfrs = load_tfrs()
 
 
 @keras.saving.register_keras_serializable("ctxvision")

@@ -92,6 +92,12 @@ def load_export(directory: str | os.PathLike[str]) -> LoadedExport:
             f"the export {str(version)!r} needs {error.name}, which is not installed: install it, or export "
             f"{'without --with-text' if error.name == 'tensorflow_text' else 'with --retrieval ivf'}."
         ) from error
+    except tf.errors.NotFoundError as error:
+        raise InputError(
+            f"the export {str(version)!r} needs the ops of {library}, which do not load beside TensorFlow "
+            f"{tf.__version__}: install the versions that belong together, or export with --retrieval ivf and without "
+            "--with-text."
+        ) from error
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise InputError(
             f"the export {str(version)!r} has a damaged {description.name}: export again."

@@ -215,7 +215,10 @@ def test_bad_arguments(arguments, match):
 
 def test_scann_absent(monkeypatch):
     monkeypatch.setitem(sys.modules, "scann", None)
-    with pytest.raises(ImportError, match="backend 'scann' needs the scann package: pip install scann"):
+    with pytest.raises(
+        ImportError,
+        match="backend 'scann' needs a scann package whose ops load beside TensorFlow .*, or use 'ivf'",
+    ):
         PrototypeRetrieval(backend="scann")
     for backend in ("ivf", "exact"):
         PrototypeRetrieval(backend=backend)

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_recommenders as tfrs
 from scann.scann_ops.py import scann_ops
 
+from ctxvision._tfrs import load_tfrs
 from ctxvision.layers.retrieval.arguments import check_setting
 from ctxvision.layers.retrieval.batches import Found, apart, in_chunks, pick_best
 from ctxvision.layers.retrieval.scann_index import build_index
 from ctxvision.layers.retrieval.supported_rows import Rows
+
+tfrs = load_tfrs()
 
 _MOST_SCORES = 1 << 26
 # Codes of 4 bits for 2 dimensions, 16 rows by one instruction: rows that are scored in the time of one centroid.
