@@ -12,7 +12,7 @@ from ctxvision.data.folders import describe
 from ctxvision.data.label_names import alike, told_alike
 from ctxvision.data.manifest import Manifest
 from ctxvision.data.picture_header import picture_kind
-from ctxvision.data.pictures import picture_decoder
+from ctxvision.data.pictures import bits_of, picture_decoder
 from ctxvision.data.refused_pictures import reason_of
 from ctxvision.data.split import Split, few, too_many
 from ctxvision.data.training_check import (
@@ -193,7 +193,7 @@ def _open_pictures(check: DataCheck, manifest: Manifest, most: int, seed: int) -
         if len(split) > share:
             rows = np.sort(np.random.default_rng(seed).choice(len(split), share, replace=False))
         shown = set(rows[np.linspace(0, len(rows) - 1, min(SHEET_PICTURES, len(rows))).astype(int)].tolist())
-        damaged = []
+        damaged, narrow = [], []
         for row, encoded in split.take(rows).encoded():
             row, path = int(rows[row]), split.paths[int(rows[row])]
             opened += 1
@@ -207,6 +207,9 @@ def _open_pictures(check: DataCheck, manifest: Manifest, most: int, seed: int) -
             sizes.append((pixels.shape[1], pixels.shape[0]))
             kinds[picture_kind(encoded)] += 1
             copies.add(split, row, encoded)
+            bits = bits_of(encoded)
+            if bits is not None and bits < 16:
+                narrow.append(f"{path} ({bits})")
             if row in shown:
                 small = tf.image.resize(pixels, [SHEET_SIDE, SHEET_SIDE], antialias=True)
                 queries = [query.text for query in split.queries[row]]
@@ -214,6 +217,11 @@ def _open_pictures(check: DataCheck, manifest: Manifest, most: int, seed: int) -
         if damaged:
             found = f"{len(damaged)} of {_count(len(rows), 'picture')} opened in split {name!r} cannot be decoded: {few(damaged)}"
             (check.refused if too_many(len(damaged), len(split)) else check.problems).append(found)
+        if narrow:
+            check.problems.append(
+                f"{_count(len(narrow), 'PNG')} of 16 bits in split {name!r} {_use(narrow)} fewer, and {_is(narrow)} brightened to "
+                f"the whole range: {few(narrow)}"
+            )
     check.problems += copies.problems()
     total = sum(map(len, manifest.by_split.values()))
     check.facts.append(("opened", f"{opened:,} of {_count(total, 'picture')}"))
@@ -232,6 +240,10 @@ def _range(values: np.ndarray) -> str:
 
 def _count(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def _use(things: Sequence[object]) -> str:
+    return "uses" if len(things) == 1 else "use"
 
 
 def _is(things: Iterable[object]) -> str:

@@ -31,11 +31,11 @@ def decode_picture(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.
     """Decodes one JPEG, PNG, GIF (first frame), BMP or still WebP into RGB, with core TensorFlow ops alone.
 
     Transparent pictures (palette with transparency, RGBA, grey with alpha, also of WebP and GIF) are composited on white;
-    greyscale and CMYK become RGB, 16-bit channels keep their upper 8 bits. A picture that EXIF says was taken on its side
-    is turned upright, see `orientation_of`. The header is read first: a picture
-    that claims more than 50,000,000 pixels is not unpacked, but for a JPEG of up to 200,000,000, as phones make them: it is
-    decoded to a quarter of its sides. The same graph decodes training pictures and what a
-    server receives, so that both see the same pixels.
+    greyscale and CMYK become RGB. Samples of 16 bits keep the upper 8 of the bits that the picture uses, see
+    `used_bits`. Colour profiles are not applied. A picture that EXIF says was taken on its side is turned upright, see
+    `orientation_of`. The header is read first: a picture that claims more than 50,000,000 pixels is not unpacked. A JPEG
+    of up to 200,000,000 pixels, as phones make them, is decoded to a quarter of its sides. The same graph decodes
+    training pictures and what a server receives, so that both see the same pixels.
 
     Args:
         image_bytes: scalar string tensor, the file's content.
@@ -109,12 +109,41 @@ def _decode_webp(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:
     return tf.cond(opaque, lambda: sized(pixels), lambda: _on_white(pixels, sized))
 
 
+def used_bits(samples: tf.Tensor) -> tf.Tensor:
+    """How many bits the samples of a 16-bit picture use: 8, 10, 12, 14 or 16, int32 scalar.
+
+    Cameras and scanners write samples of 10, 12 or 14 bits into files of 16 bits without scaling them. Shown as they
+    are, such pictures are nearly black.
+
+    Args:
+        samples: uint16, of any shape, colours without alpha.
+    """
+    brightest = tf.cast(tf.reduce_max(samples), tf.int32)
+    return 8 + 2 * tf.reduce_sum(tf.cast(brightest >= [1 << 8, 1 << 10, 1 << 12, 1 << 14], tf.int32))
+
+
+def bits_of(content: bytes) -> int | None:
+    """`used_bits` of a PNG of 16 bits that decodes; None for every other picture."""
+    if not content.startswith(_PNG_MAGIC) or content[24] != 16:
+        return None
+    return int(used_bits(tf.io.decode_png(content, channels=3, dtype=tf.uint16)))
+
+
 def _decode_png(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:
     """Of an opaque picture with under 8 bits a sample, `decode_png` fills the alpha with the highest value of that
     depth, 1, 3 or 15, instead of 255: nearly transparent.
     """
-    pixels = tf.io.decode_png(checked_png(image_bytes), channels=4)
+    content = checked_png(image_bytes)
     depth = tf.cast(tf.io.decode_raw(tf.strings.substr(image_bytes, 24, 1), tf.uint8)[0], tf.int32)
+
+    def sixteen_bits() -> tf.Tensor:
+        samples = tf.io.decode_png(content, channels=4, dtype=tf.uint16)
+        unused = tf.cast(used_bits(samples[..., :3]) - 8, tf.uint16)
+        colours = tf.bitwise.right_shift(samples[..., :3], unused)
+        alpha = tf.bitwise.right_shift(samples[..., 3:], tf.constant(8, tf.uint16))
+        return tf.cast(tf.concat([colours, alpha], axis=-1), tf.uint8)
+
+    pixels = tf.cond(tf.equal(depth, 16), sixteen_bits, lambda: tf.io.decode_png(content, channels=4))
     filler = tf.cast(tf.bitwise.left_shift(1, tf.minimum(depth, 8)) - 1, tf.uint8)
     opaque = tf.reduce_all(tf.equal(pixels[..., 3], filler))
     return tf.cond(opaque, lambda: sized(pixels[..., :3]), lambda: _on_white(pixels, sized))

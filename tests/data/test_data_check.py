@@ -57,6 +57,16 @@ def test_pictures_that_are_missing_damaged_or_copied(folder):
     assert facts["sizes"] == "20..30 x 10..20 pixels, 2 different" and "JPEG grey 1" in facts["kinds"]
 
 
+def test_pngs_of_16_bits_that_use_fewer(folder):
+    Image.fromarray(np.full((20, 20), 4000, np.uint16)).save(folder / "images/train-5.png")
+    Image.fromarray(np.full((20, 20), 40000, np.uint16)).save(folder / "images/train-6.png")
+    (told,) = checked(folder).problems
+    assert told.startswith(
+        "1 PNG of 16 bits in split 'train' uses fewer, and is brightened to the whole range: "
+    )
+    assert told.endswith("train-5.png (12)")
+
+
 def test_labels_and_queries(folder):
     def change(text):
         rows = text.replace("green label", "yellow label").splitlines()

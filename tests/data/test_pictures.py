@@ -9,6 +9,7 @@ from PIL import Image
 
 from ctxvision.data import decode_picture, load_pictures, training_batches
 from ctxvision.data.picture_header import first_gif_frame
+from ctxvision.data.pictures import bits_of
 from ctxvision.errors import InputError
 
 
@@ -66,6 +67,23 @@ def test_sixteen_bit_png_keeps_the_upper_bits():
     values = np.array([[0, 0x1234, 0xFFFF]], np.uint16)
     content = encoded(Image.fromarray(values), "PNG")
     assert decoded(content)[0, :, 1].tolist() == [0, 0x12, 255]
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+def test_sixteen_bit_png_that_uses_fewer_bits_is_not_dark(bits):
+    """As cameras write them: values up to 2**bits - 1 in samples of 16 bits."""
+    top = (1 << bits) - 1
+    values = np.array([[0, top // 2, top]], np.uint16)
+    content = encoded(Image.fromarray(values), "PNG")
+    assert decoded(content)[0, :, 2].tolist() == [0, 127, 255]
+    assert bits_of(content) == bits
+
+
+def test_bits_of_other_pictures():
+    assert bits_of(encoded(Image.fromarray(np.array([[1, 65535]], np.uint16)), "PNG")) == 16
+    assert bits_of(encoded(one_row("L", [0, 3]), "PNG")) is None
+    assert bits_of(encoded(Image.new("RGB", (8, 8)), "JPEG")) is None
+    assert decoded(encoded(Image.fromarray(np.zeros((2, 2), np.uint16)), "PNG")).max() == 0
 
 
 @pytest.mark.parametrize("mode, colour, expected", [
