@@ -38,12 +38,14 @@ from ctxvision.report.write import write_report as write_page
 from ctxvision.serving import export_saved_model
 from ctxvision.serving.export import export_tagger
 from ctxvision.training.progress import Progress
+from ctxvision.training.random_state import callers_random_state
 from ctxvision.training.strategies import check_batch, is_chief, make_strategy, wait_for
 
 # Phrases a picture of a tagger.
 TAGS = 10
 
 
+@callers_random_state()
 def train(
     data: Source,
     out: str | os.PathLike[str],
@@ -165,6 +167,7 @@ def _first_evaluation(run: Run, progress: Progress) -> None:
     write_report(run)
 
 
+@callers_random_state()
 def evaluate(
     run: Run | str | os.PathLike[str],
     suite: str = "all",

@@ -22,9 +22,11 @@ from ctxvision.data.training_check import QueryNeeds, refuse_unfit, refused_quer
 from ctxvision.training.data_facts import file_digest
 from ctxvision.training.loaded_data import LoadedData
 from ctxvision.training.progress import Progress
+from ctxvision.training.random_state import callers_random_state
 from ctxvision.training.strategies import check_batch, is_chief, make_strategy, wait_for
 
 
+@callers_random_state()
 def train_context(
     data: Source,
     out: str | os.PathLike[str],

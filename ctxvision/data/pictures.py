@@ -110,15 +110,15 @@ def _decode_webp(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:
 
 
 def used_bits(samples: tf.Tensor) -> tf.Tensor:
-    """How many bits the samples of a 16-bit picture use: 8, 10, 12, 14 or 16, int32 scalar.
+    """How many bits the colours of a 16-bit picture use: 8, 10, 12, 14 or 16, int32 scalar.
 
     Cameras and scanners write samples of 10, 12 or 14 bits into files of 16 bits without scaling them. Shown as they
     are, such pictures are nearly black.
 
     Args:
-        samples: uint16, of any shape, colours without alpha.
+        samples: uint16 [H, W, 3], or [H, W, 4] with alpha.
     """
-    brightest = tf.cast(tf.reduce_max(samples), tf.int32)
+    brightest = tf.cast(tf.reduce_max(tf.reduce_max(samples, axis=[0, 1])[:3]), tf.int32)
     return 8 + 2 * tf.reduce_sum(tf.cast(brightest >= [1 << 8, 1 << 10, 1 << 12, 1 << 14], tf.int32))
 
 
@@ -138,10 +138,10 @@ def _decode_png(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:
 
     def sixteen_bits() -> tf.Tensor:
         samples = tf.io.decode_png(content, channels=4, dtype=tf.uint16)
-        unused = tf.cast(used_bits(samples[..., :3]) - 8, tf.uint16)
-        colours = tf.bitwise.right_shift(samples[..., :3], unused)
-        alpha = tf.bitwise.right_shift(samples[..., 3:], tf.constant(8, tf.uint16))
-        return tf.cast(tf.concat([colours, alpha], axis=-1), tf.uint8)
+        lowest = used_bits(samples) - 8
+        return tf.cast(
+            tf.bitwise.right_shift(samples, tf.cast([lowest, lowest, lowest, 8], tf.uint16)), tf.uint8
+        )
 
     pixels = tf.cond(tf.equal(depth, 16), sixteen_bits, lambda: tf.io.decode_png(content, channels=4))
     filler = tf.cast(tf.bitwise.left_shift(1, tf.minimum(depth, 8)) - 1, tf.uint8)

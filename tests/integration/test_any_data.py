@@ -1,6 +1,7 @@
 """Whatever the data looks like: what `data check` says of it is what training does."""
 
 import csv
+import random
 import warnings
 
 import numpy as np
@@ -138,7 +139,11 @@ def test_folders_of_pictures_without_queries_or_test(tmp_path, tiny_data):
     for label, number in (("cat", 6), ("dog", 6), ("fox", 1)):
         for picture in range(number):
             write(tmp_path / "data" / label / f"{picture}.png", COLOURS["red" if label == "cat" else "blue"])
+    random.seed(4)
+    expected = random.random()
+    random.seed(4)
     run = cv.train(f"folder:{tmp_path / 'data'}", tmp_path / "run", settings_of(tiny_data))
+    assert random.random() == expected, "training has seeded the caller's random numbers"
     assert run.choice.k == 2  # all phrases there are
     report = (run.directory / "report.html").read_text(encoding="utf-8")
     assert "The data has no test pictures, so nothing was measured." in report

@@ -222,6 +222,18 @@ def test_a_broken_picture_leaves_the_others_right(export_directory, images):
                 assert np.array_equal(value[[0, -1]], alone[key])
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_pixels_that_are_not_finite_are_no_picture(model, export_directory, value):
+    pixels = np.random.default_rng(0).uniform(0, 255, (3, 16, 16, 3)).astype(np.float32)
+    pixels[1, 7, 7, 0] = value
+    asked = tf.saved_model.load(str(export_directory / "2")).signatures["pixels_float32"]
+    answer = {key: found.numpy() for key, found in asked(pixels=tf.constant(pixels)).items()}
+    assert answer["valid"].tolist() == [True, False, True]
+    assert not answer["probabilities"][1].any() and (answer["labels"][1] == b"").all()
+    expected = model(pixels[[0, 2]])["probabilities"]
+    np.testing.assert_allclose(answer["probabilities"][[0, 2]], expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("batch", [[], [b"x"], [b"x", b""]])
 def test_empty_batches_and_batches_without_a_picture(export_directory, batch):
     answer = answer_of(export_directory, batch)

@@ -44,7 +44,8 @@ def answer_signatures(
 
     @tf.function(input_signature=[fractional], autograph=False)
     def from_float_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        return answer(pixels, tf.ones(tf.shape(pixels)[:1], tf.bool))
+        # A ConvNet can turn NaN into a finite answer.
+        return answer(pixels, tf.reduce_all(tf.math.is_finite(pixels), axis=[1, 2, 3]))
 
     @tf.function(input_signature=[encoded, tf.TensorSpec([None], tf.string, name="texts")], autograph=False)
     def with_context(image_bytes: tf.Tensor, texts: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -34,8 +34,8 @@ def build_signatures(
     """Traces a classifier into a module and its signatures.
 
     Every signature takes any number of pictures, none included. A row that cannot be answered (no picture, one of more
-    than 50 million pixels, or an answer that is not finite) comes back with `valid` false, zeros and empty strings;
-    the others are right.
+    than 50 million pixels, pixels or an answer that are not finite) comes back with `valid` false, zeros and empty
+    strings; the others are right.
 
     Args:
         model: a built classifier.
