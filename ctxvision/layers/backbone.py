@@ -53,11 +53,10 @@ def build_backbone(
             not one tensor of rank 2 or 4, or the weights cannot be had or do not fit.
     """
     check_backbone(backbone, pixels, weights)
+    backbone = opened(backbone)
     if isinstance(backbone, keras.Model):
         return _scaled(_with_flat_output(backbone), pixels or RAW)
     name = os.fspath(backbone)
-    if os.path.isfile(name):
-        return _scaled(_with_flat_output(_loaded_model(name)), pixels or RAW)
     size = image_size or image_size_of(name)
     given = keras.Input((size, size, 3), name="pixels")
     if os.path.isdir(name):
@@ -70,6 +69,16 @@ def build_backbone(
     if mini:
         return network
     return keras.Model(given, network(ApplicationPixels(name)(given)), name=network.name)
+
+
+def opened(backbone: Backbone) -> Backbone:
+    """The Keras model of a `.keras` file; another backbone as it is.
+
+    A layer keeps the model, so that neither its config nor a copy of it needs the file.
+    """
+    if isinstance(backbone, keras.Model) or not os.path.isfile(backbone):
+        return backbone
+    return _loaded_model(os.fspath(backbone))
 
 
 def check_backbone(backbone: Backbone, pixels: str | None = None, weights: Weights = None) -> None:

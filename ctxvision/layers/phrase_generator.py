@@ -6,7 +6,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from ctxvision.layers._batch_norm import batch_norm
-from ctxvision.layers.backbone import Backbone, Weights, build_backbone, features_of
+from ctxvision.layers.backbone import Backbone, Weights, build_backbone, check_backbone, features_of, opened
 
 
 @keras.saving.register_keras_serializable("ctxvision")
@@ -55,12 +55,13 @@ class PhraseGenerator(keras.layers.Layer):
         super().__init__(**kwargs)
         if embedding_dim < 1:
             raise ValueError(f"embedding_dim must be at least 1, got {embedding_dim}: the method uses 64.")
-        self.backbone = backbone
+        check_backbone(backbone, pixels, weights)
+        self.backbone = opened(backbone)
         self.embedding_dim = embedding_dim
         self.image_size = image_size
         self.pixels = pixels
         self.unit_features = unit_features
-        self.tower = build_backbone(backbone, image_size, pixels, weights)
+        self.tower = build_backbone(self.backbone, image_size, pixels, weights)
         # Float32 whatever the policy: cosines of 64 dimensions do not survive bfloat16.
         self.bottleneck = keras.layers.Dense(
             embedding_dim, use_bias=False, dtype="float32", name="bottleneck"

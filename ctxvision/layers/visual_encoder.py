@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from ctxvision.layers.backbone import Backbone, Weights, build_backbone, features_of
+from ctxvision.layers.backbone import Backbone, Weights, build_backbone, check_backbone, features_of, opened
 
 
 @keras.saving.register_keras_serializable("ctxvision")
@@ -50,11 +50,12 @@ class VisualEncoder(keras.layers.Layer):
             raise ValueError(
                 f"dim must be at least 1, or None for no mapping, got {dim}: the method uses 1024."
             )
-        self.backbone = backbone
+        check_backbone(backbone, pixels, weights)
+        self.backbone = opened(backbone)
         self.image_size = image_size
         self.dim = dim
         self.pixels = pixels
-        self.tower = build_backbone(backbone, image_size, pixels, weights)
+        self.tower = build_backbone(self.backbone, image_size, pixels, weights)
         self.mapping = None if dim is None else keras.layers.Dense(dim, dtype="float32", name="mapping")
 
     def call(self, pixels: tf.Tensor, training: bool | None = None) -> tf.Tensor:

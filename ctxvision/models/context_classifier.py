@@ -103,6 +103,9 @@ class ContextClassifier(keras.Model):
         self.labels = list(labels)
         self.thresholds = None if thresholds is None else [float(value) for value in thresholds]
 
+    # Keras would make an empty model of a SavedModel whose `from_config` fails, and hide the reason.
+    _must_restore_from_config = True
+
     def get_config(self) -> dict[str, Any]:
         """All that the model is made of: `model.save("x.keras")` brings labels and phrases along.
 

@@ -138,7 +138,7 @@ def _fingerprint(tower: Tower) -> str:
         place = Path(tower.backbone)
         # The index of a SavedModel's variables has a checksum of each.
         parts = [place / "saved_model.pb", place / "variables" / "variables.index"]
-        found = [part for part in parts if part.is_file()] or ([place] if place.is_file() else [])
+        found = [part for part in parts if part.is_file()]
         for part in found:
             digest.update(part.read_bytes())
     else:

@@ -25,7 +25,16 @@ pickle.dump(found, open("{folder}/found.pickle", "wb"))
 
 @pytest.fixture(scope="module")
 def model():
-    return tiny_classifier()
+    return tiny_classifier("ivf", rows=5000)
+
+
+def expect_the_same_in_a_fresh_process(model, folder, name, pictures=PICTURES):
+    model.save(folder / name)
+    np.save(folder / "pictures.npy", pictures)
+    done = run_fresh(ANSWER.format(folder=str(folder), name=name), imports=("ctxvision", "tf_keras"))
+    assert done.returncode == 0, done.stderr
+    found = pickle.loads((folder / "found.pickle").read_bytes())
+    assert_same(found, model.predict(pictures, verbose=0))
 
 
 def assert_same(answers, expected):
@@ -56,12 +65,23 @@ def test_copies_answer_the_same(model, form):
 
 @pytest.mark.parametrize("name", ["model.keras", "saved_model"])
 def test_a_saved_model_answers_the_same_in_a_fresh_process(model, tmp_path, name):
-    model.save(tmp_path / name)
-    np.save(tmp_path / "pictures.npy", PICTURES)
-    done = run_fresh(ANSWER.format(folder=str(tmp_path), name=name), imports=("ctxvision", "tf_keras"))
-    assert done.returncode == 0, done.stderr
-    found = pickle.loads((tmp_path / "found.pickle").read_bytes())
-    assert_same(found, model.predict(PICTURES, verbose=0))
+    """By inverted lists; the tests that follow search 12 rows exactly."""
+    assert model.retrieval.get_config()["backend"] == "ivf"
+    expect_the_same_in_a_fresh_process(model, tmp_path, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["model.keras", "saved_model"])
+def test_a_run_that_has_learnt_a_concept_and_a_phrase(run, purple, tmp_path, name):
+    run.add_concept("mascot", purple)
+    cv.add_phrase(run, "purple paint", purple, text="purple")
+    model = run.classifier
+    model.compile(keras.optimizers.Adam(0.001), "sparse_categorical_crossentropy")
+    pictures = np.concatenate([purple, run.data.pictures("test:easy")[:5]])
+    model.fit(pictures, np.arange(8) % 5, verbose=0)
+    found = model.predict(pictures, verbose=0)
+    assert found["probabilities"].shape == (8, 5) and (found["phrases"][:3] == b"purple paint").any()
+    expect_the_same_in_a_fresh_process(model, tmp_path, name, pictures)
 
 
 def test_a_checkpoint_of_the_whole_model_goes_on_training(tmp_path):
@@ -93,7 +113,8 @@ def test_a_file_that_holds_no_phrases_is_refused(model, tmp_path):
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
-def test_under_every_policy(model, policy):
+def test_under_every_policy(policy):
+    model = tiny_classifier()
     keras.mixed_precision.set_global_policy(policy)
     try:
         again = tiny_classifier()
