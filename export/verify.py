@@ -61,6 +61,7 @@ def main(arguments: list[str]) -> int:
         not passes("labels", lambda: checks.labels(artefact, pictures)),
         not passes("about", lambda: checks.about(artefact)),
         not passes("warm-up", lambda: checks.warmup(artefact)),
+        not passes("C library", lambda: checks.c_library(artefact, pictures)),
     ]
     if chosen.run:
         missed.append(not passes("parity", lambda: checks.parity(artefact, chosen.run, pictures)))

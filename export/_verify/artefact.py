@@ -82,6 +82,29 @@ class Artefact:
             return tf.constant(tf.make_ndarray(definition.defaults[name]), info.dtype)
         raise Miss(f"there is an input {name}, which verify.py does not know how to fill")
 
+    def tensor_names(self, signature: str) -> dict[str, dict[str, str]]:
+        """The graph's tensors behind the signature's inputs and outputs, by their names in the signature."""
+        definition = self.definitions[signature]
+        return {
+            kind: {key: info.name for key, info in getattr(definition, kind).items()}
+            for kind in ("inputs", "outputs")
+        }
+
+    def warmup_requests(self) -> list[tuple[str, dict[str, tf.Tensor]]]:
+        """The requests that a server replays before it answers: signature and inputs, defaults included."""
+        # Messages alone: pip install tensorflow-serving-api.
+        from tensorflow_serving.apis import prediction_log_pb2
+
+        path = self.directory / "assets.extra/tf_serving_warmup_requests"
+        requests = []
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+            name = request.model_spec.signature_name
+            given = {**self.definitions[name].defaults, **request.inputs}
+            tensors = {key: tf.constant(tf.make_ndarray(value), value.dtype) for key, value in given.items()}
+            requests.append((name, tensors))
+        return requests
+
     def answer(self, signature: str, pictures: list[bytes]) -> Answer:
         inputs = self.inputs(signature, pictures)
         try:

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -153,17 +154,8 @@ def about(artefact: Artefact) -> str:
 
 
 def warmup(artefact: Artefact) -> str:
-    from tensorflow_serving.apis import (
-        prediction_log_pb2,
-    )  # messages alone; pip install tensorflow-serving-api
-
-    path = artefact.directory / "assets.extra/tf_serving_warmup_requests"
     asked: dict[str, set[int]] = {name: set() for name in artefact.definitions}
-    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-        name = request.model_spec.signature_name
-        given = {**artefact.definitions[name].defaults, **request.inputs}
-        tensors = {key: tf.constant(tf.make_ndarray(value), value.dtype) for key, value in given.items()}
+    for name, tensors in artefact.warmup_requests():
         answer = artefact.loaded.signatures[name](**tensors)
         if name in artefact.of_pictures and not answer["valid"].numpy().all():
             raise Miss(f"{name}: valid is {answer['valid'].numpy().tolist()}")
@@ -171,6 +163,47 @@ def warmup(artefact: Artefact) -> str:
     if len(set(map(frozenset, asked.values()))) > 1 or 1 not in asked["serving_default"]:
         raise Miss(f"not every signature is asked at 1 and at the same larger batches: {asked}")
     return f"every signature, batches of {', '.join(map(str, sorted(asked['serving_default'])))}"
+
+
+def c_library(artefact: Artefact, pictures: list[bytes]) -> str:
+    """Loads and asks the export by TensorFlow's C library, which TensorFlow Serving is built on, in session.py."""
+    whole = drawn_pictures()[0]
+    batch = [pictures[0], b"no picture", whole[: len(whole) // 2], pictures[-1]]
+    requests = [
+        (name, artefact.inputs(name, pictures if "pixels" in definition.inputs else batch))
+        for name, definition in artefact.definitions.items()
+    ]
+    requests += artefact.warmup_requests()
+    plan = {
+        "directory": str(artefact.directory),
+        "libraries": _op_libraries(artefact.description["needs"]),
+        "requests": [artefact.tensor_names(name) for name, _ in requests],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [f"{folder}/{name}" for name in ("plan.json", "given.npz", "out.npz")]
+        Path(paths[0]).write_text(json.dumps(plan), encoding="utf-8")
+        np.savez(paths[1], **{
+            f"{number}/{key}": value.numpy()
+            for number, (_, inputs) in enumerate(requests)
+            for key, value in inputs.items()
+        })  # fmt: skip
+        program = str(Path(__file__).with_name("session.py"))
+        done = subprocess.run([sys.executable, program, *paths], capture_output=True, text=True)
+        if done.returncode:
+            told = re.findall(r"^\w*Error: (.*)", done.stderr, re.MULTILINE)
+            raise Miss(f"session.py failed: {told[0] if told else f'it ended with {done.returncode}'}")
+        found = dict(np.load(paths[2], allow_pickle=True))
+    for number, (name, inputs) in enumerate(requests):
+        answer = {key: found[f"{number}/{key}"] for key in artefact.definitions[name].outputs}
+        expected = {key: value.numpy() for key, value in artefact.loaded.signatures[name](**inputs).items()}
+        _expect_same(f"{name} by the C library", answer, expected)
+    return f"loads, and answers {len(requests)} requests as in Python to {TOLERANCE:g}, every signature"
+
+
+def _op_libraries(modules: list[str]) -> list[str]:
+    """Files of the op libraries in these packages."""
+    folders = [Path(importlib.import_module(name).__file__ or "").parent for name in modules]
+    return [str(path) for folder in folders for path in sorted(folder.rglob("*ops*/**/_*.so"))]
 
 
 def parity(artefact: Artefact, run: str, pictures: list[bytes]) -> str:

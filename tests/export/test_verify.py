@@ -20,7 +20,7 @@ from tests.fresh_process import run_fresh
 from tests.tiny_model import tiny_classifier
 
 CHECKS = ["ops", "signatures", "loads", "batch sizes", "broken picture", "alone and together"]
-CHECKS += ["probabilities", "labels", "about", "warm-up"]
+CHECKS += ["probabilities", "labels", "about", "warm-up", "C library"]
 
 
 def verify(*arguments, program=EXPORT / "verify.py"):
@@ -90,6 +90,32 @@ def test_parity_of_smaller_tables_and_no_parity_with_another_run(tiny_run, tmp_p
     other.load()
     with pytest.raises(Miss, match=r"\w+: \w+ differ by [01]"):
         checks.parity(other, str(tiny_run.directory), drawn_pictures())
+
+
+@pytest.mark.slow
+def test_the_c_library_loads_the_ops_of_text(tmp_path):
+    found = Artefact(cv.export_saved_model(tiny_classifier(labels=LABELS), tmp_path / "1", with_text=True))
+    found.load()
+    assert "every signature" in checks.c_library(found, drawn_pictures())
+
+
+def test_another_answer_by_the_c_library_is_a_miss(loaded, tmp_path):
+    """Python holds the right export in memory, and another one's files are named."""
+    model = tiny_classifier(k=4, labels=LABELS)
+    stage = model.fusion.members[0].output_stage
+    stage.kernel.assign(-stage.kernel)
+    other = Artefact(cv.export_saved_model(model, tmp_path / "1"))
+    other.loaded = loaded.loaded
+    with pytest.raises(Miss, match=r"\w+ by the C library: \w+ differ"):
+        checks.c_library(other, drawn_pictures())
+
+
+def test_a_file_that_the_c_library_cannot_load(loaded, copy):
+    (copy / "variables" / "variables.index").write_bytes(b"damaged")
+    damaged = Artefact(copy)
+    damaged.loaded = loaded.loaded
+    with pytest.raises(Miss, match="session.py failed: file is too short to be an sstable"):
+        checks.c_library(damaged, drawn_pictures())
 
 
 @pytest.mark.parametrize(
