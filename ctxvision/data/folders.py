@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp")
 # Folders and files that systems and programs put beside a user's own, in lower case.
 _SYSTEM = {
     "__macosx",
@@ -90,7 +90,7 @@ def _is_utf8(name: str) -> bool:
 
 def _reason(entry: os.DirEntry[str], left_out: LeftOut) -> bool:
     """Whether an entry is left out whatever it holds; it is counted then."""
-    if entry.name.startswith("."):
+    if entry.name.startswith((".", "~$")):
         reason = "hidden"
     elif not _is_utf8(entry.name):
         reason = "of a name that is no UTF-8"

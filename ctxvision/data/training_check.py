@@ -89,7 +89,12 @@ def refused_queries(manifest: Manifest, needs: QueryNeeds) -> list[str]:
         ]
     counts, spoken, refused = query_counts(web, needs.languages), ", ".join(needs.languages), []
     classes = sum(number >= needs.min_class_count for number in counts.values())
-    if classes < 2:
+    if classes < 2 and manifest.words_for_queries:
+        refused.append(
+            f"{manifest.source} must have queries or {needs.min_class_count} pictures a label, got neither: train over a context "
+            "(--context), name a second source with queries, add pictures, or lower min_class_count."
+        )
+    elif classes < 2:
         refused.append(
             f"queries must leave 2 with {needs.min_class_count} pictures or more in {spoken}, got {classes}: give more, or "
             "lower min_class_count."

@@ -8,6 +8,7 @@ from PIL import Image
 from ctxvision.cli import main
 from ctxvision.data import check_data, load_data, write_sheet
 from ctxvision.data.training_check import QueryNeeds
+from tests.data.layouts import picture, write
 from tests.tiny_data import write_tiny_data
 
 
@@ -149,3 +150,12 @@ def test_the_tiny_data_is_fit(tmp_path, capsys):
     folder = write_tiny_data(tmp_path / "data", web=20, labelled=8, test=4)
     assert main(["data", "check", str(folder)]) == 0
     assert "problem:" not in capsys.readouterr().out
+
+
+def test_folders_without_queries_and_with_few_pictures_are_told_what_to_do(tmp_path):
+    for label in ("cat", "dog"):
+        for number in range(3):
+            write(tmp_path / label / f"{number}.jpg", picture("red", number))
+    (told,) = check_data(load_data(f"folder:{tmp_path}")).refused
+    assert "must have queries or 5 pictures a label, got neither: train over a context (--context)" in told
+    assert not check_data(load_data(f"folder:{tmp_path}"), queries=None).refused

@@ -37,6 +37,17 @@ def folder(tmp_path):
     return tmp_path / "data"
 
 
+def test_every_suffix_of_a_jpeg_is_read_and_files_of_a_program_at_work_are_not(tmp_path):
+    for number, name in enumerate(("a.jfif", "b.JPE", "c.Jpeg", "d.JPG")):
+        write(tmp_path / name, picture("red", number))
+    write(tmp_path / "~$a.jpg", b"x")
+    left_out = Counter()
+    assert [os.path.basename(path) for path in picture_files(str(tmp_path), left_out)] == [
+        "a.jfif", "b.JPE", "c.Jpeg", "d.JPG"
+    ]  # fmt: skip
+    assert left_out == {"hidden": 1}
+
+
 def test_only_pictures_of_the_user_are_read(folder):
     manifest = load_data(f"folder:{folder}")
     assert set(manifest.splits) == {"web", "train", "val", "test:Night"}
