@@ -21,10 +21,24 @@ import pytest  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import ctxvision  # noqa: E402  (binds Keras 2 before any test touches tf.keras)
-from tests.tiny_data import tiny_settings, write_tiny_data  # noqa: E402
+from ctxvision._tfrs import has_scann  # noqa: E402
+from tests.tiny_data import NO_SCANN, tiny_settings, write_tiny_data  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):
+    skip_scann_where_it_does_not_load(items)
+    put_one_user_of_the_tiny_run_first(items)
+
+
+def skip_scann_where_it_does_not_load(items):
+    """Tests of ScaNN have it in their names or in the names of their parameters."""
+    of_scann = [item for item in items if "scann" in item.name]
+    if of_scann and not has_scann():
+        for item in of_scann:
+            item.add_marker(pytest.mark.skip(reason=NO_SCANN))
+
+
+def put_one_user_of_the_tiny_run_first(items):
     """One module that needs the tiny run comes first and has it trained; those that do without fill the time."""
     needing = {item.module: True for item in items if "tiny_run" in item.fixturenames}
     first = next(iter(needing), None)

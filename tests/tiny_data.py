@@ -9,6 +9,7 @@ import numpy as np
 import tf_keras as keras
 from PIL import Image
 
+NO_SCANN = "the ops of scann do not load beside this TensorFlow"
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 220), "yellow": (220, 220, 40)}
 _SETTINGS = {
     "image_size": 16,

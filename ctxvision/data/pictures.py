@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ctxvision.data.bmp import bmp_samples
 from ctxvision.data.orientation import orientation_of, upright
 from ctxvision.data.picture_header import (
     MAX_JPEG_PIXELS,
-    checked_bmp,
     checked_jpeg,
     checked_png,
     checked_webp,
@@ -151,32 +151,14 @@ def _decode_png(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:
 
 def _decode_bmp(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:
     """An alpha channel that is zero throughout is padding, as most writers mean it."""
-    pixels = tf.io.decode_bmp(checked_bmp(image_bytes), channels=0)
-    channels = tf.shape(pixels)[-1]
+    pixels = bmp_samples(image_bytes)
+    opaque = tf.equal(tf.shape(pixels)[-1], 3)
 
     def with_alpha() -> tf.Tensor:
         unused = tf.reduce_all(tf.equal(pixels[..., 3], 0))
         return tf.cond(unused, lambda: sized(pixels[..., :3]), lambda: _on_white(pixels, sized))
 
-    return tf.case(
-        [
-            (tf.equal(channels, 4), with_alpha),
-            (tf.equal(channels, 1), lambda: sized(_bmp_colours(image_bytes, pixels[..., 0]))),
-        ],
-        default=lambda: sized(pixels),
-    )
-
-
-def _bmp_colours(image_bytes: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
-    """Looks the pixels of an 8-bit BMP up in its colour table, which `decode_bmp` leaves out."""
-
-    def header_field(position: int) -> tf.Tensor:
-        return tf.io.decode_raw(tf.strings.substr(image_bytes, position, 4), tf.int32)[0]
-
-    start, pixel_data = 14 + header_field(14), header_field(10)
-    size = tf.minimum((pixel_data - start) // 4, 256) * 4
-    table = tf.reshape(tf.io.decode_raw(tf.strings.substr(image_bytes, start, size), tf.uint8), [-1, 4])
-    return tf.gather(table[:, 2::-1], tf.cast(indices, tf.int32))
+    return tf.cond(opaque, lambda: sized(pixels), with_alpha)
 
 
 def _on_white(pixels: tf.Tensor, sized: Sized) -> tf.Tensor:

@@ -42,6 +42,12 @@ def reason_of(content: bytes) -> str:
             return f"{kind}: {_convert(kind)}"
     if content[:4] == b"RIFF" and content[12:16] == b"VP8X" and content[20] & 2:
         return "an animated WebP: save one frame of it"
+    if content[:2] == b"BM" and len(content) > 34:
+        depth, compression = struct.unpack("<HI", content[28:34])
+        if depth == 16 or compression in (1, 2):  # run-length encoded
+            return (
+                f"a BMP of {depth} bits{', compressed' if compression in (1, 2) else ''}: {_convert('BMP')}"
+            )
     most = MAX_JPEG_PIXELS if content[:2] == b"\xff\xd8" else MAX_PIXELS
     if (size := _size(content)) and size[0] * size[1] > most:
         return f"{size[0]:,} x {size[1]:,} pixels, where {most:,} are the most: make it smaller"

@@ -114,6 +114,35 @@ def test_bmp_of_every_depth():
     assert decoded(encoded(palette, "BMP")).tolist() == [[[60, 70, 80], [9, 8, 7]]]
 
 
+@pytest.mark.parametrize("width", [1, 7, 8, 9, 33])
+def test_one_bit_bmp(width):
+    """Eight pixels a byte, rows of whole four bytes."""
+    bits = np.random.default_rng(width).integers(0, 2, (5, width), np.uint8) * 255
+    content = encoded(Image.fromarray(bits).convert("1"), "BMP")
+    np.testing.assert_array_equal(decoded(content), np.repeat(bits[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize("from_the_top", [False, True])
+def test_four_bit_bmp(from_the_top):
+    """Two rows of three pixels: the colours 1, 2, 3 and 15, 0, 4 of a table in blue, green, red."""
+    rows = [bytes([0x12, 0x30, 0, 0]), bytes([0xF0, 0x40, 0, 0])]
+    content = bmp(4, 2, 3, b"".join(rows if from_the_top else rows[::-1]), -2 if from_the_top else 2)
+    expected = [[[9, 255 - 17 * i, 17 * i] for i in row] for row in ((1, 2, 3), (15, 0, 4))]
+    assert decoded(content).tolist() == expected
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decoded(content[:-1])
+
+
+def bmp(depth, height, width, pixels, told_height=None):
+    table = b"".join(bytes([17 * i, 255 - 17 * i, 9, 0]) for i in range(1 << depth))
+    start = 54 + len(table)
+    head = struct.pack("<IHHI", start + len(pixels), 0, 0, start)
+    head += struct.pack(
+        "<IiiHHIIiiII", 40, width, told_height or height, 1, depth, 0, len(pixels), 0, 0, 0, 0
+    )
+    return b"BM" + head + table + pixels
+
+
 def test_bmp_alpha_is_composited_unless_it_is_padding():
     picture = one_row("RGBA", [(10, 20, 30, 255), (0, 100, 200, 51)])
     assert decoded(encoded(picture, "BMP")).tolist() == [[[10, 20, 30], [204, 224, 244]]]

@@ -5,7 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("scann")
+from ctxvision._tfrs import has_scann
+from tests.tiny_data import NO_SCANN
+
+if not has_scann():
+    pytest.skip(NO_SCANN, allow_module_level=True)
 
 from ctxvision.layers.retrieval import scann_index  # noqa: E402
 from ctxvision.layers.retrieval.scann_index import build_index  # noqa: E402

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-pytest.importorskip("scann")
+from ctxvision._tfrs import has_scann
+from tests.tiny_data import NO_SCANN
+
+if not has_scann():
+    pytest.skip(NO_SCANN, allow_module_level=True)
 
 from ctxvision.layers.retrieval import scann_search  # noqa: E402
 from ctxvision.layers.retrieval.scann_search import ScannSearch, default_leaves  # noqa: E402

@@ -1,0 +1,58 @@
+"""BMP pictures, of which `tf.io.decode_bmp` reads those of 8, 24 and 32 bits a pixel."""
+
+import tensorflow as tf
+
+from ctxvision.data.picture_header import checked_bmp
+
+
+def bmp_samples(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Decodes a BMP of 1, 4, 8, 24 or 32 bits a pixel without compression, with core TensorFlow ops alone.
+
+    Args:
+        image_bytes: scalar string tensor, the file's content.
+
+    Returns:
+        uint8 [H, W, 3], or [H, W, 4] with the fourth byte of 32-bit pixels.
+
+    Raises:
+        tf.errors.InvalidArgumentError: the file is damaged, compressed, of another depth, or of too many pixels.
+    """
+    content = checked_bmp(image_bytes)
+    depth, compression = _field(content, 28, tf.uint16), _field(content, 30)
+    packed = tf.logical_and(tf.less(depth, 8), tf.equal(compression, 0))
+
+    def unpacked() -> tf.Tensor:
+        pixels = tf.io.decode_bmp(content, channels=0)
+        grey = tf.equal(tf.shape(pixels)[-1], 1)
+        return tf.cond(grey, lambda: _coloured(content, pixels[..., 0]), lambda: pixels)
+
+    return tf.cond(packed, lambda: _coloured(content, _packed_indices(content, depth)), unpacked)
+
+
+def _packed_indices(content: tf.Tensor, depth: tf.Tensor) -> tf.Tensor:
+    """uint8 [H, W]: places in the colour table, of which one byte holds several."""
+    allowed = tf.debugging.Assert(
+        tf.reduce_any(tf.equal(depth, [1, 4])), ["a BMP must have 1, 4, 8, 24 or 32 bits a pixel, got", depth]
+    )
+    with tf.control_dependencies([allowed]):
+        width, height, start = _field(content, 18), _field(content, 22), _field(content, 10)
+    rows, row_bytes = tf.abs(height), (width * depth + 31) // 32 * 4
+    packed = tf.io.decode_raw(tf.strings.substr(content, start, rows * row_bytes), tf.uint8)
+    packed = tf.cast(tf.reshape(packed, [rows, row_bytes, 1]), tf.int32)
+    shifts = tf.range(8 - depth, -1, -depth)
+    indices = tf.bitwise.right_shift(packed, shifts) & (tf.bitwise.left_shift(1, depth) - 1)
+    indices = tf.cast(tf.reshape(indices, [rows, -1])[:, :width], tf.uint8)
+    return tf.cond(height > 0, lambda: tf.reverse(indices, [0]), lambda: indices)  # from the bottom row up
+
+
+def _coloured(content: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
+    """Looks indices [H, W] up in the colour table, which `decode_bmp` leaves out: uint8 [H, W, 3]."""
+    start, pixel_data = 14 + _field(content, 14), _field(content, 10)
+    size = tf.minimum((pixel_data - start) // 4, 256) * 4
+    table = tf.reshape(tf.io.decode_raw(tf.strings.substr(content, start, size), tf.uint8), [-1, 4])
+    return tf.gather(table[:, 2::-1], tf.cast(indices, tf.int32))
+
+
+def _field(content: tf.Tensor, position: int, dtype: tf.DType = tf.int32) -> tf.Tensor:
+    """A number of the header as int32."""
+    return tf.cast(tf.io.decode_raw(tf.strings.substr(content, position, dtype.size), dtype)[0], tf.int32)
