@@ -1,15 +1,21 @@
-"""Every verb, as a person types it; exit status and sentences."""
+"""Every verb with its exit status and messages."""
 
+import contextlib
+import io
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 from PIL import Image
 
+import ctxvision
 from ctxvision.cli import main
+from ctxvision.cli.main import _parser
 from ctxvision.serving.loading import load_export
 from tests.tiny_data import tiny_settings, write_tiny_data
 
@@ -24,8 +30,13 @@ def test_train_on_a_finished_run_prints_where_things_are(tiny_data, tiny_run, tm
     (tmp_path / "config.json").write_text(json.dumps(tiny_settings(tiny_data)))
     arguments = ["train", str(tiny_data), "--out", str(tiny_run.directory)]
     assert main([*arguments, "--config", str(tmp_path / "config.json")]) == 0
-    out = capsys.readouterr().out
-    assert str(tiny_run.directory / "report.html") in out and str(tiny_run.directory / "export") in out
+    told = capsys.readouterr()
+    assert (
+        str(tiny_run.directory / "report.html") in told.out and str(tiny_run.directory / "export") in told.out
+    )
+    assert "head: done before, kept\n" in told.err
+    assert main([*arguments, "--config", str(tmp_path / "config.json"), "--quiet"]) == 0
+    assert capsys.readouterr() == (told.out, "")
 
 
 def test_report_export_and_predict(tiny_run, tmp_path, capsys):
@@ -59,7 +70,7 @@ def test_report_export_and_predict(tiny_run, tmp_path, capsys):
 
 
 def test_phrases(tiny_run, tmp_path, capsys):
-    """A phrase comes, is found by its pictures, and goes."""
+    """Adds a phrase, finds it by its pictures, and removes it."""
     run = tmp_path / "run"
     shutil.copytree(tiny_run.directory, run)
     (tmp_path / "pictures").mkdir()
@@ -73,11 +84,11 @@ def test_phrases(tiny_run, tmp_path, capsys):
 
     add = ("add", "our mascot", "--images", str(tmp_path / "pictures"))
     assert typed(*add, "--text", "blue square") == [
-        "'our mascot' is phrase 12; the next ctxvision export knows it"
+        "added 'our mascot' as phrase 12; export again to serve it"
     ]
     assert typed("add", "mascota", "--images", picture, "--language", "es") == [
-        "'mascota' is phrase 13; the next ctxvision export knows it",
-        "it will not be context: the languages are en",
+        "added 'mascota' as phrase 13; export again to serve it",
+        "warning: only phrases in en become context, not those in es",
     ]
     header, first, *others = typed("list", "--limit", "3")
     assert header == "pictures  language  phrase" and first == "      24  es        amarillo"
@@ -92,7 +103,7 @@ def test_phrases(tiny_run, tmp_path, capsys):
     assert {row.split("  ")[-1] for row in rows} == {"blue square", "our mascot"}
 
     assert typed("remove", "our mascot", "rojo") == [
-        "removed: 'our mascot', 'rojo'; the next ctxvision export does without"
+        "removed 'our mascot', 'rojo'; export again to serve without"
     ]
     assert not [row for row in typed("search", picture, "-k", "9") if "our mascot" in row]
     stats = typed("stats")
@@ -106,7 +117,7 @@ def test_phrases(tiny_run, tmp_path, capsys):
 
 
 def test_a_context_alone_and_moved(tiny_run, tiny_data, tmp_path, capsys):
-    """Describes, measures and exports; its run opens with `--context`."""
+    """A context describes, measures and exports; its run opens with `--context`."""
     run, context = str(tmp_path / "run"), str(tmp_path / "context")
     shutil.copytree(tiny_run.directory, run)
     shutil.move(f"{run}/context", context)
@@ -143,7 +154,7 @@ def test_a_context_alone_and_moved(tiny_run, tiny_data, tmp_path, capsys):
 
 
 def test_concepts(tiny_run, tmp_path, capsys):
-    """A label comes from pictures, is exported and predicted, and goes."""
+    """Adds a label from pictures, exports and predicts it, and removes it."""
     run, pictures = tmp_path / "run", tmp_path / "pictures"
     shutil.copytree(tiny_run.directory, run)
     pictures.mkdir()
@@ -155,7 +166,7 @@ def test_concepts(tiny_run, tmp_path, capsys):
         return capsys.readouterr().out.splitlines()
 
     assert typed("add", "our mascot", "--images", str(pictures), "--label", "mascot") == [
-        "'our mascot' is learnt from 3 pictures as 'mascot'; the next ctxvision export knows it"
+        "added 'our mascot' with label 'mascot', learnt from 3 pictures; export again to serve it"
     ]
     assert typed("list") == ["pictures  label   concept", "       3  mascot  our mascot"]
     assert main(["export", str(run), "--to", str(tmp_path / "serving")]) == 0
@@ -165,13 +176,13 @@ def test_concepts(tiny_run, tmp_path, capsys):
 
     assert main(["concepts", "add", str(run), "our mascot", "--images", str(pictures)]) == 2
     assert "name must be new, got 'our mascot'" in capsys.readouterr().err
-    assert typed("remove", "our mascot") == ["removed: 'our mascot'; the next ctxvision export does without"]
+    assert typed("remove", "our mascot") == ["removed 'our mascot'; export again to serve without"]
     assert typed("list") == ["pictures  label  concept"]
     assert main(["concepts", "remove", str(run), "our mascot"]) == 2
     assert "it has none" in capsys.readouterr().err
 
     assert typed("add", "tomato", "--words", "ripe tomato|fresh lawn") == [
-        "'tomato' is learnt from the words ripe tomato, fresh lawn as 'tomato'; the next ctxvision export knows it"
+        "added 'tomato' with label 'tomato', learnt from the words ripe tomato, fresh lawn; export again to serve it"
     ]
     assert typed("list") == ["pictures  label   concept", "       0  tomato  tomato"]
     assert main(["concepts", "add", str(run), "okapi"]) == 2
@@ -266,16 +277,65 @@ def test_wrong_usage_is_status_2():
         assert stopped.value.code == 2
 
 
-def test_version_and_help_are_quick_and_quiet():
-    command = [sys.executable, "-X", "importtime", "-m", "ctxvision.cli", "--version"]
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_version_and_help_do_not_import_tensorflow(option):
+    command = [sys.executable, "-X", "importtime", "-m", "ctxvision", option]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == "0.2.0\n"
-    assert "tensorflow" not in done.stderr
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "argparse" in imported and not imported & {"tensorflow", "numpy", "tqdm", "argcomplete"}
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    python = ".".join(map(str, sys.version_info[:3]))
+    expected = f"ctxvision {ctxvision.__version__} (Python {python}, TensorFlow {tf.__version__})\n"
+    assert stopped.value.code == 0 and capsys.readouterr().out == expected
+
+
+def help_of(*verb):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as stopped:
+        main([*verb, "--help"])
+    assert stopped.value.code == 0
+    return out.getvalue()
+
+
+def test_help_groups_the_verbs_by_task():
+    page = help_of().partition("usage:")[0]
+    tasks = {
+        "make a context": ["context", "phrases"],
+        "train a classifier": ["train", "concepts", "demo"],
+        "look into it": ["evaluate", "report"],
+        "serve and ask": ["export", "serve", "predict"],
+        "data and tools": ["data", "plan", "doctor"],
+    }
+    assert re.findall(r"^(\S.*):$", page, re.M) == list(tasks)
+    assert re.findall(r"^  (\w+)  +[A-Z].*\.$", page, re.M) == [
+        verb for verbs in tasks.values() for verb in verbs
+    ]
+
+
+def verbs_of(parser, *path):
+    yield path, parser
+    for name, verb in parser.verbs.items():
+        yield from verbs_of(verb, *path, name)
+
+
+@pytest.mark.parametrize(
+    "path, parser", [pytest.param(*verb, id="-".join(verb[0])) for verb in verbs_of(_parser()) if verb[0]]
+)
+def test_help_of_a_verb_begins_with_what_it_does_and_ends_with_a_command(path, parser):
+    first, *_, heading, example = help_of(*path).splitlines()
+    assert first == parser.summary and re.fullmatch("[A-Z].{5,}[.]", first)
+    program, *arguments = shlex.split(example.removeprefix("  $ "))
+    assert heading == "example:" and program == "ctxvision" and tuple(arguments[: len(path)]) == path
+    assert callable(_parser().parse_args(arguments).verb)
 
 
 @pytest.mark.slow
 def test_the_demo_on_a_few_labels(tmp_path, monkeypatch, capsys):
-    """`ctxvision demo` with the steps cut down: real pictures, real server, three answers."""
+    """`ctxvision demo` with few steps: real pictures, a real server, three answers."""
     import ctxvision.demo_run as demo_run
     from ctxvision.data import write_demo_data
 

@@ -1,8 +1,10 @@
-"""A terminal's manners: pipes, encodings, abbreviations, full disks, settings files."""
+"""How the command line treats terminals, pipes, encodings, typing errors, full disks and settings files."""
 
 import errno
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -10,23 +12,142 @@ import pytest
 import tensorflow as tf
 
 from ctxvision.cli import main
+from ctxvision.cli.main import _parser
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self):
+        return True
 
 
 def test_python_m_ctxvision():
     done = subprocess.run(
         [sys.executable, "-m", "ctxvision", "--version"], capture_output=True, text=True, check=True
     )
-    assert done.stdout.startswith("0.")
+    assert done.stdout.startswith("ctxvision 0.")
 
 
-def test_an_abbreviation_is_a_typing_error(capsys):
-    for arguments in (
-        ["train", "photos", "--conf", "c.json"],
-        ["context", "train", "x", "--out", "c", "--assoc", "f"],
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("trian photos", "ctxvision: unknown verb 'trian', did you mean train?"),
+        ("eval runs/a", "ctxvision: unknown verb 'eval', did you mean evaluate?"),
+        ("--quiet phrases lst run", "ctxvision phrases: unknown verb 'lst', did you mean list?"),
+        ("dance", "ctxvision: unknown verb 'dance' (see"),
+        ("--vresion", "ctxvision: unrecognized arguments: --vresion, did you mean --version?"),
+        (
+            "train photos --contxt=c",
+            "ctxvision train: unrecognized arguments: --contxt, did you mean --context?",
+        ),
+        ("export run --too there", "ctxvision export: unrecognized arguments: --too, did you mean --to?"),
+        ("train a --zzz", "ctxvision train: unrecognized arguments: --zzz (see"),
+        ("train", "ctxvision train: the following arguments are required: DATA"),
+        ("train photos --quiet --verbose", "ctxvision train: argument --verbose: not allowed with"),
+        # An abbreviation is a typing error.
+        (
+            "train photos --conf c.json",
+            "ctxvision train: unrecognized arguments: --conf, did you mean --config?",
+        ),
+        (
+            "context train x --out c --assoc f",
+            "unrecognized arguments: --assoc, did you mean --associations?",
+        ),
+    ],
+)
+def test_a_typing_error_is_one_line_with_a_suggestion(typed, told, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(typed.split())
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and told in error and error.count("\n") == 1
+    assert re.search(r"\(see ctxvision( \w+)* --help\)\n$", error)
+
+
+def test_words_behind_two_dashes_and_words_with_blanks_are_no_options():
+    assert _parser().parse_args(["phrases", "remove", "run", "--", "--tro"]).phrases == ["--tro"]
+    assert _parser().parse_args(["phrases", "remove", "run", "--a phrase"]).phrases == ["--a phrase"]
+
+
+def test_errors_are_red_on_a_terminal_alone(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for stream, no_color, starts in (
+        (Terminal(), None, "\x1b[31mctxvision: run must be"),
+        (Terminal(), "1", "ctxvision: run must be"),
+        (io.StringIO(), None, "ctxvision: run must be"),
     ):
-        with pytest.raises(SystemExit) as stopped:
-            main(arguments)
-        assert stopped.value.code == 2 and "unrecognized arguments: --" in capsys.readouterr().err
+        if no_color:
+            monkeypatch.setenv("NO_COLOR", no_color)
+        else:
+            monkeypatch.delenv("NO_COLOR", raising=False)
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert main(["report", "/nowhere"]) == 2
+        assert stream.getvalue().startswith(starts)
+
+
+@pytest.mark.parametrize(("option", "level"), [("--verbose", "0"), ("--quiet", "3")])
+def test_tensorflow_logs_only_with_verbose(option, level, monkeypatch):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "")  # put back after the test
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
+    for arguments in ([option, "report", "/nowhere"], ["report", "/nowhere", option]):
+        assert main(arguments) == 2
+        assert os.environ.pop("TF_CPP_MIN_LOG_LEVEL") == level
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("ctxvision tr", {"train"}),
+        ("ctxvision phrases s", {"search", "stats"}),
+        ("ctxvision export run --retrieval ", {"ivf", "exact", "scann"}),
+        ("ctxvision plan --dev", {"--devices"}),
+        ("ctxvision train photos --config settings/a", {"settings/a.json"}),
+    ],
+)
+def test_tab_completes(typed, found, tmp_path):
+    (tmp_path / "settings").mkdir()
+    (tmp_path / "settings/a.json").write_text("{}")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "_ARGCOMPLETE": "1",
+        "_ARGCOMPLETE_IFS": "\n",
+        "_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "found"),
+        "COMP_LINE": typed,
+        "COMP_POINT": str(len(typed)),
+    }
+    subprocess.run([sys.executable, "-m", "ctxvision"], env=environment, cwd=tmp_path, check=True)
+    assert {one.strip() for one in (tmp_path / "found").read_text().split("\n")} == found
+
+
+def test_predictions_for_a_table_have_a_bar(tiny_run, tmp_path, monkeypatch, capsys):
+    pictures = tiny_run.data.split("test:easy").paths[:8]
+    given = ["predict", str(tiny_run.directory / "export"), *pictures, "--out"]
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert main([*given, str(tmp_path / "a.csv")]) == 0
+    drawn = sys.stderr.getvalue()
+    assert "predict:  12% |██▌" in drawn and "pictures/s, 1 of 8" in drawn
+    assert drawn.endswith("predict: done in 00:00\n")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert main([*given, str(tmp_path / "b.csv"), "--quiet"]) == 0
+    assert sys.stderr.getvalue() == ""
+    assert capsys.readouterr().out.count("8 pictures, 0 of them without an answer") == 2
+
+
+def test_an_error_clears_the_bar(monkeypatch, tmp_path):
+    def stopped(*arguments, **named):
+        progress = arguments[4]
+        progress.start("head")
+        progress.update(0.5)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ctxvision.train", stopped)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert main(["train", str(tmp_path)]) == 1
+    lines = [line.strip() for line in re.split("[\r\n]", sys.stderr.getvalue())]
+    assert "head:  50% |██████████          |, 00:00 elapsed, ? left" in lines
+    assert "ctxvision: stopped; run the same command again to resume." in lines
 
 
 def many_lines(number=4000):
@@ -35,6 +156,7 @@ import sys
 import ctxvision.cli
 program = sys.modules["ctxvision.cli.main"]
 class Chosen:
+    verbose = quiet = False
     def verb(self, chosen):
         for i in range({number}):
             print(i, "каштан")
@@ -55,6 +177,15 @@ def test_a_pipe_that_is_closed_ends_quietly(tmp_path):
         process.stdout.close()
         told = process.stderr.read()
     assert process.returncode == 1 and told == b""
+
+
+def test_help_into_a_pipe_that_is_closed():
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe:
+        command = [sys.executable, "-m", "ctxvision", "--help"]
+        done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1 and done.stderr == b""
 
 
 def test_an_encoding_that_lacks_a_letter(tmp_path):
@@ -81,10 +212,10 @@ def test_a_full_disk_is_one_sentence(error, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("ctxvision.train", full)
     assert main(["train", str(tmp_path)]) == 1
     told = capsys.readouterr().err
-    assert told == "ctxvision: the disk is full: make room, then give the same command again.\n"
+    assert told == "ctxvision: the disk is full: free some space, then run the same command again.\n"
 
 
-def test_a_fault_of_ours_is_still_told_whole(monkeypatch, tmp_path):
+def test_a_bug_shows_its_traceback(monkeypatch, tmp_path):
     def broken(*arguments, **named):
         raise KeyError("lost")
 

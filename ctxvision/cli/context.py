@@ -5,33 +5,49 @@ import json
 import signal
 
 import ctxvision
+from ctxvision.cli.parser import Parser
+from ctxvision.cli.runs import add_config, add_preset, progress_of
 
 
-def add_context_verbs(parser: argparse.ArgumentParser) -> None:
-    """`ctxvision context train|build|describe|evaluate|export`."""
-    verbs = parser.add_subparsers(required=True, metavar="train|build|describe|evaluate|export")
-
-    verb = verbs.add_parser("train", help="a context from pictures and the queries that led to them")
-    verb.add_argument(
-        "data", nargs="+", metavar="DATA", help="as of ctxvision train; its split web has queries"
+def add_context(parser: Parser, task: str) -> None:
+    """Adds `ctxvision context train|build|describe|evaluate|export`."""
+    verbs = parser.add_verb(
+        "context",
+        "Make, describe, measure or export a context, which predicts phrases of pictures.",
+        "ctxvision context train weblog --out contexts/web",
+        task,
     )
-    _add_making(verb)
+
+    verb = verbs.add_verb(
+        "train",
+        "Train a context on pictures and the queries that led to them.",
+        "ctxvision context train weblog --out contexts/web",
+    )
+    verb.add_argument(
+        "data", nargs="+", metavar="DATA", help="as for ctxvision train; its split web has queries"
+    )
+    _add_out(verb)
+    add_preset(verb)
     verb.add_argument(
         "--associations", metavar="FILE", help="more pairs of queries: TSV of query, query, optional weight"
     )
     verb.add_argument(
-        "--strategy", default="auto", metavar="NAME", help="as of ctxvision train (default: %(default)s)"
+        "--strategy", default="auto", metavar="NAME", help="as for ctxvision train (default: %(default)s)"
     )
     verb.set_defaults(verb=_train)
 
-    verb = verbs.add_parser("build", help="a context from a two-tower model and a list of phrases")
+    verb = verbs.add_verb(
+        "build",
+        "Build a context from a two-tower model and a list of phrases, without training.",
+        "ctxvision context build --preset clip_vit_base_patch16 --phrases phrases.tsv --out contexts/clip",
+    )
     verb.add_argument(
         "--phrases",
         required=True,
-        help="text file: a phrase a line, or phrase, tab, language, or also tab, count",
+        help="text file with a phrase on each line, or phrase, tab, language, or also tab, count",
     )
     verb.add_argument(
-        "--preset", help="CLIP or SigLIP preset of KerasHub, or its folder: both towers are made from it once"
+        "--preset", help="CLIP or SigLIP preset of KerasHub, or its folder; both towers are made from it once"
     )
     verb.add_argument("--text-tower", help="SavedModel that maps texts to vectors, instead of --preset")
     verb.add_argument("--picture-tower", help="SavedModel that maps pixels to vectors, instead of --preset")
@@ -39,43 +55,46 @@ def add_context_verbs(parser: argparse.ArgumentParser) -> None:
         "--pictures",
         nargs="+",
         metavar="DATA",
-        help="data whose pictures give the mean that pictures are seen from",
+        help="data whose mean picture vector is subtracted from every picture vector",
     )
     _add_out(verb)
     verb.set_defaults(verb=_build)
 
-    verb = verbs.add_parser("describe", help="phrases of pictures, no taxonomy needed")
+    verb = verbs.add_verb(
+        "describe",
+        "Predict phrases of pictures; no labels are needed.",
+        "ctxvision context describe contexts/web picture.jpg",
+    )
     verb.add_argument("context", help="folder of the context")
-    verb.add_argument("images", nargs="+", metavar="IMAGE")
-    verb.add_argument("-k", type=int, default=5, help="phrases a picture (default: %(default)s)")
-    verb.add_argument("--json", action="store_true", help="one JSON object a line")
+    verb.add_argument("images", nargs="+", metavar="IMAGE", help="pictures, or folders of them")
+    verb.add_argument("-k", type=int, default=5, help="phrases for each picture (default: %(default)s)")
+    verb.add_argument("--json", action="store_true", help="print one JSON object a line")
     verb.set_defaults(verb=_describe)
 
-    verb = verbs.add_parser("evaluate", help="measure a context, and write its card")
+    verb = verbs.add_verb(
+        "evaluate",
+        "Measure a context and write its card.",
+        "ctxvision context evaluate contexts/web photos",
+    )
     verb.add_argument("context", help="folder of the context")
     verb.add_argument("data", nargs="+", metavar="DATA", help="pictures with queries, labels or both")
     verb.add_argument("--label-column", default="label", help="column of the labels (default: %(default)s)")
     verb.set_defaults(verb=_evaluate)
 
-    verb = verbs.add_parser("export", help="write a tagger as a SavedModel for TF Serving")
+    verb = verbs.add_verb(
+        "export",
+        "Write a context as a tagger for TF Serving, a SavedModel from pixels to phrases.",
+        "ctxvision context export contexts/web --to serving/tagger",
+    )
     verb.add_argument("context", help="folder of the context")
-    verb.add_argument("--to", required=True, help="folder of the model; the next version in it is written")
+    verb.add_argument("--to", required=True, help="folder of the model; the next version is written into it")
     verb.set_defaults(verb=_export)
 
 
-def _add_making(verb: argparse.ArgumentParser) -> None:
-    _add_out(verb)
-    verb.add_argument(
-        "--preset", default="small", help="small, demo, transfer or paper (default: %(default)s)"
-    )
-
-
-def _add_out(verb: argparse.ArgumentParser) -> None:
+def _add_out(verb: Parser) -> None:
     verb.add_argument("--out", required=True, help="folder of the context")
-    verb.add_argument(
-        "--config", help="JSON file of settings; those it leaves out are the preset's or the defaults"
-    )
-    verb.add_argument("--license", default="", help="of what the context is made from, for its card")
+    add_config(verb)
+    verb.add_argument("--license", default="", help="licence of the data or model, for the context's card")
 
 
 def _config(chosen: argparse.Namespace, preset: str) -> "ctxvision.ContextConfig":
@@ -85,13 +104,14 @@ def _config(chosen: argparse.Namespace, preset: str) -> "ctxvision.ContextConfig
 
 
 def _train(chosen: argparse.Namespace) -> None:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the same command goes on
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: the same command resumes
     context = ctxvision.train_context(
         chosen.data,
         chosen.out,
         _config(chosen, chosen.preset),
         chosen.associations,
         licence=chosen.license,
+        progress=progress_of(chosen),
         strategy=chosen.strategy,
     )
     print(f"context  {context.directory}\ncard     {context.directory / 'README.md'}")
@@ -106,6 +126,7 @@ def _build(chosen: argparse.Namespace) -> None:
         chosen.pictures,
         _config(chosen, "small"),
         chosen.license,
+        progress_of(chosen),
         preset=chosen.preset,
     )
     print(f"context  {context.directory}\ncard     {context.directory / 'README.md'}")
@@ -126,7 +147,8 @@ def _describe(chosen: argparse.Namespace) -> None:
 
 
 def _evaluate(chosen: argparse.Namespace) -> None:
-    for record in ctxvision.evaluate_context(chosen.context, chosen.data, chosen.label_column):
+    progress = progress_of(chosen)
+    for record in ctxvision.evaluate_context(chosen.context, chosen.data, chosen.label_column, progress):
         print(f"{record.split:<12}  {record.metric:<18}  {100 * record.value:5.1f}%")
     print(f"card  {chosen.context}/README.md")
 

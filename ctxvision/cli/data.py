@@ -4,48 +4,55 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ctxvision.cli.parser import Parser
+from ctxvision.cli.runs import add_config, add_preset
 from ctxvision.errors import InputError
 
 if TYPE_CHECKING:
     from ctxvision.classifier.config import Config
 
 
-def add_data_verbs(parser: argparse.ArgumentParser) -> None:
-    """`ctxvision data check`."""
-    verbs = parser.add_subparsers(required=True, metavar="check")
-    verb = verbs.add_parser("check", help="what is there, and what is wrong with it, before training")
+def add_data(parser: Parser, task: str) -> None:
+    """Adds `ctxvision data check`."""
+    verbs = parser.add_verb("data", "Check data before training on it.", "ctxvision data check photos", task)
+
+    verb = verbs.add_verb(
+        "check",
+        "Show what data holds, what is wrong with it, and whether training accepts it.",
+        "ctxvision data check photos --sheet sheet.html",
+    )
     verb.add_argument("data", nargs="+", metavar="DATA", help="as for ctxvision train")
-    verb.add_argument("--context", help="folder of the context to train over: no queries are needed then")
-    verb.add_argument("--preset", default="small", help="as for ctxvision train (default: %(default)s)")
-    verb.add_argument("--config", help="JSON file of settings, as for ctxvision train")
+    verb.add_argument("--context", help="folder of the context to train with: then no queries are needed")
+    add_preset(verb)
+    add_config(verb)
     add_label_arguments(verb)
     verb.add_argument(
         "--pictures", type=int, default=2000, metavar="N", help="pictures to open (default: %(default)s)"
     )
-    verb.add_argument("--sheet", metavar="FILE", help="an HTML page of pictures to write")
+    verb.add_argument("--sheet", metavar="FILE", help="HTML page to write, with some of the pictures")
     verb.set_defaults(verb=_check)
 
 
 def add_label_arguments(verb: argparse.ArgumentParser) -> None:
-    """What is learnt."""
+    """Adds the arguments that say which labels to learn."""
     verb.add_argument(
         "--label-column", help="column of images.csv to learn, or several: 'label|coarse_label'"
     )
     verb.add_argument("--multi-label", action="store_true", help="a picture may have several labels")
     verb.add_argument(
-        "--merge-labels", action="store_true", help="labels that look alike, such as Cat and cat, become one"
+        "--merge-labels", action="store_true", help="merge labels that look alike, such as Cat and cat"
     )
 
 
 def label_settings(chosen: argparse.Namespace) -> dict[str, Any]:
-    """What `add_label_arguments`'s arguments say; those that were left out are the preset's."""
+    """Settings from the arguments of `add_label_arguments`, without those that were not given."""
     settings: dict[str, Any] = {"label_column": chosen.label_column} if chosen.label_column else {}
     settings |= {"multi_label": True} if chosen.multi_label else {}
     return settings | ({"merge_labels": True} if chosen.merge_labels else {})
 
 
 def config_of(chosen: argparse.Namespace, **settings: Any) -> "Config":
-    """What `--preset` and `--config` say; `settings` win over both."""
+    """The configuration of `--preset` and `--config`; `settings` replace those of both."""
     from ctxvision.classifier.config import Config
 
     if chosen.config:

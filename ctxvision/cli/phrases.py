@@ -3,64 +3,97 @@
 import argparse
 
 import ctxvision
+from ctxvision.cli.parser import Parser
 from ctxvision.cli.runs import add_owner, add_run, owner_of, run_of
 from ctxvision.errors import InputError
 
 
-def add_phrases_verbs(parser: argparse.ArgumentParser) -> None:
-    """`ctxvision phrases add|remove|list|search|stats`."""
-    verbs = parser.add_subparsers(required=True, metavar="add|remove|list|search|stats")
+def add_phrases(parser: Parser, task: str) -> None:
+    """Adds `ctxvision phrases add|remove|list|search|stats`."""
+    verbs = parser.add_verb(
+        "phrases",
+        "List, search and change the phrases of a context or a run, without training.",
+        "ctxvision phrases search contexts/web picture.jpg",
+        task,
+    )
 
-    verb = verbs.add_parser("add", help="a phrase, from pictures of it; one that is known is replaced")
+    verb = verbs.add_verb(
+        "add",
+        "Add a phrase from pictures of it; a known phrase is replaced.",
+        'ctxvision phrases add contexts/web "our mascot" --images mascot/',
+    )
     add_owner(verb)
-    verb.add_argument("phrase")
+    verb.add_argument("phrase", help="the phrase to add")
     verb.add_argument(
         "--images", nargs="+", required=True, metavar="IMAGE", help="pictures, or folders of them"
     )
     verb.add_argument("--language", default="en", help="code of its language (default: %(default)s)")
-    verb.add_argument("--text", help="read by the text encoder instead of the phrase")
+    verb.add_argument("--text", help="text that the text encoder reads instead of the phrase")
     verb.set_defaults(verb=_phrases_add)
 
-    verb = verbs.add_parser("remove", help="phrases")
+    verb = verbs.add_verb("remove", "Remove phrases.", 'ctxvision phrases remove contexts/web "our mascot"')
     add_owner(verb)
-    verb.add_argument("phrases", nargs="+", metavar="PHRASE")
+    verb.add_argument("phrases", nargs="+", metavar="PHRASE", help="phrases to remove")
     verb.set_defaults(verb=_phrases_remove)
 
-    verb = verbs.add_parser("list", help="phrases with the pictures behind them, most first")
+    verb = verbs.add_verb(
+        "list", "List phrases, most pictures first.", "ctxvision phrases list contexts/web --limit 50"
+    )
     add_owner(verb)
-    verb.add_argument("--language", help="of this language alone")
+    verb.add_argument("--language", help="list phrases of this language only")
     verb.add_argument("--limit", type=int, default=20, help="how many (default: %(default)s; 0: all)")
     verb.set_defaults(verb=_phrases_list)
 
-    verb = verbs.add_parser("search", help="phrases nearest to a picture or to a phrase")
+    verb = verbs.add_verb(
+        "search",
+        "Find the phrases nearest to a picture or to words.",
+        "ctxvision phrases search contexts/web picture.jpg -k 5",
+    )
     add_owner(verb)
-    verb.add_argument("query", help="a picture's file, or words")
+    verb.add_argument("query", help="file of a picture, or words")
     verb.add_argument("-k", type=int, default=10, help="how many (default: %(default)s)")
     verb.set_defaults(verb=_phrases_search)
 
-    verb = verbs.add_parser("stats", help="what the vocabulary holds")
+    verb = verbs.add_verb(
+        "stats", "Count phrases by pictures and by language.", "ctxvision phrases stats contexts/web"
+    )
     add_owner(verb)
     verb.set_defaults(verb=_phrases_stats)
 
 
-def add_concepts_verbs(parser: argparse.ArgumentParser) -> None:
-    """`ctxvision concepts add|remove|list`."""
-    verbs = parser.add_subparsers(required=True, metavar="add|remove|list")
+def add_concepts(parser: Parser, task: str) -> None:
+    """Adds `ctxvision concepts add|remove|list`."""
+    verbs = parser.add_verb(
+        "concepts",
+        "Add labels to a run from a few pictures or words, without training it again.",
+        'ctxvision concepts add runs/photos "our mascot" --images mascot/',
+        task,
+    )
 
-    verb = verbs.add_parser("add", help="a label, or more of a known one, from pictures, words, or both")
+    verb = verbs.add_verb(
+        "add",
+        "Add a label, or teach a known one, from pictures, words, or both.",
+        'ctxvision concepts add runs/photos okapi --words "okapi|forest giraffe"',
+    )
     add_run(verb)
-    verb.add_argument("name", help="of the concept; becomes a phrase as well")
+    verb.add_argument("name", help="name of the concept, which becomes a phrase as well")
     verb.add_argument("--images", nargs="+", metavar="IMAGE", help="up to 50 pictures, or folders of them")
     verb.add_argument("--words", metavar='"A|B"', help="what people call it")
-    verb.add_argument("--label", help="what the classifier is to answer (default: the name)")
+    verb.add_argument("--label", help="label that the classifier answers (default: the name)")
     verb.set_defaults(verb=_concepts_add)
 
-    verb = verbs.add_parser("remove", help="a concept: the run is as it was without it")
+    verb = verbs.add_verb(
+        "remove",
+        "Remove a concept and all that the run learnt from it.",
+        'ctxvision concepts remove runs/photos "our mascot"',
+    )
     add_run(verb)
-    verb.add_argument("name")
+    verb.add_argument("name", help="name of the concept")
     verb.set_defaults(verb=_concepts_remove)
 
-    verb = verbs.add_parser("list", help="concepts, in the order in which they were added")
+    verb = verbs.add_verb(
+        "list", "List concepts in the order they were added.", "ctxvision concepts list runs/photos"
+    )
     add_run(verb)
     verb.set_defaults(verb=_concepts_list)
 
@@ -70,14 +103,16 @@ def _phrases_add(chosen: argparse.Namespace) -> None:
 
     owner = owner_of(chosen)
     number = ctxvision.add_phrase(owner, chosen.phrase, chosen.images, chosen.language, chosen.text)
-    print(f"{chosen.phrase!r} is phrase {number}; the next ctxvision export knows it")
-    if chosen.language not in context_of(owner).languages:
-        print(f"it will not be context: the languages are {', '.join(context_of(owner).languages)}")
+    print(f"added {chosen.phrase!r} as phrase {number}; export again to serve it")
+    if chosen.language not in (languages := context_of(owner).languages):
+        print(
+            f"warning: only phrases in {', '.join(languages)} become context, not those in {chosen.language}"
+        )
 
 
 def _phrases_remove(chosen: argparse.Namespace) -> None:
     ctxvision.remove_phrases(owner_of(chosen), chosen.phrases)
-    print(f"removed: {', '.join(map(repr, chosen.phrases))}; the next ctxvision export does without")
+    print(f"removed {', '.join(map(repr, chosen.phrases))}; export again to serve without")
 
 
 def _phrases_list(chosen: argparse.Namespace) -> None:
@@ -119,13 +154,13 @@ def _concepts_add(chosen: argparse.Namespace) -> None:
         told = ", ".join(concept.words)
         learnt = f"{learnt} and the words {told}" if concept.pictures else f"the words {told}"
     print(
-        f"{concept.name!r} is learnt from {learnt} as {concept.label!r}; the next ctxvision export knows it"
+        f"added {concept.name!r} with label {concept.label!r}, learnt from {learnt}; export again to serve it"
     )
 
 
 def _concepts_remove(chosen: argparse.Namespace) -> None:
     run_of(chosen).remove_concept(chosen.name)
-    print(f"removed: {chosen.name!r}; the next ctxvision export does without")
+    print(f"removed {chosen.name!r}; export again to serve without")
 
 
 def _concepts_list(chosen: argparse.Namespace) -> None:
@@ -135,7 +170,7 @@ def _concepts_list(chosen: argparse.Namespace) -> None:
 
 
 def _print_columns(header: list[str], rows: list[list[str]], sides: str) -> None:
-    """Aligned lines; `sides` says where each column's text stands, "<", ">", or " " for a last one as it is."""
+    """Prints aligned columns; `sides` has "<" or ">" for each, or " " for a last column without padding."""
     lines = [header, *rows] if header else rows
     widths = [max(map(len, column)) for column in zip(*lines)]
     for line in lines:
