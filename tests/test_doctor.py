@@ -1,4 +1,4 @@
-"""What `ctxvision doctor` tells about an installation that works, lacks packages, or is broken."""
+"""`ctxvision doctor` in an installation that works, lacks packages, or is broken."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ NAMES += ["GPUs", "CPU cores", "memory", "disk"]
 
 
 def told(out):
-    """Name to the rest of its line."""
+    """Name of each line to its text."""
     lines = {line[:12].strip(): line[13:] for line in out.splitlines()}
     assert list(lines) == NAMES
     return lines

@@ -76,7 +76,7 @@ def _gigabytes(number: int) -> str:
     return f"{number / 1e9:,.1f} GB"
 
 
-# Name, whether ctxvision needs it, and what tells about it. TFRS imports ScaNN, so that ScaNN is checked before it.
+# Name, whether ctxvision needs it, and its check. TFRS imports ScaNN, so ScaNN is checked first.
 _CHECKS: tuple[tuple[str, bool, Callable[[], str]], ...] = (
     ("ctxvision", True, lambda: ctxvision.__version__),
     ("Python", True, platform.python_version),

@@ -69,7 +69,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2)
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        """Exits, with everything written: a pipe that is closed raises here and not when Python ends."""
+        """Flushes standard output, so that a closed pipe raises here, and exits."""
         sys.stdout.flush()
         super().exit(status, message)
 

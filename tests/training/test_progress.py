@@ -14,7 +14,7 @@ class Terminal(io.StringIO):
 
 
 def drawn(stream):
-    """What stood on a terminal's line, one state after the other."""
+    """The successive states of a terminal's line."""
     return [state.strip() for state in re.split("[\r\n]", stream.getvalue()) if state.strip()]
 
 
@@ -26,7 +26,7 @@ class Clock:
         monkeypatch.setattr("tqdm.std.time", lambda: self.now)
 
 
-def test_a_line_now_and_then_when_it_is_no_terminal(monkeypatch):
+def test_a_line_now_and_then_without_a_terminal(monkeypatch):
     clock, stream = Clock(monkeypatch), io.StringIO()
     progress = Progress(stream, every=32.0)
     progress.start("phrases")
