@@ -26,7 +26,7 @@ GROUPS = (
 )
 # Off the line: what each may import of it, and nothing after it.
 BESIDE = {"report": {"metrics"}, "serving": {"data", "layers", "models"}}
-FOR_ALL = {"errors", "_files", "_limits", "_keras_guard", "_tfrs"}
+FOR_ALL = {"errors", "_files", "_templates", "_limits", "_keras_guard", "_tfrs"}
 # A program that runs under Keras 3 in a process of its own, by its path.
 KERAS_3 = "kerashub/convert.py"
 # `ctxvision.train` loads the pipeline when it is asked for: outside the command line, only the version is read.

@@ -1,4 +1,4 @@
-"""What the numbers say, in words that are no stronger than the numbers."""
+"""Sentences about differences, no stronger than the numbers."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,24 +8,22 @@ from ctxvision.metrics.records import Record, select
 
 SMALLEST_POINTS = 1.0  # a few thousand test pictures alone spread by about half a point
 DEVIATIONS = 2.0
-UNITS = {
-    "top1": "points of top-1",
-    "top5": "points of top-5",
-    "map": "points of mAP",
-    "recall@10": "points of recall@10",
-    "recall_at_precision_80": "points of recall at 80% precision",
-    "probability_fall": "points of probability",
+# A difference's verdict: how a sentence about it starts, and how a later sentence does.
+_STARTS = {
+    "adds": ("raises {}", "Higher"),
+    "costs": ("lowers {}", "Lower"),
+    "none": ("makes no clear difference to {}", "No clear difference"),
 }
 
 
 class Difference(NamedTuple):
-    """How many points a method lies above another on a split.
+    """How many points one method lies above another on a split.
 
-    Args:
-        split: where.
-        points: the mean; `low` and `high` are the ends of its 95% interval, None where only seeds were paired.
-        deviation: over `seeds` seeds, where there is no interval.
-        base, reached: of both methods, where they are known.
+    Attributes:
+        split: its short name.
+        points: the mean; `low` and `high` are the ends of its 95% interval, or None where only seeds are paired.
+        deviation: over `seeds` seeds; used where there is no interval.
+        base, reached: the values of both methods in %, or None where they are unknown.
         fraction, shots: of both methods.
     """
 
@@ -42,7 +40,7 @@ class Difference(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """ "adds", "costs", or "none" where the difference is too small to be told from chance."""
+        """ "adds", "costs", or "none" where chance may explain the difference."""
         if self.low is not None and self.high is not None:
             if self.low <= 0 <= self.high:
                 return "none"
@@ -52,10 +50,26 @@ class Difference(NamedTuple):
 
     @property
     def text(self) -> str:
-        """Such as "+10.0 (+9.1 to +10.9)", or "+10.0 ± 0.4"; without a spread where there is one seed."""
+        """Such as "+10.0 (+9.1 to +10.9)" or "+10.0 ± 0.4"; one seed has no spread."""
+        return " ".join(part for part in (self._number, self._interval) if part)
+
+    @property
+    def sentence(self) -> str:
+        """Such as "+10.0 points (+9.1 to +10.9) on seen (35.8 → 45.8%)"."""
+        grew = "" if self.base is None or self.reached is None else f"{self.base:.1f} → {self.reached:.1f}%"
+        parts = (f"{self._number} points", self._interval, f"on {self.split}", grew and f"({grew})")
+        return " ".join(part for part in parts if part)
+
+    @property
+    def _number(self) -> str:
+        sure = self.low is not None and self.high is not None
+        return spread(self.points, self.deviation, 1 if sure else self.seeds, sign=True)
+
+    @property
+    def _interval(self) -> str:
         if self.low is None or self.high is None:
-            return spread(self.points, self.deviation, self.seeds, sign=True)
-        return f"{signed(self.points)} ({signed(self.low)} to {signed(self.high)})"
+            return ""
+        return f"({signed(self.low)} to {signed(self.high)})"
 
 
 def signed(value: float) -> str:
@@ -64,7 +78,7 @@ def signed(value: float) -> str:
 
 
 def spread(value: float, deviation: float, seeds: int, sign: bool = False) -> str:
-    """ "10.0 ± 0.4", with a true minus sign; a single seed has no spread to show."""
+    """ "10.0 ± 0.4", with a true minus sign; one seed has no spread."""
     number = f"{round(value, 1) + 0.0:{'+' if sign else ''}.1f}".replace("-", "−")
     return f"{number} ± {deviation:.1f}" if seeds > 1 else number
 
@@ -86,7 +100,13 @@ def fractions_of(records: Sequence[Record]) -> list[float]:
 
 
 def intervals(records: Sequence[Record], method: str, metric: str) -> list[Difference]:
-    """The recorded differences of a method, `metric` such as "top1_over_visual_only": by fraction, shots and split."""
+    """The recorded differences of a method, sorted by fraction, shots and split.
+
+    Args:
+        records: of one suite.
+        method: its name.
+        metric: such as "top1_over_visual_only"; `METRIC_low` and `METRIC_high` hold the ends of the interval.
+    """
     own = select(records, method=method)
     found = []
     for mean in select(own, metric=metric):
@@ -105,9 +125,9 @@ def intervals(records: Sequence[Record], method: str, metric: str) -> list[Diffe
 
 
 def differences(records: Sequence[Record], method: str, base: str = "visual_only") -> list[Difference]:
-    """`method` against `base` in top-1, for each fraction and split where both share a seed.
+    """The top-1 of `method` minus that of `base`, for each fraction and split for which both have a seed in common.
 
-    With the recorded interval where there is one, else with the deviation over seeds.
+    A difference has its recorded interval where there is one, else the deviation over seeds.
     """
     recorded = intervals(records, method, f"top1_over_{base}")
     found = []
@@ -138,78 +158,73 @@ def differences(records: Sequence[Record], method: str, base: str = "visual_only
 
 
 def opening(records: Sequence[Record]) -> list[str]:
-    """The report's opening: what context does where labels are fewest, then the controls, then the rest.
+    """The report's first sentences: the effect of context with the fewest labels, the controls, other fractions.
 
     Args:
         records: those of suite "table1".
 
     Returns:
-        Sentences of plain text; the first is the headline.
+        Plain text; the first entry is the headline.
     """
     context = differences(records, "multimodal")
     if not context:
-        return ["This run has no visual_only and multimodal accuracies to compare."]
+        return ["The run has no accuracies of visual_only and multimodal to compare."]
     fewest = context[0].fraction
     first = [one for one in context if one.fraction == fewest]
-    sentences = [f"{compared('context', first)}, at {percent(fewest or 0)} of the labels."]
+    told = [compared("context", first, setting=at_share(fewest))]
     if words := beyond_web(records):
-        sentences.append(words)
+        told.append(words)
     controls = differences(records, "shuffled_phrases")
     shuffled = [one._replace(base=None) for one in controls if one.fraction == fewest]
     if shuffled:
-        sentences.append(
-            f"As a control, phrases of another picture (shuffled) change top-1 by {listed(shuffled, 'points')}."
-        )
+        told.append(f"Control: phrases of another picture (shuffled) change top-1 by {listed(shuffled)}.")
         if any(one.verdict == "adds" for one in shuffled):
-            sentences.append("That part of the gain does not come from what the phrases say.")
+            told.append("That part of the gain does not come from the meaning of the phrases.")
     alone = [one for one in differences(records, "text_only", "multimodal") if one.fraction == fewest]
     better = [one._replace(base=None) for one in alone if one.verdict == "adds"]
     if better:
-        sentences.append(
-            f"The phrases alone (text only) are better than both together: {listed(better, 'points')}."
-        )
+        told.append(f"Phrases alone (text only) beat picture and phrases together: {listed(better)}.")
     for fraction in dict.fromkeys(one.fraction for one in context if one.fraction != fewest):
         here = [one._replace(base=None) for one in context if one.fraction == fraction]
-        sentences.append(f"At {percent(fraction or 0)}, {lowered(compared('context', here, 'points'))}.")
+        told.append(compared("context", here, setting=at_share(fraction)))
     if context[0].seeds == 1:
-        sentences.append("One seed only: no spread is known.")
-    return sentences
+        told.append("One seed only: the spread is unknown.")
+    return told
 
 
 def beyond_web(records: Sequence[Record]) -> str:
-    """What the words add where labels are fewest, over the same web pictures without them; "" where it is not known."""
+    """The gain of words over the same web pictures without words, with the fewest labels; "" where it is unknown."""
     found = differences(records, "multimodal", "visual_web")
     fewest = [one._replace(base=None) for one in found if one.fraction == found[0].fraction]
-    if not fewest:
-        return ""
-    told = lowered(compared("what the words say", fewest, "points"))
-    return f"Beyond the same web pictures as plain pre-training (visual + web features), {told}."
+    setting = " beyond the same web pictures without words (visual + web features)"
+    return compared("predicted text", fewest, setting=setting)
 
 
-def compared(subject: str, found: Sequence[Difference], unit: str = UNITS["top1"]) -> str:
-    """ "Context adds +9.8 (+9.0 to +10.6) points of top-1 on unseen (20.9 → 30.7); no difference is shown: ..."."""
-    clauses: list[str] = []
-    for verdict, first, later in (
-        ("adds", f"{subject} adds", "adds"),
-        ("costs", f"{subject} costs accuracy:", "it costs accuracy:"),
-        ("none", f"no difference by {subject} is shown:", "no difference is shown:"),
-    ):
+def at_share(fraction: float | None) -> str:
+    """ " with 10% of the labels", or "" for None."""
+    return "" if fraction is None else f" with {percent(fraction)} of the labels"
+
+
+def compared(subject: str, found: Sequence[Difference], metric: str = "top-1", setting: str = "") -> str:
+    """Tells differences, grouped by verdict; "" for no differences.
+
+    Such as "Context raises top-1 with 10% of the labels: +9.8 points (+9.0 to +10.6) on unseen. No clear difference:
+    +0.3 points (−0.2 to +0.9) on seen."
+    """
+    told: list[str] = []
+    for verdict, (first, later) in _STARTS.items():
         same = [one for one in found if one.verdict == verdict]
         if same:
-            clauses.append(f"{later if clauses else first} {listed(same, unit)}")
-    told = "; ".join(clauses)
-    return told[:1].upper() + told[1:]
+            start = later if told else f"{subject[:1].upper()}{subject[1:]} {first.format(metric)}{setting}"
+            told.append(f"{start}: {listed(same)}.")
+    return " ".join(told)
 
 
-def lowered(text: str) -> str:
-    """With a small first letter."""
-    return text[:1].lower() + text[1:]
+def listed(found: Sequence[Difference]) -> str:
+    """ "+9.8 ± 0.2 points on unseen (20.9 → 30.7%) and +15.2 ± 0.3 points on seen (35.8 → 51.0%)"."""
+    return in_words([one.sentence for one in found])
 
 
-def listed(found: Sequence[Difference], unit: str) -> str:
-    """ "+9.8 ± 0.2 points on unseen (20.9 → 30.7) and +15.2 ± 0.3 on seen (35.8 → 51.0)"."""
-    parts = []
-    for number, one in enumerate(found):
-        grew = "" if one.base is None or one.reached is None else f" ({one.base:.1f} → {one.reached:.1f})"
-        parts.append(f"{one.text}{'' if number else ' ' + unit} on {one.split}{grew}")
+def in_words(parts: Sequence[str]) -> str:
+    """ "a, b and c"."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

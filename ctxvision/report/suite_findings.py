@@ -1,4 +1,4 @@
-"""One line for each suite, written from its numbers."""
+"""The finding of each suite, written from its numbers."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -6,22 +6,24 @@ from typing import NamedTuple
 
 from ctxvision.metrics.records import Record, select, summary
 from ctxvision.report.findings import (
-    UNITS,
     Difference,
+    at_share,
     compared,
     differences,
+    in_words,
     intervals,
     opening,
     percent,
     splits_of,
 )
+from ctxvision.report.tables import metric_name
 
 
 class Finding(NamedTuple):
-    """A suite's line and its verdict.
+    """The sentences of a suite and its verdict.
 
-    `verdict` is "adds", "costs" or "none" where all splits agree, "partly" where some gain and none loses, "mixed"
-    otherwise; "holds", "fails" or "none" of explanations; "told" where nothing is compared.
+    `verdict` is "adds", "costs" or "none" where all splits agree, "partly" where some splits gain and none loses,
+    "mixed" otherwise; "holds", "fails" or "none" of explanations; "told" where the suite compares nothing.
     """
 
     verdict: str
@@ -29,8 +31,13 @@ class Finding(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """What a suite compares: the difference `metric` of `method`, what the sentence calls its cause, and whether
-    the suite's verdict hangs on it."""
+    """A comparison of a suite.
+
+    Attributes:
+        subject: of the sentence.
+        method, metric: of the recorded difference.
+        decides: whether the suite's verdict depends on it.
+    """
 
     subject: str
     method: str
@@ -74,7 +81,7 @@ CLAIMS = {
 
 
 def finding_of(suite: str, records: Sequence[Record]) -> Finding | None:
-    """The line of a suite; None where its records say nothing that is known how to tell.
+    """The finding of a suite, or None where its records hold no known comparison.
 
     Args:
         suite: its name.
@@ -89,8 +96,8 @@ def finding_of(suite: str, records: Sequence[Record]) -> Finding | None:
     for claim in CLAIMS.get(suite, ()):
         found = _first_setting(intervals(records, claim.method, claim.metric))
         if found:
-            unit = UNITS.get(claim.metric.partition("_over_")[0], "points")
-            told.append(f"{compared(claim.subject, found, unit)}{_setting(found[0])}.")
+            metric = metric_name(claim.metric.partition("_over_")[0])
+            told.append(compared(claim.subject, found, metric, _setting(found[0])))
             decisive += found if claim.decides else []
     more = MORE[suite](records) if suite in MORE else ""
     if decisive:
@@ -101,7 +108,7 @@ def finding_of(suite: str, records: Sequence[Record]) -> Finding | None:
 
 
 def _first_setting(found: Sequence[Difference]) -> list[Difference]:
-    """Those without a fraction (averaged over all), else at the smallest one, and the fewest shots."""
+    """Differences without a fraction (means over all fractions), else with the smallest; then with the fewest shots."""
     for key in ("fraction", "shots"):
         values = [getattr(one, key) for one in found]
         first = None if None in values else min(values, default=None)
@@ -110,8 +117,9 @@ def _first_setting(found: Sequence[Difference]) -> list[Difference]:
 
 
 def _setting(one: Difference) -> str:
-    shots = "" if one.shots is None else f", with {one.shots} shot{'s' * (one.shots > 1)} a label"
-    return shots or ("" if one.fraction is None else f", at {percent(one.fraction)} of the labels")
+    if one.shots is None:
+        return at_share(one.fraction)
+    return f" with {one.shots} shot{'s' * (one.shots > 1)} a label"
 
 
 def _verdict(found: Sequence[Difference]) -> str:
@@ -122,23 +130,22 @@ def _verdict(found: Sequence[Difference]) -> str:
 
 
 def _deletion(records: Sequence[Record]) -> Finding | None:
-    """Judged on the heads that did not rank the phrases: on the one that did, it holds by construction."""
+    """Judges explanations on other heads: for the head that ranked the phrases they hold by construction."""
     found = intervals(records, "first_on_other_head", "probability_fall_over_random")
     if not found:
         return None
     parts = []
     for one in found:
         chance = select(records, method="first_on_other_head", split=one.split, metric="p_value")
-        p_value = f" (p {_p_value(chance[0].value)})" if chance else ""
-        parts.append(f"{one.text} on {one.split}{p_value}")
+        parts.append(one.sentence + (f" (p {_p_value(chance[0].value)})" if chance else ""))
     verdict = {"adds": "holds", "costs": "fails"}.get(_verdict(found), _verdict(found))
     start = {"holds": "Explanations hold", "fails": "Explanations do not hold"}.get(
         verdict, "Explanations are not shown to hold everywhere"
     )
     return Finding(
         verdict,
-        f"{start}: points of probability that the answer loses without the phrase ranked first, more than without "
-        f"another one: {' and '.join(parts)}; measured on heads that did not rank the phrases.",
+        f"{start}: {in_words(parts)}. Points: the answer's fall of probability without the top-ranked phrase, minus "
+        "its fall without a random one, on heads that did not rank the phrases.",
     )
 
 
@@ -158,28 +165,23 @@ def _table2(records: Sequence[Record]) -> str:
     if len(sizes) < 2:
         return ""
     least, most = (_means(select(curve, vocabulary=size), "top1") for size in (sizes[0], sizes[-1]))
-    listed = " and ".join(
-        f"from {percent(round(least[key], 3))} to {percent(round(most[key], 3))} on {key[0]}" for key in least
-    )
-    return (
-        f"As the vocabulary grows from the {sizes[0]:,} most searched phrases to all {sizes[-1]:,}, the phrases alone go "
-        f"{listed} in top-1."
-    )
+    parts = [f"{100 * least[key]:.1f} → {100 * most[key]:.1f}% on {key[0]}" for key in least]
+    return f"Top-1 of phrases alone, from the {sizes[0]:,} most searched phrases to all {sizes[-1]:,}: {in_words(parts)}."
 
 
 def _multi_label(records: Sequence[Record]) -> str:
     told = []
     found = _means(records, "gain_count_spearman")
     if found:
-        listed = " and ".join(f"{value:+.2f} on {split}" for (split, _), value in found.items())
+        parts = [f"{value:+.2f} on {split}".replace("-", "−", 1) for (split, _), value in found.items()]
         told.append(
-            f"With long-tailed counts, the rank correlation of a label's gain with its count is "
-            f"{listed.replace('-', '−')} (below 0: rare labels gain more)."
+            f"Rank correlation of a label's gain with its count in the long-tailed training set: {in_words(parts)} "
+            "(below 0: rare labels gain more)."
         )
     rule = [_means(records, name) for name in ("trainable_labels", "trainable_positives")]
     if all(rule):
         number, least = (next(iter(values.values())) for values in rule)
-        told.append(f"mAP is over {number:.0f} labels with at least {least:.0f} pictures in train.")
+        told.append(f"mAP covers {number:.0f} labels, each with at least {least:.0f} pictures in train.")
     return " ".join(told)
 
 
@@ -189,10 +191,8 @@ def _zero_shot(records: Sequence[Record]) -> str:
         for (split, method), value in _means(records, "share_of_supervised").items()
         if method == "zero_shot"
     }
-    listed = " and ".join(
-        f"{percent(round(found[split], 3))} on {split}" for split in splits_of(records) if split in found
-    )
-    return f"Without a labelled picture, {listed} of the supervised top-1 are reached." if listed else ""
+    parts = [f"{100 * found[split]:.1f}% on {split}" for split in splits_of(records) if split in found]
+    return f"Share of the supervised top-1 without labelled pictures: {in_words(parts)}." if parts else ""
 
 
 def _open_vocabulary(records: Sequence[Record]) -> str:
@@ -201,11 +201,14 @@ def _open_vocabulary(records: Sequence[Record]) -> str:
     if not depths:
         return ""
     first, deepest = (_means(own, f"hit@{depth}") for depth in (1, max(depths)))
-    told = [
-        f"{percent(round(value, 3))} of {split}, one of the first {max(depths)} for {percent(round(deepest[split, method], 3))}"
+    parts = [
+        f"{100 * value:.1f}% on {split}, and one of the first {max(depths)} for {100 * deepest[split, method]:.1f}%"
         for (split, method), value in first.items()
     ]
-    return f"The first phrase is a query of the picture, or of its label where it has none, for {'; '.join(told)}."
+    return (
+        f"The first phrase is right for {'; '.join(parts)}. Right: a query of the picture, or of its label where the "
+        "picture has no queries."
+    )
 
 
 def _text_encoder(records: Sequence[Record]) -> str:
@@ -214,34 +217,31 @@ def _text_encoder(records: Sequence[Record]) -> str:
         for (_, method), value in _means(select(records, split="held_out"), "recall@10").items()
     ]
     found.sort(key=lambda one: -one[1])
-    listed = ", ".join(f"{method.replace('_', ' ')} {percent(round(value, 3))}" for method, value in found)
-    return f"The associated query is among the first 10 for: {listed}." if found else ""
+    parts = [f"{method.replace('_', ' ')} {100 * value:.1f}%" for method, value in found]
+    return f"Recall@10 of the associated query: {', '.join(parts)}." if parts else ""
 
 
 def _calibration(records: Sequence[Record]) -> str:
-    found, reached = _means(records, "ece"), _means(records, "precision_at_threshold")
-    chance = _means(records, "ece_by_chance")
-    by_chance = {
-        split: f" (by chance {value:.3f})"
-        for (split, method), value in chance.items()
+    error, reached = _means(records, "ece"), _means(records, "precision_at_threshold")
+    chance = {
+        split: f" ({100 * value:.1f}% by chance)"
+        for (split, method), value in _means(records, "ece_by_chance").items()
         if method == "calibrated"
     }
-    told = [
-        f"from {found[split, 'uncalibrated']:.3f} to {found[split, 'calibrated']:.3f} on "
-        f"{_where(split)}{by_chance.get(split, '')}"
+    parts = [
+        f"{100 * error[split, 'uncalibrated']:.1f} → {100 * error[split, 'calibrated']:.1f}% on "
+        f"{_where(split)}{chance.get(split, '')}"
         for split in splits_of(records)
-        if (split, "uncalibrated") in found and (split, "calibrated") in found
+        if (split, "uncalibrated") in error and (split, "calibrated") in error
     ]
-    if told:
-        return f"Calibration takes the expected calibration error {' and '.join(told)}."
-    listed = " and ".join(
-        f"{percent(round(value, 3))} on {_where(split)}" for (split, _), value in reached.items()
-    )
-    return f"Thresholds for 80% precision reach {listed}." if listed else ""
+    if parts:
+        return f"Calibration changes the expected calibration error: {in_words(parts)}."
+    parts = [f"{100 * value:.1f}% on {_where(split)}" for (split, _), value in reached.items()]
+    return f"Thresholds for 80% precision reach {in_words(parts)}." if parts else ""
 
 
 def _where(split: str) -> str:
-    return "all together" if split == "all" else split
+    return "all splits together" if split == "all" else split
 
 
 MORE: dict[str, Callable[[Sequence[Record]], str]] = {

@@ -1,83 +1,103 @@
-"""The report's section of a suite: its line, its tables, its charts, and its differences with intervals."""
+"""The report's section of a suite: finding, tables, charts, and differences with intervals."""
 
 import re
 from collections.abc import Sequence
-from html import escape
+from typing import NamedTuple
 
 from ctxvision.metrics.records import Record, select, summary
 from ctxvision.report import findings
-from ctxvision.report.charts import FAMILIES, chart_along, chart_of_family, reliability_chart
+from ctxvision.report.charts import FAMILIES, Figure, chart_along, chart_of_family, reliability_chart
 from ctxvision.report.suite_findings import finding_of
 from ctxvision.report.tables import (
+    Row,
+    Table,
     cells,
     method_name,
     methods_of,
     metric_name,
-    table,
     table_along,
     table_of_differences,
     table_of_methods,
 )
 
-# Of the sections: as the suites run.
-ORDER = (
-    "table1",
-    "table2",
-    "bottleneck",
-    "fusion",
-    "multi-label",
-    "calibration",
-    "few-shot",
-    "deletion",
-    "knowledge",
-    "zero-shot",
-    "open-vocabulary",
-    "text-encoder",
-)
-# Title, and what a reader must know of its rows.
+
+class About(NamedTuple):
+    """What a reader must know of a suite: the title of its section, a note, and the meaning of terms."""
+
+    title: str
+    note: str = ""
+    terms: dict[str, str] = {}
+
+
+class Section(NamedTuple):
+    """A section of the report; `folded` maps titles to tables."""
+
+    id: str
+    title: str
+    text: str
+    note: str
+    terms: dict[str, str]
+    tables: list[Table]
+    charts: list[Figure]
+    folded: dict[str, list[Table]]
+
+
+# In the order in which the suites run.
 ABOUT = {
-    "table1": (
+    "table1": About(
         "Accuracy (Table 1)",
-        "<b>multimodal</b>: a pool of what the ConvNet sees, the predicted phrases, what the phrase generator sees, and "
-        "the labels' own terms; each is a head of its own. <b>without label terms</b>: the same without these. "
-        "<b>concatenation</b>: one joint head over picture and phrases, the method's own. <b>web features</b>: the phrase "
-        "generator's ConvNet under a label head, without words. The suite table1 fine-tunes it as well, and takes what is "
-        "better on val. <b>no label words</b>: without "
-        "label terms, queries that hold a word of the label left out. <b>shuffled phrases</b>: multimodal, phrases of "
-        "another picture. <b>relative gain</b>: multimodal over visual only. A percentage such as 10% is the share of the "
-        "labelled pictures that the visual encoder was pre-trained on.",
+        "A percentage such as 10% is the share of the labelled pictures that pre-trained the visual encoder.",
+        {
+            "multimodal": "a pool of separate heads for the picture, the predicted phrases, the phrase generator, and "
+            "the labels' own terms.",
+            "without label terms": "multimodal without the labels' own terms.",
+            "concatenation": "one joint head over picture and phrases, the method's own.",
+            "web features": "the phrase generator's ConvNet under a label head, without words; fine-tuned where suite "
+            "table1 finds that better on val.",
+            "no label words": "without label terms and without phrases that hold a word of a label.",
+            "shuffled phrases": "multimodal with the phrases of another picture.",
+            "relative gain": "multimodal over visual only.",
+        },
     ),
-    "table2": (
+    "table2": About(
         "Size of the vocabulary (Table 2)",
-        "<b>small</b>: only phrases that were softmax classes of the phrase generator can be found; the others: "
-        "every phrase with a prototype.",
+        "All other rows find every phrase with a prototype.",
+        {"small": "finds only phrases that were softmax classes of the phrase generator."},
     ),
-    "bottleneck": ("Words beside the 64-d bottleneck", "<b>64-d</b>: the query embedding itself as context."),
-    "fusion": ("How picture and phrases meet", ""),
-    "multi-label": ("Several labels a picture", ""),
-    "few-shot": (
-        "Few labelled pictures",
-        "<b>shots</b>: labelled pictures of each label; one that has fewer gives all.",
+    "bottleneck": About(
+        "Words beside the 64-d bottleneck", terms={"64-d": "the query embedding itself as context."}
     ),
-    "zero-shot": ("No labelled pictures", ""),
-    "open-vocabulary": ("The phrases themselves", ""),
-    "text-encoder": ("The text encoder", ""),
-    "calibration": (
+    "fusion": About("How picture and phrases meet"),
+    "multi-label": About("Several labels a picture"),
+    "calibration": About(
         "Calibration",
-        "Calibrated probabilities are those of the members' logits times their <b>weights</b>, fitted on val; of one label "
-        "a picture all labels get the <b>uniform share</b> alike. On the diagonal, what is said with 70% confidence is right in 70% of the pictures.",
+        "Calibrated probabilities come from the members' logits times their weights, which are fitted on val. With "
+        "one label a picture, the uniform share is spread over all labels. On the diagonal of the chart, answers with "
+        "70% confidence are right for 70% of the pictures.",
     ),
-    "deletion": (
+    "few-shot": About(
+        "Few labelled pictures",
+        terms={"shots": "labelled pictures of each label; a label with fewer gives all of its pictures."},
+    ),
+    "deletion": About(
         "Do explanations hold?",
-        "The probability of the first label falls when phrases are removed: those with the largest share first, or "
-        "others at random. <b>other head</b> is the harder test: ranked by the run's classifier, measured on heads of "
-        "other seeds.",
+        "The probability of the first label falls when phrases are removed: by largest share, or at random.",
+        {
+            "other head": "the harder test. The run's classifier ranks the phrases, and heads of other seeds measure "
+            "the fall."
+        },
     ),
-    "knowledge": (
+    "knowledge": About(
         "What phrases know beyond label names",
-        "<b>no label words</b>, <b>label words only</b>: multimodal with phrases of which none, or each, holds a "
-        "word of a label. <b>oracle</b>: multimodal with the picture's true queries, the upper bound.",
+        terms={
+            "no label words": "multimodal without phrases that hold a word of a label.",
+            "label words only": "multimodal with these phrases alone.",
+            "oracle": "multimodal with the picture's true queries, the upper bound.",
+        },
     ),
+    "zero-shot": About("No labelled pictures"),
+    "open-vocabulary": About("The phrases themselves"),
+    "text-encoder": About("The text encoder"),
 }
 NOT_COMPARABLE = {"deletion", "open-vocabulary"}
 OWN_SECTION = {"phrases", "answers"}
@@ -85,27 +105,29 @@ PREFERRED = ("top1", "map")
 
 
 def suites_of(records: Sequence[Record]) -> list[str]:
-    """The suites that have a section here: in the order of `ORDER`, then others as they appear."""
+    """The suites that have a section here: known ones in the order of `ABOUT`, then others as they appear."""
     there = dict.fromkeys(record.suite for record in records)
-    known = [name for name in ORDER if name in there]
-    return known + [name for name in there if name not in ORDER and name not in OWN_SECTION]
+    known = [name for name in ABOUT if name in there]
+    return known + [name for name in there if name not in ABOUT and name not in OWN_SECTION]
 
 
 def title_of(suite: str) -> str:
-    """What its section is called."""
-    return ABOUT.get(suite, (suite, ""))[0]
+    """The title of its section."""
+    return ABOUT[suite].title if suite in ABOUT else suite
 
 
-def section(suite: str, records: Sequence[Record]) -> str:
-    """The whole section, of the suite's own records."""
-    found, note = finding_of(suite, records), ABOUT.get(suite, ("", ""))[1]
+def section(suite: str, records: Sequence[Record]) -> Section:
+    """The whole section of a suite.
+
+    Args:
+        suite: its name.
+        records: those of the suite.
+    """
+    found, about = finding_of(suite, records), ABOUT.get(suite, About(suite))
     lines = findings.opening(records) if suite == "table1" else [found.text] if found else []
-    parts = [f'<h2 id="{escape(suite)}">{escape(title_of(suite))}</h2>']
-    parts += [f"<p>{escape(unbroken(' '.join(lines)))}</p>"] if lines else []
-    parts += [f'<p class="note">{note}</p>'] if note else []
-    charts: list[str] = []
-    tables: list[str] = []
-    folded: list[str] = []
+    charts: list[Figure | None] = []
+    tables: list[Table] = []
+    folded: list[Table] = []
     for split in [*findings.splits_of(records), None]:
         here = select(records, split=split)
         plain = [record for record in here if _is_plain(record)]
@@ -113,30 +135,34 @@ def section(suite: str, records: Sequence[Record]) -> str:
             if axis is None:
                 tables.append(table_of_methods(group, suite not in NOT_COMPARABLE))
             else:
-                # A single line is a chart rather than a table.
+                # A single line reads better as a chart than as a table.
                 lone = suite != "table1" and len(methods_of(group)) == 1
                 (folded if lone else tables).append(table_along(group, axis))
                 metrics = [m for m in PREFERRED if select(group, metric=m)] or [group[0].metric]
                 charts.append(chart_along(group, metrics[0], axis))
         parted = _in_one_setting(here)
         charts += [chart_of_family(parted, one) for one in FAMILIES if any(_family(r) == one for r in parted)]
-        charts.append(reliability_chart(here) if split else "")
-    parts.append(f'<div class="tables">{"".join(tables)}</div>')
-    if any(charts):
-        parts.append(f'<div class="charts">{"".join(charts)}</div>')
-    parts += [_folded("The charts' values", "".join(folded))]
-    parts += [_folded("Differences with their intervals", table_of_differences(records))]
-    parts += [_folded("In parts", _in_parts(records))]
-    return "".join(parts)
+        charts.append(reliability_chart(here) if split else None)
+    more = {
+        "The charts' values": folded,
+        "Differences with their intervals": table_of_differences(records),
+        "In parts": _in_parts(records),
+    }
+    return Section(
+        suite,
+        about.title,
+        unbroken(" ".join(lines)),
+        about.note,
+        about.terms,
+        tables,
+        [chart for chart in charts if chart],
+        {title: shown for title, shown in more.items() if shown},
+    )
 
 
 def unbroken(text: str) -> str:
-    """A number keeps its spread on its line."""
-    return (
-        text.replace(" ± ", "\u00a0±\u00a0")
-        .replace(" to +", "\u00a0to\u00a0+")
-        .replace(" to −", "\u00a0to\u00a0−")
-    )
+    """Keeps a number and its spread on one line."""
+    return re.sub(r" (±|to|→) (?=[+−\d])", "\u00a0\\1\u00a0", text)
 
 
 def _is_plain(record: Record) -> bool:
@@ -145,19 +171,19 @@ def _is_plain(record: Record) -> bool:
 
 
 def _family(record: Record) -> str:
-    """ "precision_at_recall" of "precision_at_recall/0.05"; "" for a metric that stands alone."""
+    """ "precision_at_recall" of "precision_at_recall/0.05"; "" for a metric without parts."""
     return record.metric.rpartition("/")[0] and record.metric.partition("/")[0]
 
 
 def _in_one_setting(records: Sequence[Record]) -> list[Record]:
-    """Metrics of several parts, at the smallest fraction."""
+    """The metrics with parts, at the smallest fraction."""
     found = [record for record in records if _family(record)]
     fractions = findings.fractions_of(found)
     return select(found, fraction=fractions[0]) if fractions else found
 
 
 def _by_axis(suite: str, records: Sequence[Record]) -> list[tuple[str | None, list[Record]]]:
-    """Records in groups of methods that vary along the same axis; None is for those that vary along none."""
+    """Groups of methods that vary along the same axis; None groups the methods that vary along no axis."""
     groups: dict[str | None, list[Record]] = {}
     for method in methods_of(records):
         own = select(records, method=method)
@@ -171,8 +197,8 @@ def _by_axis(suite: str, records: Sequence[Record]) -> list[tuple[str | None, li
     return list(groups.items())
 
 
-def _in_parts(records: Sequence[Record]) -> str:
-    """Metrics named `METRIC/PART`, such as a label: a table for each metric and split, a row for each part."""
+def _in_parts(records: Sequence[Record]) -> list[Table]:
+    """A table for each split and metric named `METRIC/PART`, with a row for each part, such as a label."""
     tables = []
     for split in findings.splits_of(records):
         here = _in_one_setting(select(records, split=split))
@@ -184,12 +210,8 @@ def _in_parts(records: Sequence[Record]) -> str:
             for metric in dict.fromkeys(record.metric for record in own):
                 rows = {row["method"]: row for row in summary(select(own, metric=metric), by=("method",))}
                 part = metric.partition("/")[2].replace("_", " ")
-                body.append((part, cells([rows.get(method) for method in methods], metric)))
-            share = f", at {findings.percent(own[0].fraction)}" if own[0].fraction else ""
-            caption = f"<b>{escape(split)}</b>: {escape(metric_name(family))} in %{share}"
-            tables.append(table(caption, "of", list(map(method_name, methods)), [body]))
-    return "".join(tables)
-
-
-def _folded(title: str, body: str) -> str:
-    return f"<details><summary>{title}</summary>{body}</details>" if body else ""
+                body.append(Row(part, cells([rows.get(method) for method in methods], metric)))
+            share = f", with {findings.percent(own[0].fraction)} of the labels" if own[0].fraction else ""
+            head = ["of", *map(method_name, methods)]
+            tables.append(Table(split, f"{metric_name(family)} in %{share}", head, [body]))
+    return tables

@@ -1,29 +1,68 @@
-"""Line charts as inline SVG: no script, no font, nothing to load."""
+"""The geometry of line charts, which the template `macros.html.j2` draws as inline SVG."""
 
 import math
 from collections.abc import Sequence
-from html import escape
 from itertools import pairwise
 from typing import NamedTuple
 
 DASHES = ("", "7 4", "2 3", "9 3 2 3", "5 2", "1 5", "12 3", "3 6")
-MARKS = ("circle", "square", "triangle", "diamond", "cross", "circle", "square", "triangle")
+_CIRCLE, _SQUARE, _TRIANGLE = "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z", "M-4-4h8v8h-8z", "M0-5L5 4H-5z"
+_DIAMOND, _CROSS = "M0-5.5L5.5 0L0 5.5L-5.5 0z", "M-4-4L4 4M4-4L-4 4"
+MARKS = (_CIRCLE, _SQUARE, _TRIANGLE, _DIAMOND, _CROSS, _CIRCLE, _SQUARE, _TRIANGLE)
 NUM_STYLES = len(DASHES)
-CHARACTER = 6.6  # mean width in user units of a character of the 12 unit labels
-LINE = 15
+# Mean width in user units of a character of the 12 unit labels, and the height of a line of them.
+CHARACTER, LINE = 6.6, 15
+
+Point = tuple[float, float]
 
 
 class Series(NamedTuple):
-    """One line: its name, its points (x, y) in ascending x, and which style (0..7) it wears.
+    """The values of one line.
 
-    The style decides colour, dash and marker together, so that a method looks the same in every chart and
-    can be told apart in grey. `deviations`, where given, are drawn as whiskers of ± that much.
+    Attributes:
+        name: shown at the line's right end.
+        points: (x, y) in ascending x.
+        style: 0..7, sets colour, dashes and marker together, so that lines can be told apart in grey.
+        deviations: one for each point, drawn as whiskers of ± one deviation; empty for none.
     """
 
     name: str
-    points: Sequence[tuple[float, float]]
+    points: Sequence[Point]
     style: int
     deviations: Sequence[float] = ()
+
+
+class Tick(NamedTuple):
+    """A label of an axis and its place in user units."""
+
+    place: float
+    text: str
+
+
+class Line(NamedTuple):
+    """A line in user units: `whiskers` are (x, top, bottom), `mark` is the path of a marker at each of `marked`."""
+
+    name: str
+    name_place: float
+    style: int
+    dashes: str
+    points: list[Point]
+    whiskers: list[tuple[float, float, float]]
+    mark: str
+    marked: list[Point]
+
+
+class Chart(NamedTuple):
+    """A line chart in user units."""
+
+    title: str
+    width: int
+    height: int
+    left: float
+    right: float
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    lines: list[Line]
 
 
 def line_chart(
@@ -34,44 +73,36 @@ def line_chart(
     height: int = 270,
     log_x: bool = False,
     marks: bool = True,
-) -> str:
-    """A chart of lines that carry their names at their right ends.
+) -> Chart:
+    """Lays out lines that carry their names at their right ends.
 
     Args:
         series: at least one, each with at least one point.
-        title: read aloud in place of the picture.
-        x_ticks: `(x, text)` under the axis, ascending; one that would touch the next is left out.
-        width: user units; the picture scales to its box.
+        title: read aloud instead of the chart.
+        x_ticks: (x, text) under the axis, in ascending x; a tick that would touch the next one is left out.
+        width: user units; the chart scales to its box.
         height: user units.
-        log_x: logarithmic x axis (all x above 0).
-        marks: whether each point wears a marker.
-
-    Returns:
-        An `<svg>` element. Colours come from the page's classes `s0`..`s7`, `grid` and `whisker`.
+        log_x: whether the x axis is logarithmic (all x above 0).
+        marks: whether each point has a marker.
     """
-    # The first style is bold.
+    # The name of style 0 is bold.
     right = 14 + CHARACTER * max(len(one.name) * (1.0 if one.style else 1.1) for one in series)
     box = _Box(series, [x for x, _ in x_ticks], (40.0, 12.0, width - right, height - 26.0), log_x)
-    parts = [
-        f'<line class="grid" x1="{box.left:.1f}" x2="{box.right:.1f}" y1="{box.y(tick):.1f}" '
-        f'y2="{box.y(tick):.1f}"/><text x="{box.left - 6:.1f}" y="{box.y(tick) + 4:.1f}" '
-        f'text-anchor="end">{f"{tick:g}".replace("-", "−")}</text>'
-        for tick in box.y_ticks
-    ]
-    parts += [
-        f'<text x="{box.x(x):.1f}" y="{height - 6}" text-anchor="middle">{escape(text)}</text>'
-        for x, text in _legible(x_ticks, box)
-    ]
-    places = _apart([box.y(one.points[-1][1]) for one in series], box.bottom)
-    parts += [_line(one, box, place, marks) for one, place in zip(series, places)]
-    return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">'
-        f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
+    name_places = _apart([box.y(one.points[-1][1]) for one in series], box.bottom)
+    return Chart(
+        title,
+        width,
+        height,
+        box.left,
+        round(box.right, 1),
+        [Tick(box.x(x), text) for x, text in _legible(x_ticks, box)],
+        [Tick(box.y(y), f"{y:g}".replace("-", "−")) for y in box.y_ticks],
+        [_line(one, box, round(place, 1), marks) for one, place in zip(series, name_places)],
     )
 
 
 class _Box:
-    """The plot's rectangle and the way from values to places in it."""
+    """The rectangle of the lines: maps values to user units, rounded to a tenth."""
 
     def __init__(
         self,
@@ -91,14 +122,14 @@ class _Box:
         self.y_ticks = _nice_ticks(min(ys), max(ys))
 
     def x(self, value: float) -> float:
-        """Inset by 8 units, so that markers and whiskers at the ends stay inside."""
+        """Insets both ends by 8 units, so that markers stay inside."""
         span = self._x1 - self._x0
         share = (self._scale(value) - self._x0) / span if span else 0.5
-        return self.left + 8 + share * (self.right - self.left - 16)
+        return round(self.left + 8 + share * (self.right - self.left - 16), 1)
 
     def y(self, value: float) -> float:
         low, high = self.y_ticks[0], self.y_ticks[-1]
-        return self.bottom - (value - low) / (high - low) * (self.bottom - self.top)
+        return round(self.bottom - (value - low) / (high - low) * (self.bottom - self.top), 1)
 
 
 def _nice_ticks(low: float, high: float) -> list[float]:
@@ -110,7 +141,7 @@ def _nice_ticks(low: float, high: float) -> list[float]:
 
 
 def _legible(ticks: Sequence[tuple[float, str]], box: _Box) -> list[tuple[float, str]]:
-    """The last tick, and of those before it each that leaves a gap to the one after."""
+    """Keeps the last tick, and each tick before it that leaves a gap to the next one."""
     kept: list[tuple[float, str]] = []
     for x, text in reversed(ticks):
         width = CHARACTER * (len(text) + len(kept[-1][1])) / 2 if kept else 0.0
@@ -120,7 +151,7 @@ def _legible(ticks: Sequence[tuple[float, str]], box: _Box) -> list[tuple[float,
 
 
 def _apart(places: Sequence[float], bottom: float) -> list[float]:
-    """Moves labels down until none overlaps the one above, then up from the bottom where they ran out."""
+    """Moves labels down until none overlaps the one above, then up from the bottom if they leave the chart."""
     order = sorted(range(len(places)), key=lambda index: places[index])
     moved = list(places)
     for above, below in pairwise(order):
@@ -132,34 +163,12 @@ def _apart(places: Sequence[float], bottom: float) -> list[float]:
     return moved
 
 
-def _line(one: Series, box: _Box, place: float, marks: bool) -> str:
+def _line(one: Series, box: _Box, name_place: float, marks: bool) -> Line:
     points = [(box.x(x), box.y(y)) for x, y in one.points]
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    dash = DASHES[one.style % len(DASHES)]
-    parts = [f'<polyline points="{path}"' + (f' stroke-dasharray="{dash}"' if dash else "") + "/>"]
-    for (x, y), (_, value), deviation in zip(points, one.points, one.deviations):
-        reach = abs(box.y(value + deviation) - y)
-        parts.append(
-            f'<line class="whisker" x1="{x:.1f}" x2="{x:.1f}" y1="{y - reach:.1f}" y2="{y + reach:.1f}"/>'
-        )
-    if marks or len(points) == 1:
-        parts += [_mark(MARKS[one.style % len(MARKS)], x, y) for x, y in points]
-    end_x, end_y = points[-1]
-    parts.append(
-        f'<line class="whisker" x1="{end_x + 5:.1f}" y1="{end_y:.1f}" x2="{box.right + 6:.1f}" '
-        f'y2="{place:.1f}"/><text class="name" x="{box.right + 9:.1f}" y="{place + 4:.1f}">'
-        f"{escape(one.name)}</text>"
-    )
-    return f'<g class="s{one.style}">{"".join(parts)}</g>'
-
-
-def _mark(shape: str, x: float, y: float) -> str:
-    if shape == "circle":
-        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
-    outline = {
-        "square": "M-4-4h8v8h-8z",
-        "triangle": "M0-5L5 4H-5z",
-        "diamond": "M0-5.5L5.5 0L0 5.5L-5.5 0z",
-        "cross": "M-4-4L4 4M4-4L-4 4",
-    }[shape]
-    return f'<path class="mark" transform="translate({x:.1f} {y:.1f})" d="{outline}"/>'
+    whiskers = [
+        (box.x(x), box.y(y + deviation), box.y(y - deviation))
+        for (x, y), deviation in zip(one.points, one.deviations)
+    ]
+    style = one.style % NUM_STYLES
+    marked = points if marks or len(points) == 1 else []
+    return Line(one.name, name_place, style, DASHES[style], points, whiskers, MARKS[style], marked)

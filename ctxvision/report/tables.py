@@ -1,14 +1,13 @@
-"""The report's tables: records to HTML, all text escaped."""
+"""The report's tables, from records."""
 
 import re
 from collections.abc import Sequence
-from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 from ctxvision.metrics.records import Record, select, summary
 from ctxvision.report import findings
 
-# The methods' order in tables, their names there, and what a chart's line wears (see `svg.Series`).
+# The order and the names of the methods.
 METHODS = {
     "visual_only": "visual only",
     "multimodal_long_tailed": "multimodal, long tail",
@@ -61,8 +60,36 @@ PLAIN_NUMBERS = {
 AXIS_NAMES = {"fraction": "share", "shots": "shots", "vocabulary": "vocabulary"}
 
 
+class Cell(NamedTuple):
+    """Text, with a small `spread` after it; `star` marks the best cell of several."""
+
+    text: str
+    spread: str = ""
+    star: bool = False
+    bold: bool = False
+
+
+class Row(NamedTuple):
+    """A named row of a table."""
+
+    name: str
+    cells: Sequence[Cell]
+
+
+class Table(NamedTuple):
+    """A table with its caption, which starts with the name of the split; a line parts its bodies."""
+
+    split: str
+    caption: str
+    head: Sequence[str]
+    bodies: Sequence[Sequence[Row]]
+
+
+NOTHING = Cell("–")
+
+
 def method_name(method: str) -> str:
-    """As tables and charts show it."""
+    """The name of a method in tables and charts."""
     return METHODS.get(method, method.replace("_", " "))
 
 
@@ -72,42 +99,20 @@ def metric_name(metric: str) -> str:
 
 
 def axis_value(key: str, value: Any) -> str:
-    """A fraction, a number of shots or of phrases, in words."""
+    """A value of an axis in words, such as "10%", "5 shots" or "1,000 phrases"."""
     if key == "fraction":
         return findings.percent(value)
     return f"{value:,} " + ("phrases" if key == "vocabulary" else "shot" + "s" * (value != 1))
 
 
 def methods_of(records: Sequence[Record]) -> list[str]:
-    """Those of `METHODS` in its order, then any others as they appear."""
+    """The methods of the records: known ones in the order of `METHODS`, then others as they appear."""
     there = dict.fromkeys(record.method for record in records if record.method)
     return [method for method in METHODS if method in there] + [one for one in there if one not in METHODS]
 
 
-def boxed(caption: str, table: str) -> str:
-    """A table that scrolls inside its own box; the caption stays outside, so that it wraps with the page."""
-    return (
-        f'<figure class="table"><figcaption>{caption}</figcaption><div class="box" role="region" tabindex="0" '
-        f'aria-label="table"><table>{table}</table></div></figure>'
-    )
-
-
-def table(
-    caption: str, corner: str, columns: Sequence[str], bodies: Sequence[Sequence[tuple[str, Sequence[str]]]]
-) -> str:
-    """Named rows of ready cells (`<td>`), in bodies that a line parts; names are escaped, `caption` is HTML."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in (corner, *columns))
-    parts = [
-        "".join(f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}</tr>' for name, cells in body)
-        for body in bodies
-    ]
-    return boxed(
-        caption, f"<thead><tr>{head}</tr></thead>{''.join(f'<tbody>{part}</tbody>' for part in parts)}"
-    )
-
-
-def table_along(records: Sequence[Record], axis: str) -> str:
-    """Methods beside each other: a row for each metric and value of `axis`, one of `AXIS_NAMES`; of one split."""
+def table_along(records: Sequence[Record], axis: str) -> Table:
+    """A column for each method of one split, a row for each metric and value of `axis`, one of `AXIS_NAMES`."""
     methods, bodies = methods_of(records), []
     gains = {record.suite for record in records} == {"table1"}
     for metric in dict.fromkeys(record.metric for record in records):
@@ -117,35 +122,40 @@ def table_along(records: Sequence[Record], axis: str) -> str:
             found = {row["method"]: row for row in rows if row[axis] == value}
             row_cells = cells([found.get(method) for method in methods], metric)
             if gains:
-                row_cells.append(f"<td>{_relative_gain(found)}</td>")
-            body.append((f"{metric_name(metric)}, {axis_value(axis, value)}", row_cells))
+                row_cells.append(_relative_gain(found))
+            body.append(Row(f"{metric_name(metric)}, {axis_value(axis, value)}", row_cells))
         bodies.append(body)
     columns = [*map(method_name, methods), *(["relative gain"] if gains else [])]
-    return table(_caption(records, "row", len(methods)), f"metric, {AXIS_NAMES[axis]}", columns, bodies)
+    split, caption = _caption(records, "row", len(methods))
+    return Table(split, caption, [f"metric, {AXIS_NAMES[axis]}", *columns], bodies)
 
 
-def table_of_methods(records: Sequence[Record], comparable: bool = True) -> str:
-    """Methods under each other, a column for each metric; of one split.
+def table_of_methods(records: Sequence[Record], comparable: bool = True) -> Table:
+    """A row for each method of one split, a column for each metric.
 
     Args:
         records: of one split.
-        comparable: whether the best of each column is marked.
+        comparable: whether the best cell of each column is marked.
     """
     methods, metrics = methods_of(records), list(dict.fromkeys(record.metric for record in records))
     columns = []
     for metric in metrics:
         found = {row["method"]: row for row in summary(select(records, metric=metric), by=("method",))}
         columns.append(cells([found.get(method) for method in methods], metric, comparable))
-    body = [(method_name(method), row) for method, row in zip(methods, zip(*columns))]
-    compared = len(methods) if comparable else 1
-    return table(_caption(records, "column", compared), "method", list(map(metric_name, metrics)), [body])
+    body = [Row(method_name(method), row) for method, row in zip(methods, zip(*columns))]
+    split, caption = _caption(records, "column", len(methods) if comparable else 1)
+    return Table(split, caption, ["method", *map(metric_name, metrics)], [body])
 
 
-def table_of_differences(records: Sequence[Record]) -> str:
-    """Every recorded difference with its interval: a row for what is compared, a column for each split."""
+def table_of_differences(records: Sequence[Record]) -> list[Table]:
+    """Every recorded difference with its interval: a row for each comparison, a column for each split.
+
+    Returns:
+        One table, or none where there are no differences.
+    """
     splits = findings.splits_of(records)
     by_fraction = {record.metric for record in records if record.fraction is not None}
-    rows: dict[str, dict[str, str]] = {}
+    rows: dict[str, dict[str, Cell]] = {}
     for metric in dict.fromkeys(r.metric for r in records if "_over_" in r.metric):
         for method in methods_of(select(records, metric=metric)):
             for one in findings.intervals(records, method, metric):
@@ -155,52 +165,62 @@ def table_of_differences(records: Sequence[Record]) -> str:
                 for axis in ("fraction", "shots"):
                     if getattr(one, axis) is not None:
                         name += f", {axis_value(axis, getattr(one, axis))}"
-                sure = ' class="best"' if one.verdict != "none" else ""
-                rows.setdefault(name, {})[one.split] = f"<td{sure}>{one.text}</td>"
+                rows.setdefault(name, {})[one.split] = Cell(one.text, bold=one.verdict != "none")
     if not rows:
-        return ""
-    body = [(name, [found.get(split, "<td>–</td>") for split in splits]) for name, found in rows.items()]
-    caption = "Differences in points, with their 95% intervals; bold = the interval does not hold zero"
-    return table(caption, "what is compared", splits, [body])
+        return []
+    body = [Row(name, [found.get(split, NOTHING) for split in splits]) for name, found in rows.items()]
+    caption = "Differences in points with their 95% intervals. Bold: the interval does not hold zero"
+    return [Table("", caption, ["comparison", *splits], [body])]
 
 
-def cells(rows: Sequence[dict[str, Any] | None], metric: str, comparable: bool = True) -> list[str]:
-    """`<td>`s of summary rows, in % but for plain numbers; the best of several is bold and starred."""
+def table_of_hits(records: Sequence[Record]) -> Table | None:
+    """The suite `phrases`: a row for each split, a column for each hit@k; None where there are no records."""
+    metrics, body = sorted({record.metric for record in records}), []
+    for split in findings.splits_of(records):
+        found = {row["metric"]: row for row in summary(select(records, split=split), by=("metric",))}
+        body.append(Row(split, [_percent(found[one]) if one in found else NOTHING for one in metrics]))
+    caption = "hit@k: share of the pictures, in %, for which one of the first k phrases is a query of the pictured thing"
+    return Table("", caption, ["split", *metrics], [body]) if records else None
+
+
+def cells(rows: Sequence[dict[str, Any] | None], metric: str, comparable: bool = True) -> list[Cell]:
+    """Cells of summary rows, in % unless the metric is a plain number; the best of several is starred and bold."""
     means = [round(100 * row["mean"], 1) for row in rows if row]
     best = (min if metric in LOWER_IS_BETTER else max)(means) if means else None
     starred = comparable and len(means) > 1 and metric not in PLAIN_NUMBERS | NEITHER_IS_BETTER
     found = []
     for row in rows:
         if row is None:
-            found.append("<td>–</td>")
+            found.append(NOTHING)
         elif metric in PLAIN_NUMBERS:
-            found.append(f"<td>{_plain(row['mean'])}</td>")
+            found.append(Cell(_plain(row["mean"])))
         else:
-            number, *deviation = findings.spread(100 * row["mean"], 100 * row["deviation"], row["n"]).split(
-                " "
-            )
-            text = number + (f" <small>{' '.join(deviation)}</small>" if deviation else "")
             wins = starred and round(100 * row["mean"], 1) == best
-            star = '<td class="best"><span aria-label="best">★</span> '
-            found.append(f"{star if wins else '<td>'}{text}</td>")
+            found.append(_percent(row)._replace(star=wins, bold=wins))
     return found
 
 
-def _caption(records: Sequence[Record], line: str, compared: int) -> str:
-    split = f"<b>{escape(records[0].split or 'all')}</b>"
+def _percent(row: dict[str, Any]) -> Cell:
+    number, _, deviation = findings.spread(100 * row["mean"], 100 * row["deviation"], row["n"]).partition(" ")
+    return Cell(number, deviation)
+
+
+def _caption(records: Sequence[Record], line: str, compared: int) -> tuple[str, str]:
+    split = records[0].split or "all"
     if all(record.metric in PLAIN_NUMBERS for record in records):
-        return split
+        return split, ""
     seeds = max(row["n"] for row in summary(records, by=("method", "metric", *AXIS_NAMES)))
     over = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
-    best = f"; ★ and bold = best of its {line}" if compared > 1 else ""
-    return f"{split}: in %, {over}{best}"
+    best = f"; ★ and bold: best of its {line}" if compared > 1 else ""
+    return split, f"in %, {over}{best}"
 
 
 def _plain(value: float) -> str:
     return (f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}").replace("-", "−")
 
 
-def _relative_gain(found: dict[str, dict[str, Any]]) -> str:
+def _relative_gain(found: dict[str, dict[str, Any]]) -> Cell:
     if "visual_only" not in found or "multimodal" not in found or not found["visual_only"]["mean"]:
-        return "–"
-    return f"{findings.signed(100 * (found['multimodal']['mean'] / found['visual_only']['mean'] - 1))}%"
+        return NOTHING
+    gain = found["multimodal"]["mean"] / found["visual_only"]["mean"] - 1
+    return Cell(f"{findings.signed(100 * gain)}%")

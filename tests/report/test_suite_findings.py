@@ -1,4 +1,4 @@
-"""One line for each suite, no stronger than its numbers."""
+"""The finding of each suite is no stronger than its numbers."""
 
 import re
 
@@ -30,10 +30,10 @@ def test_the_interval_decides_where_there_is_one():
     # 0.5 points in every seed: the paired deviation says nothing, the interval says yes.
     records = measured("table1", "visual_only", "top1", 0.2, 0.3, **keys)
     records += measured("table1", "multimodal", "top1", 0.205, 0.305, **keys)
-    assert opening(records)[0].startswith("No difference by context is shown: +0.5 ± 0.0 points")
+    assert opening(records)[0].startswith("Context makes no clear difference to top-1 with 10% of the labels: +0.5")
     sure = gain("table1", "multimodal", "top1_over_visual_only", (0.005, 0.001, 0.009), **keys)
     assert opening(records + sure)[0] == (
-        "Context adds +0.5 (+0.1 to +0.9) points of top-1 on seen (25.0 → 25.5), at 10% of the labels."
+        "Context raises top-1 with 10% of the labels: +0.5 points (+0.1 to +0.9) on seen (25.0 → 25.5%)."
     )
     # 10 points, but over pictures the interval holds zero.
     records += measured("table1", "multimodal", "top1", 0.3, 0.4, split="new", **keys)
@@ -41,7 +41,7 @@ def test_the_interval_decides_where_there_is_one():
     unsure = gain("table1", "multimodal", "top1_over_visual_only", (0.1, -0.001, 0.2), split="new", **keys)
     assert [one.verdict for one in differences(records + sure + unsure, "multimodal")] == ["adds", "none"]
     finding = finding_of("table1", records + sure + unsure)
-    assert finding.verdict == "partly" and "no difference is shown: +10.0 (−0.1 to +20.0)" in finding.text
+    assert finding.verdict == "partly" and "on seen (25.0 → 25.5%). No clear difference: +10.0 points (−0.1 to +20.0) on new" in finding.text
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_the_verdict_is_that_of_all_splits(seen, new, verdict):
         *gain("few-shot", "multimodal_pool", "top1_over_linear_probe", (0.3, 0.2, 0.4), shots=5),
     ]
     finding = finding_of("few-shot", records)
-    assert finding.verdict == verdict and finding.text.endswith(", with 1 shot a label.")
+    assert finding.verdict == verdict and " top-1 with 1 shot a label: " in finding.text
 
 
 def test_table2_is_told_by_its_mean_over_fractions():
@@ -73,7 +73,7 @@ def test_table2_is_told_by_its_mean_over_fractions():
     finding = finding_of("table2", records)
     assert finding == (
         "none",
-        "No difference by a larger vocabulary beside the picture is shown: +1.0 (−1.0 to +3.0) points of top-1 on seen.",
+        "A larger vocabulary beside the picture makes no clear difference to top-1: +1.0 points (−1.0 to +3.0) on seen.",
     )
 
 
@@ -83,7 +83,7 @@ def test_the_oracle_is_told_and_decides_nothing():
         *gain("knowledge", "multimodal_no_label_words", "top1_over_visual_only", (0.0, -0.1, 0.1)),
     ]
     finding = finding_of("knowledge", records)
-    assert finding.verdict == "none" and "(upper bound) adds +40.0 (+30.0 to +50.0)" in finding.text
+    assert finding.verdict == "none" and "(upper bound) raises top-1 with 10% of the labels: +40.0 points (+30.0 to +50.0)" in finding.text
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,9 @@ def test_the_oracle_is_told_and_decides_nothing():
             (0.05, 0.04, 0.06),
             0.0001,
             "holds",
-            r"Explanations hold: .*\+5\.0 \(\+4\.0 to \+6\.0\) on seen \(p < 0\.001\)",
+            r"Explanations hold: \+5\.0 points \(\+4\.0 to \+6\.0\) on seen \(p < 0\.001\)\. Points: ",
         ),
-        ((-0.05, -0.06, -0.04), 0.02, "fails", r"Explanations do not hold: .*−5\.0 .*\(p = 0\.02\)"),
+        ((-0.05, -0.06, -0.04), 0.02, "fails", r"Explanations do not hold: −5\.0 points .*\(p = 0\.02\)"),
         ((0.0, -0.01, 0.01), 0.8, "none", "Explanations are not shown to hold everywhere"),
     ],
 )
@@ -121,13 +121,12 @@ def test_explanations_are_judged_on_other_heads(interval, p_value, verdict, text
                 *measured("table2", "text_only_curve", "top1", 0.9, vocabulary=300),
                 *measured("table2", "text_only_curve", "top1", 0.4, 0.6, vocabulary=5569),
             ],
-            "As the vocabulary grows from the 20 most searched phrases to all 5,569, the phrases alone go from 25% to 50% on "
-            "seen in top-1.",
+            "Top-1 of phrases alone, from the 20 most searched phrases to all 5,569: 25.0 → 50.0% on seen.",
         ),
         (
             "zero-shot",
             measured("zero-shot", "zero_shot", "share_of_supervised", 0.7, 0.8),
-            "Without a labelled picture, 75% on seen of the supervised top-1 are reached.",
+            "Share of the supervised top-1 without labelled pictures: 75.0% on seen.",
         ),
         (
             "calibration",
@@ -137,7 +136,7 @@ def test_explanations_are_judged_on_other_heads(interval, p_value, verdict, text
                 *measured("calibration", "uncalibrated", "ece_by_chance", 0.03),
                 *measured("calibration", "calibrated", "ece_by_chance", 0.04),
             ],
-            "Calibration takes the expected calibration error from 0.150 to 0.020 on seen (by chance 0.040).",
+            "Calibration changes the expected calibration error: 15.0 → 2.0% on seen (4.0% by chance).",
         ),
         (
             "calibration",
@@ -145,7 +144,7 @@ def test_explanations_are_judged_on_other_heads(interval, p_value, verdict, text
                 *measured("c", "thresholds", "precision_at_threshold", 0.75, 0.85),
                 *measured("c", "thresholds", "precision_at_threshold", 0.75, 0.77, split="all"),
             ],
-            "Thresholds for 80% precision reach 80% on seen and 76% on all together.",
+            "Thresholds for 80% precision reach 80.0% on seen and 76.0% on all splits together.",
         ),
         (
             "multi-label",
@@ -154,8 +153,8 @@ def test_explanations_are_judged_on_other_heads(interval, p_value, verdict, text
                 *measured("m", None, "trainable_labels", 12),
                 *measured("m", None, "trainable_positives", 20),
             ],
-            "With long-tailed counts, the rank correlation of a label's gain with its count is −0.38 on seen (below 0: "
-            "rare labels gain more). mAP is over 12 labels with at least 20 pictures in train.",
+            "Rank correlation of a label's gain with its count in the long-tailed training set: −0.38 on seen (below 0: "
+            "rare labels gain more). mAP covers 12 labels, each with at least 20 pictures in train.",
         ),
         (
             "open-vocabulary",
@@ -164,8 +163,8 @@ def test_explanations_are_judged_on_other_heads(interval, p_value, verdict, text
                 *measured("o", "phrase_generator", "hit@10", 0.7),
                 *measured("o", "shuffled_phrases", "hit@10", 0.1),
             ],
-            "The first phrase is a query of the picture, or of its label where it has none, for 50% of seen, one of "
-            "the first 10 for 70%.",
+            "The first phrase is right for 50.0% on seen, and one of the first 10 for 70.0%. Right: a query of the "
+            "picture, or of its label where the picture has no queries.",
         ),
         (
             "text-encoder",
@@ -173,7 +172,7 @@ def test_explanations_are_judged_on_other_heads(interval, p_value, verdict, text
                 *measured("t", "average", "recall@10", 0.5, split="held_out"),
                 *measured("t", "bag_of_ngrams", "recall@10", 0.625, split="held_out"),
             ],
-            "The associated query is among the first 10 for: bag of ngrams 62.5%, average 50%.",
+            "Recall@10 of the associated query: bag of ngrams 62.5%, average 50.0%.",
         ),
     ],
 )

@@ -2,19 +2,26 @@
 
 import re
 
+from ctxvision._templates import render
 from ctxvision.evaluation import SUITES
 from ctxvision.metrics.records import Record
-from ctxvision.report.suites import ORDER, section, suites_of
+from ctxvision.report import suites
+from ctxvision.report.suites import ABOUT, suites_of
 from tests.report.test_suite_findings import gain, measured
 from tests.report.test_write import Tags, words
 
 
+def section(suite, records):
+    return render("ctxvision.report", "section.html.j2", section=suites.section(suite, records))
+
+
 def names_of_charts(html):
-    return [re.findall(r'class="name"[^>]*>([^<]*)<', chart) for chart in re.findall(r"<svg.*?</svg>", html)]
+    charts = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
+    return [re.findall(r'class="name"[^>]*>([^<]*)<', chart) for chart in charts]
 
 
 def test_sections_are_in_the_order_in_which_the_suites_run():
-    assert tuple(SUITES) == ORDER
+    assert tuple(SUITES) == tuple(ABOUT)
 
 
 def test_suites_come_in_their_order_and_unknown_ones_last():
@@ -107,7 +114,7 @@ def test_parts_are_shown_at_the_smallest_fraction_alone():
         for one in measured("multi-label", "multimodal", metric, value, fraction=fraction)
     ]
     html = section("multi-label", records)
-    assert "ap in %, at 10% of multimodal cat 20.0" in words(html)
+    assert "ap in %, with 10% of the labels of multimodal cat 20.0" in words(html)
     heights = re.findall(r'points="[\d.]+,([\d.]+) [\d.]+,([\d.]+)"', html)
     assert len(heights) == 1 and heights[0][0] == heights[0][1]
 
