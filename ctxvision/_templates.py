@@ -6,12 +6,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 
-def render(package: str, name: str, **values: Any) -> str:
-    """Renders the template `name` in the folder `templates` of a package, such as "ctxvision.report".
+def render(package: str, template: str, /, **values: Any) -> str:
+    """Renders a template in the folder `templates` of a package, such as "ctxvision.report".
 
-    Values are escaped for HTML. A name that the template uses and `values` lacks raises an error.
+    Values are escaped for HTML. A missing value raises an error.
     """
-    return _environment(package).get_template(name).render(values)
+    return _environment(package).get_template(template).render(values)
 
 
 @functools.cache

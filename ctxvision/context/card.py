@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from ctxvision._files import read_json
+from ctxvision._templates import render
 from ctxvision.context.context import TWO_TOWERS, Context, read_context
 from ctxvision.layers.backbone import IMAGENET
 from ctxvision.layers.pretrained import licence_of
@@ -33,43 +34,28 @@ def write_card(context: Context) -> None:
         f"{table.language_codes[i]} {counts[i]:,}" for i in np.argsort(-counts, kind="stable") if counts[i]
     )
     versions = ", ".join(f"{name} {version}" for name, version in stored["versions"].items())
-    rows = [
-        ("made from", _made_from(context, stored)),
-        ("phrases", f"{live.sum():,}; retrieval finds {context.num_retrievable():,}"),
-        ("languages", f"{languages}; retrieval finds {', '.join(context.languages)}"),
-        ("picture tower", _tower(context)),
-        ("embeddings", f"{context.config.embedding_dim}-d queries, {context.config.text_dim}-d texts"),
-        ("licence", stored["licence"] or "not given"),
-        ("made with", f"{versions}; commit {stored['commit'] or 'unknown'}"),
-        ("fingerprint", f"`{context.fingerprint}`"),
-    ]
-    facts = "\n".join(f"| {name} | {value} |" for name, value in rows)
-    text = f"""# {context.directory.resolve().name}
-
-A ctxvision context. It predicts from pixels alone what people would search for to find a picture.
-
-| | |
-|---|---|
-{facts}
-
-## How good it is
-
-{_figures(context)}
-
-## Limits
-
-- It finds phrases of its vocabulary alone. `ctxvision phrases add` adds a phrase from pictures.
-- It knows pictures like those it was made from. Measure it on other pictures before you use it there.
-- A phrase says what people search for, not what is true of the picture.
-
-## Use
-
-```console
-$ ctxvision context describe CONTEXT picture.jpg
-$ ctxvision train DATA --context CONTEXT --out RUN
-$ ctxvision context export CONTEXT --to serving/tagger
-```
-"""
+    figures = _figures(context)
+    metrics = [metric for metric in _TITLES if any(metric in values for values in figures.values())]
+    text = render(
+        "ctxvision.context",
+        "card.md.j2",
+        name=context.directory.resolve().name,
+        facts={
+            "made from": _made_from(context, stored),
+            "phrases": f"{live.sum():,}; retrieval finds {context.num_retrievable():,}",
+            "languages": f"{languages}; retrieval finds {', '.join(context.languages)}",
+            "picture tower": _tower(context),
+            "embeddings": f"{context.config.embedding_dim}-d queries, {context.config.text_dim}-d texts",
+            "licence": stored["licence"] or "not given",
+            "made with": f"{versions}; commit {stored['commit'] or 'unknown'}",
+        },
+        fingerprint=context.fingerprint,
+        metrics=[_TITLES[metric] for metric in metrics],
+        figures=[
+            {"data": data, "split": split, "shown": [_percent(values.get(metric)) for metric in metrics]}
+            for (data, split), values in figures.items()
+        ],
+    )
     (context.directory / "README.md").write_text(text, encoding="utf-8")
 
 
@@ -99,24 +85,14 @@ def _tower(context: Context) -> str:
     return f"{name} {size}, weights of {weights}, {_LEARNT[config.phrase_train or 'none']}"
 
 
-def _figures(context: Context) -> str:
+def _figures(context: Context) -> dict[tuple[str, str], dict[str, float]]:
+    """Maps data and split to the values of metrics; empty before the context is measured."""
     path = context.directory / FIGURES
-    if not path.is_file():
-        return (
-            "Not measured. `ctxvision context evaluate CONTEXT DATA` measures it and writes the figures here."
-        )
-    figures = read_json(path)
-    metrics = [metric for metric in _TITLES if any(row["metric"] == metric for row in figures)]
-    splits = list(dict.fromkeys((row["data"], row["split"]) for row in figures))
-    value = {(row["data"], row["split"], row["metric"]): row["value"] for row in figures}
-    lines = [
-        "In %. The context was trained on the split `web` of its own data, on no other pictures.",
-        "",
-        f"| data | split | {' | '.join(_TITLES[metric] for metric in metrics)} |",
-        "|---" * (2 + len(metrics)) + "|",
-    ]
-    for data, split in splits:
-        cells = [value.get((data, split, metric)) for metric in metrics]
-        told = " | ".join("–" if cell is None else f"{100 * cell:.1f}" for cell in cells)
-        lines.append(f"| {data} | {split} | {told} |")
-    return "\n".join(lines)
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for row in read_json(path) if path.is_file() else ():
+        found.setdefault((row["data"], row["split"]), {})[row["metric"]] = row["value"]
+    return found
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"

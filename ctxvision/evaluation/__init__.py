@@ -1,4 +1,4 @@
-"""Suites that measure a run: each checks one claim and returns records."""
+"""Suites that measure a run; each suite checks one claim and returns records."""
 
 from ctxvision.evaluation.suites import SUITES
 

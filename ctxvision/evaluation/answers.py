@@ -1,4 +1,4 @@
-"""Answers of an end-to-end model, from cached features."""
+"""Predictions of an end-to-end model from cached features."""
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +11,7 @@ _PICTURES_AT_A_TIME = 256
 
 
 def answers_of(run: Run, model: ContextClassifier, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """float32 [N, L] probabilities and int32 [N, k] phrases of the pictures of a split."""
+    """Predicts the pictures of a split: probabilities, float32 [N, L], and phrase ids, int32 [N, k]."""
     queries, visual = _features(run, split)
     probabilities, ids = [], []
     for start in range(0, max(1, len(queries)), _PICTURES_AT_A_TIME):
@@ -25,7 +25,7 @@ def answers_of(run: Run, model: ContextClassifier, split: str) -> tuple[np.ndarr
 
 
 def explained(run: Run, split: str, row: int) -> dict[str, tf.Tensor]:
-    """Why the run's classifier gives one picture of a split its first label; see `explain`."""
+    """Explains the first label that the run's classifier gives to one picture of a split; see `explain`."""
     queries, visual = (values[row : row + 1] for values in _features(run, split))
     model = run.classifier
     found = model.find_context(tf.constant(queries))

@@ -1,4 +1,4 @@
-"""Suite `bottleneck`: what words add to the query embedding that they were found by (section 4.4)."""
+"""Suite `bottleneck`: the gain of words beside the query embedding that found them (section 4.4)."""
 
 import functools
 
@@ -13,7 +13,7 @@ from ctxvision.training.progress import Progress
 
 FRACTION = 0.2
 METHODS = ("visual_only", "visual_text", "visual_bottleneck", "visual_text_bottleneck")
-# Method, and what it is compared with.
+# Pairs of a method and its base.
 GAINS = (
     ("visual_text", "visual_only"),
     ("visual_bottleneck", "visual_only"),
@@ -25,12 +25,13 @@ GAINS = (
 
 
 def bottleneck(run: Run, progress: Progress, seeds: int) -> list[Record]:
-    """Trains pools over what the ConvNet sees, the context, and the 64-d bottleneck, at 20% of visual pre-training.
+    """Trains pools over visual features, context and the 64-d bottleneck, with 20% of visual pre-training.
 
-    `visual_text` is the multimodal model; `visual_text_bottleneck` is given all three.
+    `visual_text` is the multimodal model; `visual_text_bottleneck` gets all three inputs.
 
     Returns:
-        `top1` and `top5`, 0..1, of each head; for each pair of `GAINS` `top1_over_BASE` with the ends of its interval.
+        `top1` and `top5`, 0..1, of each head, and `top1_over_BASE` with the ends of its interval for each pair of
+        `GAINS`.
     """
     features = Features(run, progress)
     heads = Heads(features, "bottleneck", total=len(METHODS) * seeds)

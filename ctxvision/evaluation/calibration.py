@@ -1,4 +1,4 @@
-"""Suite `calibration`: are the classifier's probabilities, or its thresholds, right on test pictures?"""
+"""Suite `calibration`: the accuracy of the classifier's probabilities or thresholds on test pictures."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,17 +19,17 @@ from ctxvision.training.progress import Progress
 
 
 def calibration(run: Run, progress: Progress, seeds: int) -> list[Record]:
-    """Trains heads like the classifier's, one a seed, calibrates each on `val` and measures it on every test split.
+    """Trains one head like the classifier's for each seed, calibrates it on `val` and measures every test split.
 
-    Where there are several test splits, `all` is all of their pictures together.
+    With several test splits, split `all` holds all of their pictures.
 
     Returns:
-        One label a picture: methods `uncalibrated`, the mean of the members' logits, and `calibrated`; of each seed
-        `ece` of the top label, `ece_by_chance`, what so many pictures would show were all probabilities right, and of
-        `calibrated` the `uniform_share` (of `val`). Several labels: method `thresholds`, of each seed `ece` over all
-        decisions, and `precision_at_threshold` and `recall_at_threshold` over all decisions; the wanted precision is
-        0.8. Of either `weight_MEMBER`, how much each member counts (of `val`), and the reliability bins, means over the seeds: `bin00_confidence`, `bin00_accuracy`, `bin00_share`, ... up to 14,
-        those that are empty left out.
+        With one label a picture, methods `uncalibrated` (the mean of the members' logits) and `calibrated` have, for
+        each seed, `ece` of the top label and `ece_by_chance` (see `calibration_error_by_chance`); `calibrated` also has
+        `uniform_share`, fitted on `val`. With several labels, method `thresholds` has, for each seed, `ece`,
+        `precision_at_threshold` and `recall_at_threshold` over all decisions; the thresholds aim at a precision of 0.8.
+        Both have `weight_MEMBER`, the members' weights fitted on `val`, and the reliability bins that are not empty,
+        over all seeds together: `bin00_confidence`, `bin00_accuracy`, `bin00_share`, ... up to `bin14_share`.
     """
     features = Features(run, progress)
     fraction = max(run.config.fractions)
@@ -41,7 +41,7 @@ def calibration(run: Run, progress: Progress, seeds: int) -> list[Record]:
         )
 
     records = []
-    # Method and split to confidences and whether they came true, of each seed.
+    # (method, split) to the confidences and the correctness of each seed.
     decisions: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = {}
     for seed in range(seeds):
         progress.update(seed / seeds)
@@ -84,7 +84,10 @@ def calibration(run: Run, progress: Progress, seeds: int) -> list[Record]:
 
 
 def probabilities_on_val_and_test(features: Features, seed: int) -> dict[str, np.ndarray]:
-    """`val` and each test split to what a head like the classifier's says, float64 [N, L], calibrated on `val`."""
+    """Maps `val` and each test split to probabilities of a head like the classifier's, float64 [N, L].
+
+    The probabilities are calibrated on `val`.
+    """
     found = member_logits_on_val_and_test(features, seed)
     fitted = fit_calibration(found["val"], features.run.data.label_targets("val"), terms=True)
     several = features.run.config.multi_label
@@ -92,9 +95,9 @@ def probabilities_on_val_and_test(features: Features, seed: int) -> dict[str, np
 
 
 def member_logits_on_val_and_test(features: Features, seed: int) -> dict[str, np.ndarray]:
-    """`val` and each test split to what each member of a head like the classifier's says, float32 [M, N, L].
+    """Maps `val` and each test split to the logits of the members of a head like the classifier's, float32 [M, N, L].
 
-    The head is trained the first time; what it said is kept with the run.
+    The first call trains the head; the run's folder keeps the logits.
     """
     run = features.run
     fraction, splits = max(run.config.fractions), ["val", *run.data.test_splits]
@@ -111,13 +114,13 @@ def member_logits_on_val_and_test(features: Features, seed: int) -> dict[str, np
 
 
 def _named(splits: Sequence[str]) -> dict[str, Sequence[str]]:
-    """What is measured: each test split, and all of them together where there are several."""
+    """Maps reported names to test splits: each split alone, and `all` if there are several."""
     each: dict[str, Sequence[str]] = {short_name(split): [split] for split in splits}
     return each | {"all": splits} if len(each) > 1 and "all" not in each else each
 
 
 def at_thresholds(probabilities: np.ndarray, targets: np.ndarray, thresholds: np.ndarray) -> dict[str, float]:
-    """`precision_at_threshold`, left out where nothing is accepted, and `recall_at_threshold`, over all decisions."""
+    """`precision_at_threshold` and `recall_at_threshold` over all decisions; no precision if nothing is accepted."""
     accepted = (probabilities >= thresholds) & (targets >= 0)
     right = targets[accepted].sum()
     recall = {"recall_at_threshold": float(right / max(1, (targets > 0).sum()))}

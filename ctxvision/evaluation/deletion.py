@@ -1,4 +1,4 @@
-"""Suite `deletion`: does the phrase that `explain` ranks first matter most to the answer?"""
+"""Suite `deletion`: the effect on the answer of the phrase that `explain` ranks first."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -25,10 +25,15 @@ BATCH_SIZE = 128
 
 
 class Explained(NamedTuple):
-    """Pictures of a split and what the run's classifier said of them.
+    """Pictures of a split with the explanations of the run's classifier.
 
-    `visual` float32 [N, D] and `queries` float32 [N, 64]; `ids` int32, `scores` and `shares` float32 [N, k], of the phrases; `labels` int32 [N],
-    the most probable ones, which the shares are of.
+    Attributes:
+        visual: float32 [N, D], visual features.
+        queries: float32 [N, 64], query embeddings.
+        ids: int32 [N, k], the phrases.
+        scores: float32 [N, k], their scores; -1 or less for a missing phrase.
+        shares: float32 [N, k], their shares in the probability of the label.
+        labels: int32 [N], the most probable label of each picture.
     """
 
     visual: np.ndarray
@@ -40,16 +45,17 @@ class Explained(NamedTuple):
 
 
 def deletion(run: Run, progress: Progress, seeds: int) -> list[Record]:
-    """Removes phrases by their share in the first label, and others at random: which costs more probability?
+    """Compares the fall of the first label's probability without the top-ranked phrases and without random phrases.
 
-    `first` and `random` are measured on the run's classifier, whose shares say which phrase is first. The harder check
-    is on other heads, for the same label: heads that were trained the same way from other seeds
-    (`first_on_other_head`, `random_on_other_head`). At most 2000 pictures of a split, those with two phrases or more.
+    The run's classifier ranks the phrases by share, and `first` and `random` measure the fall on the same classifier.
+    `first_on_other_head` and `random_on_other_head` are the harder check: heads that were trained the same way from
+    other seeds measure the fall for the same label. A split gives at most 2000 pictures with two phrases or more.
 
     Returns:
-        `probability_fall`, -1..1, of each method, and `probability_fall/N` with N phrases removed: the first N by
-        share, or N of all but the first at random. Of both firsts `probability_fall_over_random` with the ends of
-        its interval, and `p_value` of a two-sided sign-flip test over pictures.
+        `probability_fall`, -1..1, of each method without one phrase, and `probability_fall/N` without N phrases: the
+        first N by share, or N random phrases other than the first. `first` and `first_on_other_head` also have
+        `probability_fall_over_random` with the ends of its interval, and `p_value` of a two-sided sign-flip test over
+        pictures.
 
     Raises:
         InputError: no picture of a split has two phrases.
@@ -103,8 +109,7 @@ def _explained(features: Features, split: str) -> Explained:
     several = np.count_nonzero(explained.scores > -1, axis=1) > 1
     if not several.any():
         raise InputError(
-            f"a picture must have two phrases or more for deletion, got none of {split} with more than one: give "
-            "more queries."
+            f"suite deletion needs pictures with two phrases or more, got none in {split}: give more queries."
         )
     return Explained(*(values[several] for values in explained))
 
@@ -116,7 +121,7 @@ def _falls(
     counts: Sequence[int],
     seed: int,
 ) -> dict[str, np.ndarray]:
-    """Falls float32 [N, counts] of the label's probability under `head`: `first` by share, `random` of all others."""
+    """Falls of the label's probability under `head`, float32 [N, counts], of `first` and `random`; see `deletion`."""
     absent = explained.scores <= -1
     rank = _places(np.where(absent, np.inf, -explained.shares))
     drawn = np.random.default_rng(seed).random(absent.shape)
@@ -141,7 +146,7 @@ def _falls(
 
 
 def _places(values: np.ndarray) -> np.ndarray:
-    """int [N, k]: the place of each value in its row, 0 for the smallest."""
+    """The rank of each value in its row, int [N, k], 0 for the smallest."""
     return values.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
 
 

@@ -1,4 +1,4 @@
-"""Test pictures with their phrases and both answers, for the report."""
+"""Test pictures with their phrases and two answers, for the report."""
 
 import base64
 from pathlib import Path
@@ -20,14 +20,18 @@ SHOWN = {"win": 9, "loss": 9, "both_right": 3, "both_wrong": 6}
 
 
 def write_examples(run: Run, path: Path) -> list[Record]:
-    """Writes a JSON list of test pictures with their answers: a seeded draw of wins, losses and ties of the run's own classifier.
+    """Writes a JSON list of test pictures with their answers: a seeded draw of wins, losses and ties.
 
-    A win is a picture that the classifier gets right and the visual-only head (same visual encoder, same
-    training) gets wrong; a loss is the reverse. Right is a top label that is one of the picture's.
+    A win is a picture for which the run's classifier is right and a visual-only head (same visual encoder, same
+    training) is wrong; a loss is the reverse. An answer is right if its top label is a label of the picture.
+
+    Args:
+        run: trained to the end.
+        path: of the JSON file; `write_report` describes its content.
 
     Returns:
-        Suite `answers`: the share of each split's pictures that is a `win`, `loss`, `both_right`, `both_wrong`; they
-        are in `metrics.json` as well.
+        Suite `answers`, which `metrics.json` then also holds: the share of `win`, `loss`, `both_right` and
+        `both_wrong` in each split.
     """
     config, data = run.config, run.data
     fraction = max(config.fractions)

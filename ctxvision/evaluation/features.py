@@ -1,4 +1,4 @@
-"""What heads are given: each picture's visual features, query embedding and context, computed once."""
+"""Inputs of the heads, computed once: visual features, query embeddings and contexts."""
 
 import functools
 from typing import NamedTuple
@@ -17,12 +17,18 @@ from ctxvision.training.cached_features import CachedFeatures
 from ctxvision.training.progress import Progress
 from ctxvision.vocabulary import PhraseTable
 
-# Vocabularies beside the number of the most searched phrases.
+# Named vocabularies; a number n means the n most searched phrases.
 ALL, CLASSES, NO_LABEL_WORDS, LABEL_WORDS = "all", "classes", "no_label_words", "label_words"
 
 
 class ContextRecipe(NamedTuple):
-    """How phrases become a context: out of which vocabulary, how many, and how they are weighted."""
+    """How phrases become a context.
+
+    Attributes:
+        vocabulary: a named vocabulary, or the number of most searched phrases.
+        k: phrases a picture.
+        weighting: of the phrases, "uniform" or "similarity".
+    """
 
     vocabulary: str | int
     k: int
@@ -30,12 +36,12 @@ class ContextRecipe(NamedTuple):
 
 
 class Features:
-    """Features of a run's splits, kept in memory; towers that are missing are trained.
+    """Features of a run's splits, kept in memory; trains missing visual encoders.
 
     Args:
         run: trained to the end.
         progress: of the suite.
-        context: whose phrases and query embeddings these are; the run's own by default.
+        context: gives phrases and query embeddings; the run's own by default.
         fine_tune: whether `web` may be fine-tuned, see `WebFeatures`.
 
     Attributes:
@@ -51,17 +57,17 @@ class Features:
         self._tables: dict[str | int, PhraseTable | None] = {ALL: self.source.phrase_table}
 
     def labels(self, split: str) -> np.ndarray:
-        """int32 [N]."""
+        """Label ids, int32 [N]."""
         return self.run.data.label_ids(split)
 
     def visual(self, split: str, fraction: float) -> np.ndarray:
-        """float32 [N, D] by the encoder of a pre-training fraction, which is trained where no stage has."""
+        """Visual features, float32 [N, D], of the encoder of a pre-training fraction; trains it if it is missing."""
         if not self.run.stages.is_done(f"visual/{fraction:g}"):
             train_visual(self.run, fraction, self.progress)
         return self.run.visual_features(split, fraction)
 
     def bottleneck(self, split: str) -> np.ndarray:
-        """float32 [N, 64], L2-normalised: the query embedding itself."""
+        """Query embeddings, float32 [N, 64], L2-normalised."""
         if self.source is self.run.context:
             return self.run.query_embeddings(split)
         cached = CachedFeatures(self.run.directory / "features", self.run.data.pictures)
@@ -69,7 +75,11 @@ class Features:
         return cached.of(name, lambda: self.source.phrase_generator, split, shared=True)
 
     def context(self, split: str, context: ContextRecipe | None = None) -> np.ndarray:
-        """float32 [N, 200]; by default what the run's classifier sees."""
+        """Context vectors, float32 [N, 200]; by default those of the run's classifier.
+
+        Raises:
+            InputError: the vocabulary has fewer phrases than the recipe needs.
+        """
         context = context or self.chosen
         if (split, context) not in self._contexts:
             table = self.table(context.vocabulary)
@@ -85,12 +95,12 @@ class Features:
 
     @functools.cached_property
     def terms(self) -> TermPlaces:
-        """Where the labels' terms lie, as in the run's own head."""
+        """Places of the labels' terms, as in the run's own head."""
         inputs = [self.visual("train", max(self.run.config.fractions))]
         return terms_of_run(self.run, [*inputs, self.context("train"), self.bottleneck("train")])
 
     def table(self, vocabulary: str | int) -> PhraseTable | None:
-        """The phrases of a vocabulary; None where it is empty."""
+        """The phrases of a vocabulary, or None if it is empty."""
         if vocabulary not in self._tables:
             table = self.source.phrase_table
             if vocabulary == NO_LABEL_WORDS:
@@ -113,7 +123,7 @@ class Features:
         return table.live & [not words & words_of(phrase) for phrase in table.phrases]
 
     def _most_searched(self, number: int) -> np.ndarray:
-        """bool [rows]: the phrases that may be context and have most pictures; of equal ones the first."""
+        """Marks the retrievable phrases with the most pictures, bool [rows]; of equal counts the first phrase wins."""
         table = self.source.phrase_table
         ids = self.source.retrievable_ids(table)
         kept = np.zeros(len(table), bool)
@@ -122,19 +132,19 @@ class Features:
 
 
 def words_of(phrase: str) -> set[str]:
-    """Words of three letters or more, a plural s taken off: "cat faces" -> {"cat", "face"}."""
+    """The words of three letters or more, without a plural s: "cat faces" -> {"cat", "face"}."""
     words = "".join(c if c.isalnum() else " " for c in phrase.lower()).split()
     return {word.removesuffix("s") for word in words if len(word) > 2}
 
 
 def shuffled(features: np.ndarray, split: str, seed: int) -> np.ndarray:
-    """Each picture gets another one's row.
+    """Permutes the rows, so that a picture gets the row of another picture.
 
-    The order is another in every split: rows of two splits can show the same things in the same order.
+    The permutation depends on the split, because two splits can show the same things in the same order.
     """
     return np.random.default_rng([seed, *split.encode()]).permutation(features)
 
 
 def short_name(split: str) -> str:
-    """`test:seen` is reported as `seen`."""
+    """The reported name of a split: "test:seen" -> "seen"."""
     return split.partition(":")[2] or split

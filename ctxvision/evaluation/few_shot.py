@@ -1,7 +1,8 @@
-"""Suite `few-shot`: a few labelled pictures a label, with and without context."""
+"""Suite `few-shot`: accuracy from a few labelled pictures a label, with and without context."""
 
 import dataclasses
 import functools
+import statistics
 from collections.abc import Iterator
 
 import numpy as np
@@ -24,24 +25,24 @@ BASE = "linear_probe"
 
 
 def few_shot(run: Run, progress: Progress, seeds: int) -> list[Record]:
-    """Learns from draws of 1, 2, 5, 10 and 20 pictures a label of `train`, and measures on every test split.
+    """Learns from draws of 1, 2, 5, 10 and 20 pictures a label of `train`, and measures every test split.
 
-    The visual features are those of the smallest fraction of the run. A label of fewer pictures gives all that it has; a
-    number of shots that none can supply is left out. In the base-to-new split (CoOp, Zhou et al. 2022) half of the
-    labels have all their pictures and the others 5; each half is then measured among its own labels.
+    The visual features come from the run's smallest fraction. A label with fewer pictures gives all of them; a number
+    of shots that no label has is left out. In the base-to-new setting (CoOp, Zhou et al. 2022) half of the labels keep
+    all pictures and the new half has 5 each; each half is measured among its own labels.
 
     Args:
         run: trained to the end.
         progress: of the suite.
-        seeds: draws for each row, at least 5 are taken.
+        seeds: draws for each row; at least 5 are used.
 
     Returns:
-        `top1` and `top5`, 0..1, of each draw, and `top1_over_linear_probe` with the ends of its interval; of the
-        base-to-new split `top1_base`, `top1_new`, their harmonic mean `top1_harmonic` and the same differences.
-        `shots` tells them apart.
+        `top1` and `top5`, 0..1, of each draw, and `top1_over_linear_probe` with the ends of its interval, by `shots`.
+        The base-to-new setting has `top1_base`, `top1_new`, their harmonic mean `top1_harmonic`, and the differences
+        of the first two.
 
     Raises:
-        InputError: one label only, a label without a picture in `train`, or a run of several labels a picture.
+        InputError: the run has one label only, `train` has no picture of a label, or pictures have several labels.
     """
     measured = _FewShot(run, progress, max(seeds, LEAST_DRAWS))
     return [*measured.shots(), *measured.base_to_new()]
@@ -57,11 +58,11 @@ class _FewShot:
         self.counts = np.bincount(self.ids, minlength=self.num_labels)
         if self.num_labels < 2:
             raise InputError(
-                f"few-shot must tell labels apart, got {self.num_labels} label: give pictures of a second."
+                f"suite few-shot needs at least 2 labels, got {self.num_labels}: give pictures of a second label."
             )
         if not self.counts.all():
             raise InputError(
-                f"train must have a picture of each label for few-shot, got none of "
+                f"suite few-shot needs a picture of each label in train, got none of "
                 f"{run.data.labels[int(self.counts.argmin())]!r}: add one, or drop the label."
             )
         self.possible = [shots for shots in SHOTS if shots <= self.counts.max()]
@@ -71,7 +72,7 @@ class _FewShot:
         self._done = 0
 
     def shots(self) -> list[Record]:
-        """The same number of pictures of each label, as far as it has them."""
+        """Records of the draws with the same number of pictures of each label."""
         records = []
         for shots in self.possible:
             keys = {"fraction": self.fraction, "shots": shots}
@@ -90,7 +91,7 @@ class _FewShot:
         return records
 
     def base_to_new(self) -> list[Record]:
-        """All pictures of half of the labels, 5 of each other; nothing where too few labels have 5."""
+        """Records of the base-to-new setting; none if too few labels have 5 pictures."""
         new = self._new_labels()
         if not len(new):
             return []
@@ -133,18 +134,18 @@ class _FewShot:
                 ]
                 for one, other in zip(*halves, strict=True):
                     if one.metric == "top1":
-                        value = 2 * one.value * other.value / max(one.value + other.value, 1e-12)
-                        yield dataclasses.replace(one, metric="top1_harmonic", value=value)
+                        mean = statistics.harmonic_mean([one.value, other.value])
+                        yield dataclasses.replace(one, metric="top1_harmonic", value=mean)
 
     def _new_labels(self) -> np.ndarray:
-        """Half of the labels, the same for all draws, of those that have pictures enough; none where they are too few."""
+        """The new half of the labels, the same for all draws; empty if too few labels have 5 pictures."""
         rng = np.random.default_rng([self.run.config.seed, 3])
         order = rng.permutation(np.flatnonzero(self.counts >= NEW_SHOTS))
         half = self.num_labels // 2
         return np.sort(order[:half]) if len(order) >= half >= 2 else np.array([], int)
 
     def _drawn(self, shots: int, draw: int, labels: np.ndarray | None = None) -> np.ndarray:
-        """Rows of `train`: `shots` of each label, or all; those of fewer shots are the first of those of more."""
+        """Rows of `train`: `shots` pictures of each label, or all of them; a larger draw extends a smaller one."""
         order = np.random.default_rng([self.run.config.seed, 2, draw]).permutation(len(self.ids))
         labels = np.arange(self.num_labels) if labels is None else labels
         return np.concatenate([order[self.ids[order] == label][:shots] for label in labels])
@@ -158,7 +159,7 @@ class _FewShot:
         draw: int,
         halves: dict[str, np.ndarray] | None = None,
     ) -> Ranks:
-        """The true label's place for every test picture; with `halves`, among the labels of its half, as `HALF/SPLIT`."""
+        """The rank of each test picture's true label; with `halves`, among the labels of its half, as `HALF/SPLIT`."""
         self.features.progress.update(self._done / self._total)
         self._done += 1
         method = METHODS[name]
@@ -181,7 +182,7 @@ class _FewShot:
         return self.kept.arrays(f"{setup}-{name}-draw{draw}", measure)
 
     def _setting(self, name: str, shots: int) -> float:
-        """The method's setting that is best on `val`, with one draw of so many shots; of equal ones the first."""
+        """The method's best setting on `val` with one draw of `shots` pictures a label; of equal settings the first."""
         method = METHODS[name]
         rows, truth = self._drawn(shots, 0), self.features.labels("val")
         if len(method.settings) == 1 or not len(truth):

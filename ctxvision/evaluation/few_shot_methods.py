@@ -1,4 +1,4 @@
-"""What can be learnt from a few pictures a label: classifiers over frozen features."""
+"""Few-shot classifiers over frozen features."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from ctxvision.classifier.head import probabilities_of, train_head
 from ctxvision.classifier.terms import PlacedTerms, scores_by_terms
 from ctxvision.evaluation.linear_probe import LinearProbe
 
-# One array [N, D_i] a modality: the first ones of visual, context and query embedding.
+# One array [N, D_i] a modality: visual features, then context, then query embedding.
 Inputs = Sequence[np.ndarray]
 
 
@@ -18,10 +18,10 @@ class Support(NamedTuple):
     """The labelled pictures.
 
     Attributes:
-        inputs: float32 [N, D_i].
+        inputs: float32 [N, D_i] for each modality.
         labels: int [N] in 0..num_labels-1; every label occurs.
         num_labels: L.
-        steps, seed: of a head.
+        steps, seed: for the training of a head.
         terms: of the labels.
     """
 
@@ -33,12 +33,18 @@ class Support(NamedTuple):
     terms: PlacedTerms
 
 
-# From the support and a setting to a function from other pictures to their scores [N, L].
+# Maps the support and a setting to a classifier, which maps inputs to scores [N, L].
 Learn = Callable[[Support, float], Callable[[Inputs], np.ndarray]]
 
 
 class Method(NamedTuple):
-    """How it learns, the modalities that it sees, and the settings of which `val` chooses one."""
+    """A few-shot method.
+
+    Attributes:
+        learn: makes a classifier from the support.
+        modalities: number of inputs that it uses.
+        settings: candidates; `val` chooses one.
+    """
 
     learn: Learn
     modalities: int
@@ -46,23 +52,23 @@ class Method(NamedTuple):
 
 
 def linear_probe(support: Support, l2: float) -> Callable[[Inputs], np.ndarray]:
-    """Logistic regression over the modalities side by side; see `LinearProbe`."""
+    """Logistic regression over the concatenated modalities; see `LinearProbe`."""
     probe = LinearProbe(np.concatenate(support.inputs, axis=1), support.labels, support.num_labels, l2)
     return lambda inputs: probe.probabilities(np.concatenate(inputs, axis=1))
 
 
 def fusion_head(support: Support, _: float) -> Callable[[Inputs], np.ndarray]:
-    """The library's own head, trained as the run's classifier is."""
+    """The library's own head, trained like the head of the run's classifier."""
     head = train_head(support.inputs, support.labels, support.num_labels, support.steps, support.seed)
     return lambda inputs: probabilities_of(head, inputs)
 
 
 def pool(support: Support, l2: float) -> Callable[[Inputs], np.ndarray]:
-    """The run's own fusion for few pictures: a linear probe of each modality, and the labels' terms, as a pool.
+    """The run's fusion for few pictures: a pool of a linear probe for each modality and the labels' terms.
 
-    No other labelled pictures are needed: how much each member counts is fitted on the support itself, where each picture
-    is answered by probes that have not seen it (cross-validation in up to 5 folds). Of one picture a label nothing can be
-    held out: then the probes count `ONE_SHOT` each, and the terms, which have seen no label, what is likeliest.
+    The weights of the members are fitted on the support by cross-validation in up to 5 folds, so no other labelled
+    pictures are needed. With one picture a label nothing can be held out: each probe then has the weight `ONE_SHOT`,
+    and only the weight of the terms is fitted.
     """
     _, contexts, queries = support.inputs
     places = support.terms.for_model(support.num_labels, queries, contexts)
@@ -95,7 +101,7 @@ def pool(support: Support, l2: float) -> Callable[[Inputs], np.ndarray]:
 
 
 def _folds(labels: np.ndarray) -> np.ndarray:
-    """int [N]: each label's pictures are dealt to as many folds as the rarest label has pictures, 5 at most."""
+    """The fold of each picture, int [N]: as many folds as the rarest label has pictures, at most 5."""
     most = min(MOST_FOLDS, int(np.unique(labels, return_counts=True)[1].min()))
     folds = np.zeros(len(labels), int)
     for label in np.unique(labels):
@@ -105,9 +111,9 @@ def _folds(labels: np.ndarray) -> np.ndarray:
 
 
 def cache(support: Support, sharpness: float) -> Callable[[Inputs], np.ndarray]:
-    """A training-free key-value cache (Tip-Adapter, Zhang et al. 2022, Eq. 4–5): keys are the pictures, values labels.
+    """A training-free key-value cache (Tip-Adapter, Zhang et al. 2022, Eq. 4–5): pictures are keys, labels are values.
 
-    A picture's affinity to a key is exp(-sharpness · (1 - cosine)), the cosine being the mean of the modalities'; a
+    A picture's affinity to a key is exp(-sharpness · (1 - cosine)), where cosine is the mean over the modalities. A
     label's score is the mean affinity to its keys, so that labels with more pictures are not preferred.
     """
     normalize = _Normalizer(support.inputs)
@@ -118,7 +124,7 @@ def cache(support: Support, sharpness: float) -> Callable[[Inputs], np.ndarray]:
 
 
 def prototypes(support: Support, _: float) -> Callable[[Inputs], np.ndarray]:
-    """The nearest class mean, by the cosine."""
+    """The nearest class mean by cosine."""
     normalize = _Normalizer(support.inputs)
     values = np.eye(support.num_labels, dtype=np.float32)[support.labels]
     means = values.T @ normalize(support.inputs)
@@ -127,9 +133,10 @@ def prototypes(support: Support, _: float) -> Callable[[Inputs], np.ndarray]:
 
 
 class _Normalizer:
-    """Inputs to float32 [N, D]: each modality standardised as the support is, then all modalities of equal length.
+    """Maps inputs to L2-normalised rows, float32 [N, D].
 
-    Rows have length 1, so that a product of two is the mean of the modalities' cosines.
+    Each modality is standardised with the support's statistics and gets equal length, so that the product of two rows
+    is the mean of the modalities' cosines.
     """
 
     def __init__(self, inputs: Inputs):
@@ -144,10 +151,10 @@ class _Normalizer:
 
 
 _L2 = (0.1, 0.01, 1.0)
-# Of a probe of one picture a label; chosen on `val` of the demo and of photographs.
+# Weight of each probe with one picture a label; chosen on `val` of the demo and of photographs.
 ONE_SHOT = 0.2
 MOST_FOLDS = 5
-_SHARPNESS = (5.5, 2.0, 12.0)  # the first is Tip-Adapter's
+_SHARPNESS = (5.5, 2.0, 12.0)  # the first value is from Tip-Adapter
 
 METHODS = {
     "linear_probe": Method(linear_probe, 1, _L2),

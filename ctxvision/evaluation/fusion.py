@@ -1,4 +1,4 @@
-"""Suite `fusion`: how modalities meet, how many phrases there are, and how they are weighted (sections 3.3, 3.5)."""
+"""Suite `fusion`: the kind of fusion, the number of phrases and their weighting (sections 3.3, 3.5)."""
 
 import bisect
 import functools
@@ -21,17 +21,18 @@ from ctxvision.training.progress import Progress
 
 FUSIONS = ("concat", "mlb", "mutan", "pool")
 COUNTS = (1, 3, 5, 10)
-# The method's own.
+# The number of phrases in the method.
 COUNT = 3
 MUTAN_RANK = 5
 
 
 def fusion(run: Run, progress: Progress, seeds: int) -> list[Record]:
-    """Trains multimodal heads at the smallest fraction, where context has most to say, that differ in one thing.
+    """Trains multimodal heads that differ in one respect, at the smallest fraction.
 
-    `concat`, `mlb` and `mutan` have as many parameters each, and the context of the run's classifier; `pool` adds the
-    logits of a head of the picture and one of the phrases. `uniform@K` is the plain average of K phrases under concatenation, left out where the vocabulary has fewer. `uniform`,
-    `similarity` and `attention` weigh as many phrases as the run's classifier takes.
+    - `concat`, `mlb`, `mutan`: joint heads with the same number of parameters and the context of the run's classifier.
+    - `pool`: adds the logits of a head of the picture and a head of the phrases.
+    - `uniform@K`: the mean of K phrases under concatenation; left out if the vocabulary has fewer.
+    - `uniform`, `similarity`, `attention`: weightings of as many phrases as the run's classifier uses.
 
     Returns:
         `top1` and `top5`, 0..1, of each head; `parameters` of the four fusions; `top1_over_concat`,
@@ -47,7 +48,7 @@ def fusion(run: Run, progress: Progress, seeds: int) -> list[Record]:
         def inputs(split: str) -> list[np.ndarray]:
             return [features.visual(split, fraction), features.context(split, context)]
 
-        # The same head is measured once, whatever it is called.
+        # Heads that are equal under two names share one name on disk, so that they are trained once.
         joined = {"fusion": "concat", **fusion}
         own = f"{context.weighting}@{context.k}" if joined["fusion"] == "concat" else method
         found[method] = [heads.ranks(own, inputs, seed, **joined) for seed in range(seeds)]
@@ -91,9 +92,9 @@ def fusion(run: Run, progress: Progress, seeds: int) -> list[Record]:
 
 
 def equal_budgets(dims: Sequence[int], num_labels: int) -> dict[str, dict[str, Any]]:
-    """Arguments of `ContextFusion` for each fusion, such that joint heads have as many parameters as concatenation.
+    """Arguments of `ContextFusion` for each fusion; joint heads have about as many parameters as concatenation.
 
-    MLB's rank is set, and the width of MUTAN's stages, at rank 5.
+    The rank of MLB is fitted, and the width of MUTAN's stages at rank 5.
 
     Args:
         dims: widths of the two modalities.
@@ -113,7 +114,7 @@ def equal_budgets(dims: Sequence[int], num_labels: int) -> dict[str, dict[str, A
 
 
 def num_parameters(dims: Sequence[int], **arguments: Any) -> int:
-    """Of `ContextFusion` with these arguments over modalities of these widths."""
+    """The number of parameters of `ContextFusion(**arguments)` over modalities of these widths."""
     layer = ContextFusion(**arguments)
     layer([tf.zeros([1, dim]) for dim in dims])
     return layer.count_params()

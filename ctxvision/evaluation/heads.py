@@ -1,4 +1,4 @@
-"""Heads that a suite compares: trained once over frozen features, and what they answered as records."""
+"""The heads that a suite compares: training over frozen features, and records of their answers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,17 +13,17 @@ from ctxvision.evaluation.kept import Kept
 from ctxvision.metrics import paired_interval, ranks_of
 from ctxvision.metrics.records import Record
 
-# A test split to int16 [N], the place of each picture's true label.
+# Maps a test split to the rank of each picture's true label, int [N].
 Ranks = dict[str, np.ndarray]
 
 
 class Heads:
-    """Trains the heads of a suite, and remembers their answers on disk.
+    """Trains the heads of a suite and keeps their answers on disk.
 
     Args:
         features: of the run.
         suite: name of the suite.
-        total: how many heads it will ask for, for the progress.
+        total: number of heads, for the progress.
     """
 
     def __init__(self, features: Features, suite: str, total: int):
@@ -38,14 +38,14 @@ class Heads:
         train: Callable[..., keras.Model] = trained_head,
         **arguments: Any,
     ) -> Ranks:
-        """Trains a head on `train`, and finds the true label's place on every test split.
+        """Trains a head on `train` and ranks the true label of each picture of every test split.
 
         Args:
             name: of the head, without the seed; part of a file name.
-            inputs: a split to its features, one array a modality.
+            inputs: maps a split to its features, one array a modality.
             seed: of the head.
-            suite: that measures the same head by this name, by default this one: what either has measured is taken.
-            train: with the first arguments and the result of `trained_head`.
+            suite: whose folder keeps the ranks; another suite's name shares its heads. This suite by default.
+            train: a function with the first arguments and the result of `trained_head`.
             **arguments: of `train`.
         """
         run = self.features.run
@@ -62,7 +62,7 @@ class Heads:
         return Kept(run, suite or self.suite).arrays(f"{name}-seed{seed}", measure)
 
     def accuracy(self, ranks: Ranks, **keys: Any) -> list[Record]:
-        """Records `top1` and `top5` of one head on every split."""
+        """Records of `top1` and `top5` of one head on every split."""
         return [
             self._record(split, metric=f"top{k}", value=float((places < k).mean()), **keys)
             for split, places in ranks.items()
@@ -70,11 +70,11 @@ class Heads:
         ]
 
     def gain(self, ranks: Sequence[Ranks], base: Sequence[Ranks], over: str, **keys: Any) -> list[Record]:
-        """Records `top1_over_BASE` with `_low` and `_high`, the ends of its 95% interval, on every split.
+        """Records of `top1_over_BASE` with `_low` and `_high`, the ends of its 95% interval, on every split.
 
         Args:
-            ranks, base: of the same seeds, in the same order.
-            over: name of the base's method.
+            ranks, base: one entry for each seed, in the same order.
+            over: name of the base method.
             **keys: of the records.
         """
         return self.mean_gain([ranks], [base], over, **keys)
@@ -82,7 +82,7 @@ class Heads:
     def mean_gain(
         self, ranks: Sequence[Sequence[Ranks]], base: Sequence[Sequence[Ranks]], over: str, **keys: Any
     ) -> list[Record]:
-        """As `gain`, averaged over several settings, such as fractions: `ranks[setting][seed]`, and `base` alike."""
+        """Like `gain`, averaged over settings such as fractions: `ranks[setting][seed]` and `base[setting][seed]`."""
         records = []
         for split in ranks[0][0]:
             right, of_base = (

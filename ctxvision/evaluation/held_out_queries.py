@@ -1,4 +1,4 @@
-"""Query-query associations that a text encoder has not seen."""
+"""Held-out query-query associations for a text encoder."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -13,12 +13,12 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 class HeldOut(NamedTuple):
-    """Pictures that are not trained on, and associations of their queries alone.
+    """Held-out pictures and the associations that only their queries have.
 
     Attributes:
-        trained: bool [P], which of the log's (picture, query) are trained on.
-        pairs: int32 [T, 2], two queries of a picture that is not, which share no picture that is; in random order.
-        partners: of each query that comes first in a pair, all that share a picture with it.
+        trained: bool [P], marks the (picture, query) pairs of the log for training.
+        pairs: int32 [T, 2], two queries that share a held-out picture and no training picture, in random order.
+        partners: maps the first query of each pair to all queries that share a picture with it.
     """
 
     trained: np.ndarray
@@ -27,9 +27,13 @@ class HeldOut(NamedTuple):
 
 
 def hold_out(log: QueryLog, seed: int) -> HeldOut:
-    """Holds out a tenth of the pictures, seeded; those that the same queries led to stay on one side.
+    """Holds out the pictures of a random tenth of the sets of queries.
 
-    Otherwise several pictures of one thing, searched for by the same words, would give the answers away.
+    Pictures with the same set of queries stay on one side; otherwise training would see the test's associations.
+
+    Args:
+        log: of the run.
+        seed: of the draw.
 
     Raises:
         InputError: no association is left to test on.
@@ -47,8 +51,8 @@ def hold_out(log: QueryLog, seed: int) -> HeldOut:
     new = np.setdiff1d(_associations(held, size), seen)
     if not len(new):
         raise InputError(
-            f"queries must leave associations to test on when a tenth of the pictures is held out, got none in "
-            f"{len(keys)} different sets of queries: give pictures more queries."
+            f"suite text-encoder needs held-out associations of queries, got none in {len(keys)} different sets of "
+            "queries: give pictures more queries."
         )
     all_of = np.union1d(new, seen)
     lefts = np.unique(new // size)
@@ -62,7 +66,7 @@ def hold_out(log: QueryLog, seed: int) -> HeldOut:
 
 
 def misspelt(text: str, rng: np.random.Generator) -> str:
-    """The text with one character replaced, left out or put in."""
+    """Replaces, removes or inserts one character."""
     while True:
         place, letter = int(rng.integers(len(text))), LETTERS[int(rng.integers(len(LETTERS)))]
         end = place + int(rng.integers(2))
@@ -72,7 +76,7 @@ def misspelt(text: str, rng: np.random.Generator) -> str:
 
 
 def _associations(keys: Iterable[tuple[int, ...]], size: int) -> np.ndarray:
-    """Sorted int64 left · size + right of all ordered pairs of different queries of a key."""
+    """All ordered pairs of different queries of a key, coded as left · size + right, int64, sorted."""
     parts = [np.zeros(0, np.int64)]
     for key in keys:
         queries = np.array(key, np.int64)

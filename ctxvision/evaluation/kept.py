@@ -1,4 +1,4 @@
-"""What suites have measured, on disk: a suite that is started again goes on where it was."""
+"""Measurements of suites on disk, so that an interrupted suite resumes."""
 
 from collections.abc import Callable
 
@@ -9,18 +9,18 @@ from ctxvision.classifier.run import Run
 
 
 class Kept:
-    """Arrays by name, in `RUN/measured/SUITE/<generation of the vocabulary>`.
+    """Arrays by name in `RUN/measured/SUITE/<generation of the vocabulary>`.
 
     Args:
         run: trained to the end.
-        suite: whose measurements they are.
+        suite: name of the suite.
     """
 
     def __init__(self, run: Run, suite: str):
         self._folder = run.directory / "measured" / suite / str(run.context.vocabulary_generation)
 
     def arrays(self, name: str, measure: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """What `measure` returned the first time it was called for this name."""
+        """Returns the stored arrays of this name; calls `measure` and stores its result if there are none."""
         path = self._folder / f"{name}.npz"
         if not path.exists():
             values = measure()

@@ -1,4 +1,4 @@
-"""Suite `knowledge`: what the phrases know that the names of the labels do not say already."""
+"""Suite `knowledge`: the information of phrases beyond the names of the labels."""
 
 import functools
 
@@ -17,18 +17,18 @@ METHODS = ("visual_only", "multimodal", *VOCABULARIES, "text_only", "oracle")
 
 
 def knowledge(run: Run, progress: Progress, seeds: int) -> list[Record]:
-    """Trains a head for each kind of context at the smallest fraction, where context has most to say.
+    """Trains a head for each kind of context, at the smallest fraction.
 
-    `multimodal` is a pool of picture and phrases here, without the query embedding and the labels' terms.
-    `multimodal_no_label_words` leaves out every phrase that holds a word of a label's name or synset terms, and
-    `label_words_only` keeps those alone. Either is left out where too few phrases remain. `oracle` is
-    the same with the queries that really led to the picture instead of predicted ones, in training and
-    in test: the upper bound of what predicting phrases better could give. It is there only where the pictures of
-    `train` and of every test split carry queries of their own: queries looked up by a picture's label would tell
-    the head the answer.
+    - `multimodal`: here a pool of picture and phrases, without the query embedding and the labels' terms.
+    - `multimodal_no_label_words`: `multimodal` without phrases that hold a word of a label's name or synset terms.
+    - `label_words_only`: `multimodal` with these phrases alone. Both are left out if too few phrases remain.
+    - `oracle`: `multimodal` with the picture's true queries instead of predicted phrases, in training and test; the
+      upper bound for better predictions. It needs queries of the pictures of `train` and of every test split, because
+      queries of the picture's label would tell the head the answer.
 
     Returns:
-        `top1` and `top5`, 0..1, of each head; of each method `top1_over_visual_only` with the ends of its interval.
+        `top1` and `top5`, 0..1, of each head, and `top1_over_visual_only` of each method with the ends of its
+        interval.
     """
     features = Features(run, progress)
     fraction = min(run.config.fractions)
@@ -59,7 +59,7 @@ def knowledge(run: Run, progress: Progress, seeds: int) -> list[Record]:
 
 
 def methods_of(features: Features) -> list[str]:
-    """Those of `METHODS` that the run's phrases and queries allow, in their order."""
+    """The methods that the run's phrases and queries allow, in the order of `METHODS`."""
     run = features.run
     left_out = []
     for method, vocabulary in VOCABULARIES.items():
@@ -72,9 +72,9 @@ def methods_of(features: Features) -> list[str]:
 
 
 def true_context(run: Run, split: str) -> np.ndarray:
-    """float32 [N, 200]: the mean text embedding of each picture's own queries in the run's languages.
+    """The mean text embedding of each picture's queries in the run's languages, float32 [N, 200].
 
-    A picture without any has zeros, as in `ContextPooling`.
+    A picture without queries has zeros, as in `ContextPooling`.
 
     Raises:
         InputError: no picture of the split has queries.
@@ -86,7 +86,7 @@ def true_context(run: Run, split: str) -> np.ndarray:
     texts = sorted({text for row in rows for text in row})
     if not texts:
         raise InputError(
-            f"pictures of {split} must carry queries for the oracle, got none in {', '.join(run.context.languages)}: "
+            f"the oracle needs queries of the pictures of {split}, got none in {', '.join(run.context.languages)}: "
             "add them to images.csv."
         )
     embeddings, number = run.context.embed_texts(texts), {text: i for i, text in enumerate(texts)}

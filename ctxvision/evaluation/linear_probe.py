@@ -1,22 +1,23 @@
-"""Multinomial logistic regression, the usual probe of what frozen features hold."""
+"""Multinomial logistic regression, the usual probe of frozen features."""
 
 import numpy as np
-import tensorflow as tf
 
 ITERATIONS = 300
 
 
 class LinearProbe:
-    """A linear classifier over standardised features, fitted to the end: it has one solution, and no seed.
+    """A linear classifier over standardised features, fitted to convergence; it has one solution and no seed.
 
-    Minimises the mean cross-entropy + l2/2 · ‖W‖² by accelerated full-batch gradient descent (Nesterov, with
-    restarts), whose step follows from the largest eigenvalue of the features' second moments.
+    Minimises the mean cross-entropy + l2/2 · ‖W‖² by L-BFGS (`scipy.optimize.minimize`).
 
     Args:
         features: float [N, D], standardised by their own mean and deviation.
         labels: int [N] in 0..L-1.
         num_labels: L.
-        l2: of the weights, above 0; the bias is free.
+        l2: of the weights, above 0; the bias is not regularised.
+
+    Attributes:
+        weights: float32 [D+1, L]; the last row is the bias.
 
     Example:
         >>> probe = LinearProbe(np.array([[0.0], [1.0]]), np.array([0, 1]), 2, l2=0.1)
@@ -25,40 +26,39 @@ class LinearProbe:
     """
 
     def __init__(self, features: np.ndarray, labels: np.ndarray, num_labels: int, l2: float):
+        from scipy.optimize import minimize
+        from scipy.special import log_softmax
+
         self.mean = features.mean(axis=0)
         self.deviation = np.maximum(features.std(axis=0), 1e-6)
-        rows = tf.constant(self._rows(features))
-        targets = tf.one_hot(labels, num_labels)
+        rows = self._rows(features)
+        targets = np.eye(num_labels, dtype=np.float32)[labels]
         penalty = np.full([rows.shape[1], 1], l2, np.float32)
         penalty[-1] = 0.0
-        self.weights: np.ndarray = _minimise(rows, targets, tf.constant(penalty)).numpy()
+
+        def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
+            weights = flat.reshape(rows.shape[1], num_labels).astype(np.float32)
+            logs = log_softmax(rows @ weights, axis=1)
+            loss = -logs[targets > 0].mean(dtype=float) + (penalty * weights**2).sum(dtype=float) / 2
+            gradient = rows.T @ (np.exp(logs) - targets) / len(rows) + penalty * weights
+            return loss, gradient.ravel().astype(float)
+
+        found = minimize(
+            objective,
+            np.zeros(rows.shape[1] * num_labels),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": ITERATIONS, "gtol": 1e-5, "ftol": 0.0},
+        )
+        self.weights: np.ndarray = found.x.reshape(rows.shape[1], num_labels).astype(np.float32)
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """float32 [N, L] of features [N, D]."""
-        return tf.nn.softmax(self._rows(features) @ self.weights).numpy()
+        """Probabilities, float32 [N, L], of features [N, D]."""
+        from scipy.special import softmax
+
+        return softmax(self._rows(features) @ self.weights, axis=1)
 
     def _rows(self, features: np.ndarray) -> np.ndarray:
-        """float32 [N, D+1]: the bias has a column of ones."""
+        """Standardised features and a column of ones for the bias, float32 [N, D+1]."""
         scaled = ((features - self.mean) / self.deviation).astype(np.float32)
         return np.concatenate([scaled, np.ones([len(scaled), 1], np.float32)], axis=1)
-
-
-@tf.function(reduce_retracing=True)
-def _minimise(rows: tf.Tensor, targets: tf.Tensor, penalty: tf.Tensor) -> tf.Tensor:
-    """float32 [D+1, L]."""
-    count = tf.cast(tf.shape(rows)[0], tf.float32)
-    moments = tf.matmul(rows, rows, transpose_a=True) / count
-    # The softmax's curvature is at most 1/2.
-    step = 1.0 / (0.5 * tf.linalg.eigvalsh(moments)[-1] + tf.reduce_max(penalty))
-    weights = tf.zeros([tf.shape(rows)[1], tf.shape(targets)[1]])
-    ahead, pace = weights, 1.0
-    for _ in tf.range(ITERATIONS):
-        error = tf.nn.softmax(rows @ ahead) - targets
-        gradient = tf.matmul(rows, error, transpose_a=True) / count + penalty * ahead
-        moved = ahead - step * gradient
-        if tf.reduce_sum(gradient * (moved - weights)) > 0.0:  # it overshoots: momentum starts anew
-            pace = 1.0
-        faster = (1.0 + tf.sqrt(1.0 + 4.0 * pace * pace)) / 2.0
-        ahead = moved + (pace - 1.0) / faster * (moved - weights)
-        weights, pace = moved, faster
-    return weights

@@ -1,4 +1,4 @@
-"""The rows of the tables: what a method sees, and how its head joins that."""
+"""The methods of the tables: their inputs and fusions."""
 
 from typing import NamedTuple
 
@@ -11,15 +11,15 @@ from ctxvision.layers.context_fusion import STAGES
 
 
 class Method(NamedTuple):
-    """What a head is given.
+    """The inputs and the fusion of a head.
 
     Attributes:
-        sees: of "visual", "context", "query" (the query embedding) and "web" (see `WebFeatures`), in the order of
-            `ContextFusion`'s inputs.
-        fusion: "pool", or a joint head.
-        terms: whether labels are scored by their own terms as well.
-        vocabulary: where the context's phrases come from.
-        shuffled: whether each picture gets another one's context and query embedding, in training and in test.
+        sees: "visual", "context", "query" (the query embedding) or "web" (see `WebFeatures`), in the order of the
+            inputs of `ContextFusion`.
+        fusion: "pool", or the name of a joint head.
+        terms: whether the head also scores labels by their own terms.
+        vocabulary: of the context's phrases.
+        shuffled: whether each picture gets the context and query embedding of another picture, in training and test.
     """
 
     sees: tuple[str, ...]
@@ -30,12 +30,12 @@ class Method(NamedTuple):
 
     @property
     def stages(self) -> tuple[int, ...]:
-        """Hidden stages of each modality's own head; features of a ConvNet are alike, whoever has trained it."""
+        """The hidden stages of each modality's own head; "web" has those of "visual"."""
         return tuple(STAGES.get(part, STAGES["visual"]) for part in self.sees)
 
     @property
     def by_fraction(self) -> bool:
-        """Whether the share of labelled pictures that encoders have seen makes a difference."""
+        """Whether the inputs depend on the share of labelled pictures that trained the encoders."""
         return "visual" in self.sees or "web" in self.sees
 
 
@@ -54,7 +54,10 @@ METHODS = {
 
 
 def methods_of(features: Features) -> dict[str, Method]:
-    """Those of `METHODS` that the run allows: phrases enough without label words, and two ConvNets."""
+    """The methods that the run allows.
+
+    `multimodal_no_label_words` needs enough phrases without label words, and methods with "web" need two ConvNets.
+    """
     plain = features.table(NO_LABEL_WORDS)
     enough = plain is not None and features.run.context.num_retrievable(plain) >= features.chosen.k
     two = features.web.possible
@@ -66,7 +69,7 @@ def methods_of(features: Features) -> dict[str, Method]:
 
 
 def inputs_of(features: Features, method: Method, split: str, fraction: float, seed: int) -> list[np.ndarray]:
-    """What a method's head is given of a split, one array a modality."""
+    """The inputs of a method's head for a split, one array a modality."""
     recipe = features.chosen._replace(vocabulary=method.vocabulary)
     parts = []
     for part in method.sees:
@@ -84,7 +87,7 @@ def inputs_of(features: Features, method: Method, split: str, fraction: float, s
 def head_of(
     features: Features, method: Method, fraction: float, seed: int, rows: np.ndarray | None = None
 ) -> keras.Model:
-    """A method's head, trained on these rows of `train`, by default all; see `trained_head`."""
+    """Trains a method's head on these rows of `train`, by default all; see `trained_head`."""
 
     def inputs(split: str) -> list[np.ndarray]:
         return inputs_of(features, method, split, fraction, seed)

@@ -1,4 +1,4 @@
-"""Suite `multi-label`: what context adds where a picture has several labels (section 4.2.3, Figure 4)."""
+"""Suite `multi-label`: the gain of context with several labels a picture (section 4.2.3, Figure 4)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,38 +23,39 @@ from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress
 
 ROWS = ("visual_only", "text_only", "multimodal", "multimodal_concat", "shuffled_phrases")
-# Positives in `train` that make a label trainable; a lower number counts where a tenth of the labels do not reach it.
+# Positives in `train` that make a label trainable; the next number applies if fewer than a tenth of the labels have
+# that many.
 TRAINABLE = (100, 20, 5)
 RECALLS = np.linspace(0.05, 1.0, 20)
-# The commonest label of the long-tailed part keeps all its pictures, the rarest one in so many.
+# In the long-tailed part the commonest label keeps all of its pictures, and the rarest label 1 in `IMBALANCE`.
 IMBALANCE = 10
 LONG_TAILED = "multimodal_long_tailed"
 
-# A test split to float32 [N, L].
+# Maps a test split to probabilities, float32 [N, L].
 Answers = dict[str, np.ndarray]
 
 
 def multi_label(run: Run, progress: Progress, seeds: int, trainable_min: int | None = None) -> list[Record]:
-    """Trains heads of each method, fraction and seed on `train`, and measures them on every test split.
+    """Trains a head for each method, fraction and seed on `train`, and measures it on every test split.
 
     Args:
         run: trained to the end.
         progress: of the suite.
         seeds: heads for each row.
-        trainable_min: pictures in `train` that a label of `map` needs; by default as `TRAINABLE` says.
+        trainable_min: pictures in `train` that a label of `map` needs; see `TRAINABLE` for the default.
 
     Returns:
-        Of each head `map`, over the trainable labels (see `TRAINABLE`), and `recall_at_precision_80`, over all
-        decisions; means over the seeds of `ap/LABEL`, for every label with test pictures, and of
-        `precision_at_recall/R`, the curve over all decisions; `map_over_visual_only` with the ends of its interval.
-        `trainable_labels` and `trainable_positives` say how many labels `map` is about, and the rule.
+        For each head, `map` over the trainable labels and `recall_at_precision_80` over all decisions. Means over the
+        seeds: `ap/LABEL` of every label with test pictures, `precision_at_recall/R` of the curve over all decisions,
+        and `map_over_visual_only` with the ends of its interval. `trainable_labels` is the number of labels of `map`,
+        and `trainable_positives` the number of pictures that they need.
 
-        Method `multimodal_long_tailed`: heads trained on the part of `train` that `long_tail` draws. Each seed has
-        its `gain_count_spearman`, the rank correlation of a label's gain in AP over a visual-only head with its
-        number of positives: below 0 where context helps rare labels more.
+        Method `multimodal_long_tailed` trains heads on the part of `train` that `long_tail` draws. For each seed,
+        `gain_count_spearman` is the rank correlation between a label's gain in AP over a visual-only head and its
+        number of positives; below 0, context helps rare labels more.
 
     Raises:
-        InputError: a run of one label a picture, or too few labels to compare.
+        InputError: the run has one label a picture, or too few labels to compare.
     """
     if not run.config.multi_label:
         raise InputError(
@@ -85,11 +86,17 @@ def multi_label(run: Run, progress: Progress, seeds: int, trainable_min: int | N
 
 
 def trainable_labels(targets: np.ndarray, steps: Sequence[int] = TRAINABLE) -> tuple[int, np.ndarray]:
-    """How many positives make a label trainable, and bool [L], which labels are; at least two.
+    """Finds the labels with enough positives.
 
     Args:
         targets: [N, L] of zeros and ones, of `train`.
         steps: numbers of positives, tried in this order.
+
+    Returns:
+        The first number of positives that a tenth of the labels, and at least two, have; and bool [L], these labels.
+
+    Raises:
+        InputError: too few labels have the last number of positives.
     """
     counts = (targets > 0).sum(axis=0)
     for least in steps:
@@ -97,20 +104,23 @@ def trainable_labels(targets: np.ndarray, steps: Sequence[int] = TRAINABLE) -> t
         if enough.sum() >= max(2, len(counts) / 10):
             return least, enough
     raise InputError(
-        f"suite multi-label needs a tenth of the labels, and 2, to have {steps[-1]} pictures in train, got "
-        f"{int(enough.sum())} of {len(counts)}: add pictures, or ask for fewer by --trainable-min."
+        f"suite multi-label needs {steps[-1]} pictures in train for a tenth of the labels, and at least 2 labels, got "
+        f"{int(enough.sum())} of {len(counts)}: add pictures, or lower --trainable-min."
     )
 
 
 def long_tail(targets: np.ndarray, seed: int) -> np.ndarray:
-    """Rows of a part of `train` whose counts fall exponentially over the labels (Cao et al. 2019).
+    """Draws a part of `train` in which counts fall exponentially over the labels (Cao et al. 2019).
 
-    The labels are put into a random order. A picture goes by the rarest of its labels: of the pictures of label i
-    of L a share of `IMBALANCE` ** (-i / (L - 1)) is kept, at least one. Those without a label are kept.
+    A picture belongs to the rarest of its labels. Of the pictures of label i of L, in a random order of labels, the
+    share `IMBALANCE` ** (-i / (L - 1)) is kept, at least one picture. Pictures without labels are kept.
 
     Args:
         targets: [N, L] of zeros and ones.
         seed: of the order of labels and pictures.
+
+    Returns:
+        The rows that are kept, ascending.
     """
     rng = np.random.default_rng([seed, 2])
     counts = (targets > 0).sum(axis=0)
@@ -123,7 +133,7 @@ def long_tail(targets: np.ndarray, seed: int) -> np.ndarray:
 
 
 class _Suite:
-    """Answers of heads, kept on disk, and records."""
+    """Answers of heads, kept on disk, and their records."""
 
     def __init__(self, features: Features, total: int):
         self.features, self._total, self._done = features, total, 0
@@ -132,7 +142,7 @@ class _Suite:
     def answers(
         self, name: str, method: str, fraction: float, seed: int, rows: np.ndarray | None = None
     ) -> Answers:
-        """What a head says of the test splits; it is trained on these rows of `train`, by default all."""
+        """Trains a head on these rows of `train`, by default all, and predicts the test splits."""
         run = self.features.run
         self.features.progress.update(min(1.0, self._done / self._total))
         self._done += 1
@@ -156,7 +166,7 @@ class _Suite:
 def _measured(
     found: dict[str, list[np.ndarray]], targets: np.ndarray, trainable: np.ndarray, labels: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Method, seed, metric and value of all that one split says; `found` has float32 [N, L] of each seed."""
+    """Keys and values of the records of one split; `found` has probabilities, float32 [N, L], of each seed."""
     rows: list[dict[str, Any]] = []
     counted = trainable & (targets > 0).any(axis=0)
     if not counted.any():
@@ -184,7 +194,7 @@ def _measured(
 
 
 def _long_tailed(suite: _Suite, train: np.ndarray, seeds: int) -> list[Record]:
-    """Gains of labels of few and of many pictures, at the smallest fraction."""
+    """Records of `multimodal_long_tailed`, at the smallest fraction."""
     run, fraction = suite.features.run, min(suite.features.run.config.fractions)
     records = []
     for seed in range(seeds):

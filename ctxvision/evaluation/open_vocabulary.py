@@ -1,4 +1,4 @@
-"""Suite `open-vocabulary`: the phrases themselves as answers, without any list of labels (Conti et al. 2023)."""
+"""Suite `open-vocabulary`: phrases as answers, without a list of labels (Conti et al. 2023)."""
 
 from collections.abc import Sequence
 
@@ -20,22 +20,22 @@ from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress
 
 DEPTHS = (1, 3, 5, 10)
-# Pictures of the web that a true query led to: 1 to 4, 5 to 19, ...
+# Lower ends of ranges of a true query's number of web pictures: 1 to 4, 5 to 19, ...
 BUCKETS = (1, 5, 20, 100)
 
 
 def open_vocabulary(run: Run, progress: Progress, seeds: int) -> list[Record]:
-    """Judges the nearest phrases of every test picture by its true queries and by its label's terms.
+    """Compares the nearest phrases of every test picture with its true queries and its label's terms.
 
-    True queries are those of the picture itself; where test pictures carry none, those that led most of their web
-    pictures to the picture's label. `shuffled_phrases` is the control, once a seed: the phrases of another picture.
+    True queries are the queries of the picture or, if test pictures have no queries, the queries whose web pictures
+    mostly have the picture's label. The control `shuffled_phrases` takes the phrases of another picture, for each seed.
 
     Returns:
-        By the true queries, where there are any: `hit@k`, is one of the first k phrases among them; `mrr@10`, the mean
-        reciprocal rank of the first one that is; and `hit@1/count_LOW-HIGH` and `hit@10/count_LOW-HIGH`, by those
-        queries alone that led to so many pictures of the web, of the pictures that have such a query.
-        By the label, of the first phrase: `cluster_accuracy`; `semantic_similarity`, its cosine in text space to the
-        label's closest term; `semantic_iou`, the share of words in common with the closest term.
+        Where there are true queries: `hit@k`, whether one of the first k phrases is a true query; `mrr@10`, the mean
+        reciprocal rank of the first hit; `hit@1/count_LOW-HIGH` and `hit@10/count_LOW-HIGH`, the same for the true
+        queries with so many web pictures, over the pictures that have such a query. For the first phrase and the
+        label: `cluster_accuracy`; `semantic_similarity`, the cosine in text space to the label's closest term;
+        `semantic_iou`, the intersection over union of words with the closest term.
 
     Raises:
         InputError: fewer than 10 phrases can be retrieved.
@@ -43,8 +43,8 @@ def open_vocabulary(run: Run, progress: Progress, seeds: int) -> list[Record]:
     depth = max(DEPTHS)
     if run.context.num_retrievable() < depth:
         raise InputError(
-            f"the vocabulary must have at least {depth} phrases for this suite, got {run.context.num_retrievable()}: give more "
-            f"queries."
+            f"suite open-vocabulary needs a vocabulary of at least {depth} phrases, got {run.context.num_retrievable()}: "
+            "give more queries."
         )
     records = []
     for number, split in enumerate(run.data.test_splits):

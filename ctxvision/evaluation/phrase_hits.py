@@ -1,4 +1,4 @@
-"""Suite `phrases`: is one of the first phrases what people searched for to find such a picture?"""
+"""Suite `phrases`: the hit rate of the first phrases."""
 
 from ctxvision.classifier.run import Run
 from ctxvision.context import pooled
@@ -10,10 +10,10 @@ DEPTHS = (1, 3)
 
 
 def measure_phrases(run: Run) -> list[Record]:
-    """Writes `hit@1` and `hit@3` of the retrieved phrases on every test split that can be judged.
+    """Writes `hit@1` and `hit@3` of the retrieved phrases on every test split with true queries.
 
-    A phrase hits when it is a query of the picture itself; where the test pictures carry no queries, when most of
-    the web pictures it led to have the picture's label. Without either there is nothing to judge by.
+    A phrase is a hit if it is a query of the picture or, if test pictures have no queries, if most of its web pictures
+    have the picture's label.
     """
     records, depths = [], [depth for depth in DEPTHS if depth <= run.context.num_retrievable()]
     for split in run.data.test_splits:

@@ -1,4 +1,4 @@
-"""What smaller tables cost."""
+"""The cost in quality of quantised tables."""
 
 from typing import Any
 
@@ -11,16 +11,16 @@ from ctxvision.models import ContextClassifier
 
 
 def quantization_cost(run: Run, before: ContextClassifier, after: ContextClassifier) -> dict[str, Any]:
-    """Compares a model with one of smaller tables on `val`, or on `train` where `val` has no pictures.
+    """Compares a model with its quantised version on `val`, or on `train` if `val` has no pictures.
 
     Args:
-        run: whose models they are.
-        before, after: the model as it was, and with quantised tables.
+        run: of both models.
+        before, after: the model without and with quantised tables.
 
     Returns:
-        `metric`, "top1" or, under several labels a picture, "map"; its values `before` and `after`;
-        `same_phrases`, the share of the phrases found before that are found after; `pictures`; `megabytes_before` and
-        `megabytes_after`, of the model's variables.
+        `metric`, "top1" or, with several labels a picture, "map"; its values `before` and `after`; `same_phrases`, the
+        share of the phrases found before that are also found after; `pictures`, their number; `megabytes_before` and
+        `megabytes_after`, the size of the model's variables.
     """
     split = "val" if len(run.data.split("val")) else "train"
     targets = run.data.label_targets(split)

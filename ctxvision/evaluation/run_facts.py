@@ -1,4 +1,4 @@
-"""What an export tells of the training behind it."""
+"""The facts about a run that an export stores."""
 
 from typing import Any
 
@@ -13,17 +13,17 @@ _TOP1 = ("top1", "map")
 
 
 def facts_of(run: Run, context: bool = True) -> dict[str, Any]:
-    """How a run was trained and how well it did.
+    """Collects the training and the quality of a run.
 
     Args:
         run: trained to the end.
-        context: whether it is about the head with context, or the visual-only one.
+        context: whether the facts are about the head with context or the visual-only head.
 
     Returns:
-        `member_weights`, by the members' names, and `uniform_share` (None under several labels a picture), see
-        `fit_calibration`; `training`: data, settings, versions and the commit of the library's source
-        tree, None where that is none; `metrics`: rows of split, metric, mean, deviation and n over heads with other
-        seeds, of the model's method on the run's test data.
+        `member_weights` by the members' names and `uniform_share` (None with several labels a picture), see
+        `fit_calibration`; `training`: data, settings, versions and the commit of the library's source tree (None
+        outside of a source tree); `metrics`: rows of split, metric, mean, deviation and n over the seeds, of the
+        model's method on the run's test data.
     """
     stored = read_json(run.directory / "config.json")
     check = run.stages.folder(VISUAL_ONLY) / "check.json"
@@ -39,7 +39,7 @@ def facts_of(run: Run, context: bool = True) -> dict[str, Any]:
 
 
 def _weights(weights: list[float]) -> dict[str, float]:
-    """By name; a member that does not count has 0."""
+    """Maps names of members to weights; an absent member has 0."""
     every = weights + [0.0] * (len(MEMBERS) - len(weights))
     return {name: round(weight, 4) for name, weight in zip(MEMBERS, every, strict=True)}
 

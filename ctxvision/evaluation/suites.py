@@ -1,4 +1,4 @@
-"""The suites of `ctxvision evaluate`, in the order in which "all" runs them."""
+"""The suites of `ctxvision evaluate`, in the order of `--suite all`."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ from ctxvision.evaluation.zero_shot import zero_shot
 from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress
 
-# From a run, where progress is shown, and the number of seeds to the suite's records.
+# Maps a run, its progress display and a number of seeds to records.
 Suite = Callable[[Run, Progress, int], list[Record]]
 SUITES: dict[str, Suite] = {
     "table1": table1,

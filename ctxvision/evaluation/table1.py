@@ -1,4 +1,4 @@
-"""Suite `table1`: what context adds, at several qualities of the visual embedding (Table 1)."""
+"""Suite `table1`: the gain of context at several qualities of the visual embedding (Table 1)."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from ctxvision.evaluation.methods import Method, inputs_of, methods_of
 from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress
 
-# What `multimodal` is compared with, beside `visual_only`.
+# Bases of `multimodal` beside `visual_only`.
 COMPARED = ("text_only", "multimodal_concat", "multimodal_without_terms", "web_features", "visual_web")
 FRACTIONS = (0.1, 0.3, 0.5, 0.7, 1.0)
 
@@ -23,20 +23,28 @@ def table1(
 ) -> list[Record]:
     """Trains a head for each method, fraction and seed on `train`, and measures it on every test split.
 
-    - `multimodal`: the run's own head, a pool of picture, phrases, query embedding, and the labels' own terms;
-      `multimodal_without_terms`: the same without the terms.
+    - `multimodal`: the run's own head, a pool of picture, phrases, query embedding, and the labels' own terms.
+    - `multimodal_without_terms`: `multimodal` without the labels' own terms.
     - `multimodal_concat`: the method's own joint head over picture and phrases (section 3.5).
-    - `shuffled_phrases`: the control. It is `multimodal`, but each picture gets the phrases and the query embedding of
-      another one, in training and in test.
-    - `web_features` and `visual_web`: what the words add to. The same web pictures, used as plain pre-training: the phrase
-      generator's ConvNet under a label head, alone and pooled with the visual encoder, without words; frozen or, with
-      `fine_tune`, fine-tuned on the same labelled pictures as the visual encoder, whichever is better on `val`.
-    - `multimodal_no_label_words`: without terms, and without every phrase that holds a word of a label's name or synset
-      terms; it is not there where too few phrases are left.
+    - `shuffled_phrases`: the control, `multimodal` with the phrases and the query embedding of another picture, in
+      training and test.
+    - `web_features`: the web pictures as plain pre-training, that is the phrase generator's ConvNet under a label head,
+      without words. With `fine_tune` it is frozen or fine-tuned on the visual encoder's labelled pictures, whichever is
+      better on `val`.
+    - `visual_web`: a pool of `visual_only` and `web_features`.
+    - `multimodal_no_label_words`: `multimodal_without_terms` without phrases that hold a word of a label's name or
+      synset terms; left out if too few phrases remain.
+
+    Args:
+        run: trained to the end.
+        progress: of the suite.
+        seeds: heads for each row.
+        fractions: of visual pre-training.
+        fine_tune: whether `web_features` may be fine-tuned.
 
     Returns:
-        `top1` and `top5`, 0..1, of each head; of each method `top1_over_visual_only` with the ends of its interval, and
-        of `multimodal` the same over each of `COMPARED`.
+        `top1` and `top5`, 0..1, of each head; `top1_over_visual_only` of each method with the ends of its interval; for
+        `multimodal` the same over each of `COMPARED`.
     """
     features = Features(run, progress, fine_tune=fine_tune)
     methods = methods_of(features)
@@ -49,7 +57,7 @@ def table1(
             def ranks_of(
                 seed: int, name: str = name, method: Method = method, fraction: float = fraction
             ) -> Ranks:
-                # What sees no picture is the same at every fraction.
+                # A method without "visual" and "web" is the same at every fraction.
                 kept_as = f"{name}-{fraction:g}" if method.by_fraction else name
                 kept_as += "-fine-tuned" if "web" in method.sees and features.web.fine_tuned(fraction) else ""
                 return heads.ranks(

@@ -1,4 +1,4 @@
-"""Suite `table2`: does a larger output space than the one that was trained help (Table 2, section 4.5)?"""
+"""Suite `table2`: the gain of an output space beyond the trained classes (Table 2, section 4.5)."""
 
 import functools
 from collections.abc import Sequence
@@ -15,27 +15,33 @@ from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress
 
 POINTS = 10
-# Below them the second generator's classes would be half of the phrases.
+# With fewer phrases, the classes of the second generator would be half of them.
 FEWEST_PHRASES = 2 * FEWEST
 
 
 def table2(run: Run, progress: Progress, seeds: int, fractions: Sequence[float] = FRACTIONS) -> list[Record]:
-    """Compares phrases out of the softmax classes alone (`_small`) with phrases out of all prototypes.
+    """Compares phrases from the softmax classes (`_small`) with phrases from all prototypes.
 
-    Each of `text_only` and `multimodal_concat`, the method's own head, is trained and measured with either vocabulary, at
-    every fraction of visual pre-training. Where every phrase of the run's context was a softmax class, there is no small
-    output space; then a second generator learns the most frequent queries alone, see `small_context`, and its classes are
-    compared with all of its prototypes. Of fewer than 200 phrases none is trained, and `_small` is left out.
-    `text_only_curve` is text alone over the most searched phrases of the run's own
-    context, at ten sizes in equal ratios from the number of phrases a picture has up to all.
+    `text_only` and `multimodal_concat`, the method's own head, are trained and measured with both vocabularies, at every
+    fraction of visual pre-training. If every phrase of the run's context was a softmax class, a second generator learns
+    the most frequent queries (see `small_context`), and its classes are compared with all of its prototypes. With fewer
+    than 200 phrases no second generator is trained, and `_small` is left out. `text_only_curve` is text alone over the
+    most searched phrases of the run's own context, at ten sizes in equal ratios, from the number of phrases a picture to
+    all phrases.
+
+    Args:
+        run: trained to the end.
+        progress: of the suite.
+        seeds: heads for each row.
+        fractions: of visual pre-training.
 
     Returns:
-        `top1` and `top5`, 0..1, of each head, `vocabulary` being the phrases that could be retrieved; of both
-        methods `top1_over_METHOD_small` with the ends of its interval, at every fraction and averaged over them
-        (fraction None).
+        `top1` and `top5`, 0..1, of each head, with the number of retrievable phrases as `vocabulary`; for both methods
+        `top1_over_METHOD_small` with the ends of its interval, at every fraction and as the mean over them (fraction
+        None).
 
     Raises:
-        InputError: every phrase is a class, and the pictures for a second generator are not there.
+        InputError: every phrase was a class, and the pictures for a second generator are missing.
     """
     own = Features(run, progress)
     features, kept_as = own, ""
@@ -55,7 +61,7 @@ def table2(run: Run, progress: Progress, seeds: int, fractions: Sequence[float] 
             visual = [] if fraction is None else [source.visual(split, fraction)]
             return [*visual, source.context(split, context)]
 
-        # Over all prototypes of the run's own context these are heads of Table 1.
+        # Over all prototypes of the run's own context, Table 1 has the same heads.
         suite = "table1" if source is own and context == own.chosen else None
         return [heads.ranks(name, inputs, seed, suite, fusion="concat") for seed in range(seeds)]
 
@@ -83,7 +89,7 @@ def table2(run: Run, progress: Progress, seeds: int, fractions: Sequence[float] 
 
 
 def curve_sizes(smallest: int, largest: int) -> list[int]:
-    """At most ten whole numbers in equal ratios, rising, with both ends."""
+    """At most ten integers in equal ratios, rising, with both ends."""
     return sorted({round(size) for size in np.geomspace(smallest, largest, POINTS)})
 
 

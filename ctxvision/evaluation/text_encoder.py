@@ -1,4 +1,4 @@
-"""Suite `text-encoder`: does the text encoder find the queries that belong together?"""
+"""Suite `text-encoder`: retrieval of associated queries by the text encoder."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,15 +20,15 @@ from ctxvision.models import SiameseText
 from ctxvision.training.progress import Progress
 
 MOST_PAIRS, MOST_CANDIDATES = 2000, 10000
-# A third of a run's training: enough to tell methods apart.
+# A third of a run's training, enough to tell methods apart.
 STEPS = 500
 CHARACTERS = {"character_ngrams": 32}
-# A split to float64 [T], the place of each test's target.
+# Maps a split to the rank of each test's target, float64 [T].
 Ranks = dict[str, np.ndarray]
 
 
 class AverageText(DualEncoderText):
-    """Without attention: its vector stays zero, so that all n-grams of a phrase weigh the same."""
+    """A text encoder without attention: the attention vector stays zero, so all n-grams of a phrase weigh the same."""
 
     @property
     def trainable_weights(self) -> list[tf.Variable]:
@@ -36,7 +36,7 @@ class AverageText(DualEncoderText):
 
 
 class Method(NamedTuple):
-    """How an encoder is made, and whether it learns from queries of all languages."""
+    """The layer of an encoder, its arguments, and whether it learns from queries of all languages."""
 
     layer: type[DualEncoderText]
     arguments: dict[str, Any]
@@ -52,7 +52,13 @@ METHODS = {
 
 
 class Test(NamedTuple):
-    """Texts to search with, and what must be found: candidate numbers and those that do not count as rivals."""
+    """Retrieval tests.
+
+    Attributes:
+        texts: T queries to search with.
+        targets: int [T], the candidate to find.
+        partners: T arrays of candidates that do not count as rivals.
+    """
 
     texts: list[str]
     targets: np.ndarray
@@ -60,21 +66,24 @@ class Test(NamedTuple):
 
 
 def text_encoder(run: Run, progress: Progress, seeds: int) -> list[Record]:
-    """Trains each kind of encoder on nine tenths of the web pictures, and tests it on queries of the others.
+    """Trains each kind of encoder on part of the web pictures, and tests it on queries of the held-out pictures.
 
-    A test pair is two queries of one picture that share no picture in training. The first one is searched with, and
-    the second must be found among the run's languages' queries, 10,000 of them at most; other queries that share a
-    picture with the first do not count as rivals. Splits: `held_out`; `misspelt`, the first query with one character
-    changed; `other_languages`, the first query in a language that the run's filter leaves out.
+    A test pair is two queries of one picture that share no picture in training (see `hold_out`). The first query
+    searches for the second among at most 10,000 queries in the run's languages. Other queries that share a picture with
+    the first query do not count as rivals. Splits: `held_out`; `misspelt`, with one character of the first query
+    changed; `other_languages`, with the first query in a language that the run's filter excludes.
 
-    `attention` is `DualEncoderText` with words alone; `average` gives all n-grams the same weight; `character_ngrams`
-    adds those of characters; `language_agnostic` is that, trained on queries of all languages: those of one picture
-    are associations across languages. `bag_of_ngrams` is the cosine of counted unigrams and bigrams, untrained.
-    Seeds are those of training, over the same pairs, for a third of the steps of a run.
+    - `attention`: `DualEncoderText` over words.
+    - `average`: the same weight for all n-grams.
+    - `character_ngrams`: `attention` with n-grams of characters as well.
+    - `language_agnostic`: `character_ngrams`, trained on queries of all languages; the queries of a picture are
+      associations across languages.
+    - `bag_of_ngrams`: the cosine of counted unigrams and bigrams, without training.
+
+    Each seed trains over the same pairs, for at most 500 steps.
 
     Returns:
-        `recall@1` and `recall@10`, 0..1, and the differences of `recall@10` to `attention` with the ends of their 95%
-        intervals.
+        `recall@1` and `recall@10`, 0..1, and `recall@10_over_attention` with the ends of its 95% interval.
 
     Raises:
         InputError: no association is left to test on.
@@ -105,12 +114,15 @@ def text_encoder(run: Run, progress: Progress, seeds: int) -> list[Record]:
 
 
 def make_tests(run: Run, held: HeldOut, spoken: np.ndarray) -> tuple[list[str], dict[str, Test]]:
-    """The candidates, and the tests on them by split.
+    """Makes the candidates and the tests of each split.
 
     Args:
-        run: its seed draws candidates, where there are too many, and misspellings.
-        held: of the run's log.
-        spoken: bool [Q], queries in the run's languages.
+        run: its seed draws the misspellings, and the candidates if there are too many.
+        held: held-out associations of the run's log.
+        spoken: bool [Q], marks queries in the run's languages.
+
+    Raises:
+        InputError: no association between queries in the run's languages is left to test on.
     """
     phrases, rng = run.data.query_log.phrases, np.random.default_rng([run.config.seed, 3])
     to_spoken = held.pairs[spoken[held.pairs[:, 1]]]
@@ -118,8 +130,8 @@ def make_tests(run: Run, held: HeldOut, spoken: np.ndarray) -> tuple[list[str], 
     pairs = {"held_out": to_spoken[among][:MOST_PAIRS], "other_languages": to_spoken[~among][:MOST_PAIRS]}
     if not len(pairs["held_out"]):
         raise InputError(
-            f"queries in {', '.join(run.context.languages)} must leave associations to test on when a tenth of the "
-            f"pictures is held out, got none: give pictures more queries."
+            f"suite text-encoder needs held-out associations of queries in {', '.join(run.context.languages)}, got "
+            "none: give pictures more queries."
         )
     targets = np.unique(np.concatenate([some[:, 1] for some in pairs.values()]))
     others = rng.permutation(np.setdiff1d(np.flatnonzero(spoken), targets))
@@ -130,7 +142,7 @@ def make_tests(run: Run, held: HeldOut, spoken: np.ndarray) -> tuple[list[str], 
     tests = {}
     for split, some in pairs.items():
         if len(some):
-            # Nor does a query find itself.
+            # A query does not count as its own rival.
             known = [number_of[np.append(held.partners[left], left)] for left in some[:, 0].tolist()]
             partners = [numbers[numbers >= 0] for numbers in known]
             tests[split] = Test([phrases[i] for i in some[:, 0]], number_of[some[:, 1]], partners)
@@ -140,19 +152,21 @@ def make_tests(run: Run, held: HeldOut, spoken: np.ndarray) -> tuple[list[str], 
 
 
 def bag_similarity(texts: list[str], others: list[str]) -> np.ndarray:
-    """float32 [T, C]: cosines of hashed unigram and bigram counts."""
+    """Cosines of hashed unigram and bigram counts, float32 [T, C]."""
+    from scipy.sparse import csr_array, diags_array
+
     hasher = DualEncoderText(dim=1)
-    left, right = ngrams_of(hasher, texts), ngrams_of(hasher, others)
-    columns = np.unique(left[left > 0])  # what no left text holds adds nothing to a product
+    buckets = hasher.ngram_table.shape[0]
 
-    def counts(ids: np.ndarray) -> np.ndarray:
-        rows, places = np.nonzero(np.isin(ids, columns))
-        table = np.zeros([len(ids), len(columns)], np.float32)
-        np.add.at(table, (rows, np.searchsorted(columns, ids[rows, places])), 1)
-        equal = (ids[:, :, np.newaxis] == ids[:, np.newaxis]) & (ids > 0)[:, np.newaxis]
-        return table / np.sqrt(np.maximum(equal.sum(axis=(1, 2)), 1), dtype=np.float32)[:, np.newaxis]
+    def counts(texts: list[str]) -> csr_array:
+        ids = ngrams_of(hasher, texts)
+        rows, places = np.nonzero(ids > 0)
+        ones = np.ones(len(rows), np.float32)
+        table = csr_array((ones, (rows, ids[rows, places])), shape=(len(texts), buckets))
+        lengths = np.sqrt(table.power(2).sum(axis=1))
+        return diags_array(1 / np.maximum(lengths, 1)) @ table
 
-    return counts(left) @ counts(right).T
+    return (counts(texts) @ counts(others).T).toarray()
 
 
 def _trained(run: Run, method: Method, trained: np.ndarray, spoken: np.ndarray, seed: int) -> DualEncoderText:

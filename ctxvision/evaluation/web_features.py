@@ -1,4 +1,4 @@
-"""The pictures of the web as plain pre-training: the phrase generator's ConvNet under a label head, without words."""
+"""Features of the phrase generator's ConvNet: web pictures as plain pre-training, without words."""
 
 from collections.abc import Callable
 
@@ -21,15 +21,15 @@ STAGE = "web_features"
 
 
 class WebFeatures:
-    """Features of the phrase generator's ConvNet: as queries have trained it, or fine-tuned on labelled pictures.
+    """Features of the phrase generator's ConvNet, frozen or fine-tuned on labelled pictures.
 
-    Fine-tuning sees the labelled pictures that the visual encoder of the same fraction sees, and takes as long. The better
-    one on `val` is taken. Where the visual encoder is frozen, nothing is fine-tuned.
+    Fine-tuning uses the labelled pictures and the steps of the visual encoder of the same fraction. `of` returns the
+    features that are better on `val`. If the visual encoder is frozen, there is no fine-tuning.
 
     Args:
         run: past its stage `head`.
         progress: of the suite.
-        fine_tune: whether fine-tuning is tried.
+        fine_tune: whether to try fine-tuning.
     """
 
     def __init__(self, run: Run, progress: Progress, fine_tune: bool = True):
@@ -39,21 +39,21 @@ class WebFeatures:
 
     @property
     def possible(self) -> bool:
-        """Whether they are not the visual features already."""
+        """Whether the ConvNet is another than the visual encoder's."""
         return self._run.config.visual_backbone != SHARED
 
     def of(self, split: str, fraction: float) -> np.ndarray:
-        """float32 [N, D] of a split, by the better of the two for a fraction of the labelled pictures."""
+        """Features of a split, float32 [N, D]: the better ones for a fraction of the labelled pictures."""
         return self._fine_tuned(split, fraction) if self.fine_tuned(fraction) else self._frozen(split)
 
     def fine_tuned(self, fraction: float) -> bool:
-        """Whether they are those of the fine-tuned ConvNet."""
+        """Whether the fine-tuned ConvNet is the better one."""
         if fraction not in self._better:
             self._better[fraction] = self._fine_tune and self._learns(fraction) and self._is_better(fraction)
         return self._better[fraction]
 
     def _learns(self, fraction: float) -> bool:
-        """Whether the visual encoder of the fraction has learnt, and the ConvNet can."""
+        """Whether the visual encoder of the fraction was trained and the ConvNet is trainable."""
         learnt = self._run.stages.facts(f"visual/{fraction:g}")["steps"] > 0
         return learnt and bool(_encoder(self._run).trainable_weights)
 
@@ -61,7 +61,7 @@ class WebFeatures:
         return self._on_val(lambda split: self._fine_tuned(split, fraction)) > self._on_val(self._frozen)
 
     def _on_val(self, features: Callable[[str], np.ndarray]) -> float:
-        """The task's metric of a head over these features, mean over the run's seeds."""
+        """The task's metric of a head over these features on `val`, mean over the run's seeds."""
         run = self._run
         heads = (trained_head(run, lambda split: [features(split)], seed) for seed in range(run.config.seeds))
         val, task = run.data.label_targets("val"), task_of(run.config)
@@ -84,7 +84,7 @@ class WebFeatures:
 
 
 def _encoder(run: Run) -> VisualEncoder:
-    """A ConvNet of its own, with the weights of the phrase generator's."""
+    """A copy of the phrase generator's ConvNet."""
     generator = Context(run.context.directory).phrase_generator
     size = generator.tower.input_shape[1] or run.data.image_size
     encoder = VisualEncoder(generator.tower, size, name="web_encoder")

@@ -1,4 +1,4 @@
-"""Suite `zero-shot`: labels told by their words alone, without any labelled picture (section 4.3)."""
+"""Suite `zero-shot`: classification by the labels' words, without labelled pictures (section 4.3)."""
 
 import itertools
 from collections.abc import Callable
@@ -14,30 +14,32 @@ from ctxvision.metrics import ranks_of
 from ctxvision.metrics.records import Record
 from ctxvision.training.progress import Progress
 
-# How phrases become context, and shares of the text similarity in a term's score, of which `val` chooses.
+# Candidates for `val`: recipes of the context, and shares of the text similarity in a term's score.
 CONTEXTS = (ContextRecipe(ALL, 3, "uniform"), *(ContextRecipe(ALL, k, "similarity") for k in (5, 10, 20)))
 TEXT_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def zero_shot(run: Run, progress: Progress, seeds: int) -> list[Record]:
-    """Scores each label by its synset terms: the label's score is that of its closest term.
+    """Scores each label by its closest synset term.
 
-    A term lies at its prototype where it is a phrase of the vocabulary, and elsewhere where a model from text to query
-    space puts it. It is scored by the cosine of this place and the picture's query embedding, mixed with the cosine of
-    its text embedding and the picture's context, the mean text embedding of its phrases; `CONTEXTS` and the share of
-    either are chosen on `val`. From each term's scores their mean over the pictures of `train` is taken, so that a
-    term that lies near every picture wins no more often than others. No label of `train` is used.
+    A term's place is its prototype if it is a phrase of the vocabulary, else the prediction of a model from text to
+    query space. A term's score mixes two cosines: of its place and the picture's query embedding, and of its text
+    embedding and the picture's context. `val` chooses the context from `CONTEXTS` and the mix from `TEXT_SHARES`. The
+    mean score of a term over the pictures of `train` is subtracted, so that a term near every picture has no advantage.
+    No label of `train` is used.
 
-    - `zero_shot`: as above; `zero_shot_mean_of_terms`: the mean over a label's terms instead of the closest one.
-    - `zero_shot_prototypes`: the query embedding alone; `zero_shot_phrases`: the picture's phrases alone.
-    - `zero_shot_text_model`: the query embedding alone, all terms placed by the text model, which has seen none.
-    - `zero_shot_terms_in_vocabulary`: `zero_shot` among the labels that have a term in the vocabulary, on their
-      pictures; not there where none has.
+    - `zero_shot`: as above.
+    - `zero_shot_mean_of_terms`: scores a label by the mean over its terms.
+    - `zero_shot_prototypes`: the query embedding alone.
+    - `zero_shot_phrases`: the picture's phrases alone.
+    - `zero_shot_text_model`: the query embedding alone, with all terms placed by the text model.
+    - `zero_shot_terms_in_vocabulary`: `zero_shot` among the labels with a term in the vocabulary, on their pictures;
+      left out if there are none.
     - `multimodal`: the supervised head, with the visual encoder of the largest fraction.
 
     Returns:
-        `top1` and `top5`, 0..1, and `share_of_supervised`, a row's top-1 over the supervised one's (on the same
-        pictures) averaged over seeds. Zero-shot rows have no seed: nothing in them is random.
+        `top1` and `top5`, 0..1, and `share_of_supervised`, a row's top-1 divided by the mean supervised top-1 on the
+        same pictures. Zero-shot rows have no seed, because nothing in them is random.
     """
     features = Features(run, progress)
     fraction = max(run.config.fractions)
@@ -74,7 +76,7 @@ def zero_shot(run: Run, progress: Progress, seeds: int) -> list[Record]:
 
 
 def ranks_of_methods(features: Features) -> dict[str, Ranks]:
-    """Method to the place of the true label on every test split, -1 for a picture that the method is not asked."""
+    """Maps a method to the ranks of the true labels on every test split; -1 marks pictures outside of the method."""
     run, scores = features.run, ZeroShotScores(features)
 
     def on_val(choice: tuple[ContextRecipe, float]) -> float:
@@ -104,7 +106,7 @@ def ranks_of_methods(features: Features) -> dict[str, Ranks]:
 
 
 class ZeroShotScores:
-    """Scores float [N, L] of a run's labels by their terms.
+    """Scores of a run's labels by their terms, float [N, L].
 
     Args:
         features: of the run.
@@ -119,8 +121,10 @@ class ZeroShotScores:
     def mixed(
         self, split: str, context: ContextRecipe, text_share: float, closest: bool = True
     ) -> np.ndarray:
-        """Cosines of terms and pictures, (1 − text_share) in query space and text_share in text space, less their mean
-        over the pictures of `train`."""
+        """Scores by cosines in query space, weight 1 − text_share, and in text space, weight text_share.
+
+        The mean over the pictures of `train` is subtracted.
+        """
 
         def cosines(split: str) -> np.ndarray:
             queries, contexts = self.features.bottleneck(split), self.features.context(split, context)
@@ -129,13 +133,13 @@ class ZeroShotScores:
         return self.terms.per_label(cosines(split) - cosines("train").mean(axis=0), closest)
 
     def by_text_model(self, split: str) -> np.ndarray:
-        """Cosines in query space, all terms where the text model puts them, less their mean as above."""
+        """Scores by cosines in query space, with all terms placed by the text model; the mean is subtracted."""
         scores, usual = (self.features.bottleneck(one) @ self.placed.predicted.T for one in (split, "train"))
         return self.terms.per_label(scores - usual.mean(axis=0))
 
 
 def _ranks_among(known: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The true label's place among some labels, -1 where it is none of them."""
+    """The true label's rank among the known labels, or -1 if it is not one of them."""
     asked = np.isin(labels, known)
     ranks = np.full(len(labels), -1)
     if asked.any():

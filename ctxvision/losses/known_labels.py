@@ -1,4 +1,4 @@
-"""A loss over the labels that somebody verified."""
+"""A loss over verified labels."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ import tf_keras as keras
 
 @keras.saving.register_keras_serializable("ctxvision")
 class KnownLabels(keras.losses.Loss):
-    """Another loss, over the labels alone that are known to be there or not; the others teach nothing.
+    """Applies a binary loss to the known labels; unknown labels have no gradient.
 
-    The mean over a batch is that over all its known labels, whatever picture they are of.
+    The mean over a batch is the mean over all of its known labels, so each known label weighs the same.
 
     Args:
-        loss: of zeros and ones and their predictions, a mean over the last axis such as `BinaryCrossentropy`.
+        loss: a Keras loss that averages over the last axis, such as `BinaryCrossentropy`.
 
     Call arguments:
-        y_true: float [B, L] of zeros and ones, and -1 for what is unknown.
-        y_pred: float32 [B, L], as `loss` takes them.
+        y_true: float [B, L] of zeros and ones; -1 is unknown.
+        y_pred: float32 [B, L], predictions as `loss` expects them.
 
     Example:
         >>> loss = KnownLabels(keras.losses.BinaryCrossentropy())
@@ -45,7 +45,7 @@ class KnownLabels(keras.losses.Loss):
 
 
 def mean_of_known(each: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
-    """float32 [B], whose mean is that of the losses [B, L] where `truth` is 0 or more."""
+    """Reduces losses [B, L] to float32 [B], with the mean of the losses whose `truth` is not negative."""
     known = tf.cast(truth >= 0, tf.float32)
     number = tf.reduce_mean(tf.reduce_sum(known, axis=-1))
     return tf.math.divide_no_nan(tf.reduce_sum(each * known, axis=-1), number)

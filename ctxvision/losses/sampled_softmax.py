@@ -1,4 +1,4 @@
-"""Softmax over a vocabulary of which a sample stands for the whole."""
+"""Sampled softmax over a large vocabulary."""
 
 import tensorflow as tf
 
@@ -6,16 +6,16 @@ import tensorflow as tf
 def log_uniform_sample(seed: tf.Tensor, num_sampled: int, num_classes: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Draws classes with replacement, class c with probability log((c+2)/(c+1)) / log(num_classes+1).
 
-    That is Zipf's law over classes sorted by falling count. Stateless ops only: the same seed gives the same
-    sample, and the step that uses it compiles with XLA.
+    The distribution approximates Zipf's law for classes sorted by falling count. It uses stateless ops, so the same
+    seed gives the same sample, and XLA compiles the training step.
 
     Args:
-        seed: int [2], a new one at every step.
-        num_sampled: S, how many draws.
-        num_classes: V.
+        seed: int [2], a new seed for every step.
+        num_sampled: S, number of draws.
+        num_classes: V, number of classes.
 
     Returns:
-        int32 [S] classes, and float32 [S] log of each one's expected number of draws (the log-Q correction).
+        int32 [S] classes, and float32 [S] logarithms of their expected numbers of draws (the log-Q correction).
     """
     span = tf.math.log(tf.cast(num_classes + 1, tf.float32))
     uniform = tf.random.stateless_uniform([num_sampled], seed)
@@ -35,24 +35,24 @@ def sampled_softmax_loss(
     log_expected_count: tf.Tensor,
     scale: float,
 ) -> tf.Tensor:
-    """Cross entropy of each picture's true queries against a sample of all queries (section 3.2).
+    """Cross-entropy of each picture's true queries against a sample of all queries (section 3.2).
 
-    The logit of picture x and class c is scale · cos(x, c); Eq. 1 is scale 1. From a sampled class's logit the log
-    of its expected number of draws is taken, so that the sum over the sample estimates the sum over all classes.
-    A sampled class that is another true query of the picture (an accidental hit) is left out. With
+    The logit of picture x and class c is scale · cos(x, c); Eq. 1 has scale 1. The logit of a sampled class is
+    reduced by the logarithm of its expected number of draws, so that the sum over the sample estimates the sum over
+    all classes. An accidental hit, a sampled class that is a true query of the picture, is left out. With
     `sampled_classes` = all classes and `log_expected_count` = 0 this is the full softmax.
 
     Args:
         embeddings: float32 [B, D], L2-normalised.
         true_rows: float32 [B, Q, D], the L2-normalised class weights of the true queries.
         true_classes: int32 [B, Q], padded with -1.
-        sampled_rows: float32 [S, D], L2-normalised.
+        sampled_rows: float32 [S, D], the L2-normalised class weights of the sample.
         sampled_classes: int32 [S].
-        log_expected_count: float32 [S].
-        scale: the logits' scale.
+        log_expected_count: float32 [S], from `log_uniform_sample`.
+        scale: of the logits.
 
     Returns:
-        float32 [B], the mean over each picture's true queries; 0 for a picture without any.
+        float32 [B], the mean over each picture's true queries; 0 for a picture without queries.
     """
     present = tf.cast(true_classes >= 0, tf.float32)
     true_logits = scale * tf.einsum("bd,bqd->bq", embeddings, true_rows)

@@ -1,4 +1,4 @@
-"""Binary cross-entropy in which the positives of rare labels weigh more."""
+"""Binary cross-entropy with weights for the positives of each label."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,13 +13,13 @@ from ctxvision.losses.known_labels import mean_of_known
 class WeightedCrossEntropy(keras.losses.Loss):
     """The mean over labels of -w y log p - (1 - y) log(1 - p).
 
-    Where it is least, the logit of p lies log w above that of the true probability: take log w off to calibrate.
+    At its minimum the logit of p exceeds the logit of the true probability by log w. Subtract log w to calibrate.
 
     Args:
-        positive_weights: w, float [L], above 0.
+        positive_weights: w, float [L], above 0; larger for rare labels.
 
     Call arguments:
-        y_true: float [B, L] of zeros and ones, and -1 for what is unknown, which does not count.
+        y_true: float [B, L] of zeros and ones; -1 is unknown and does not count.
         y_pred: float32 [B, L] probabilities.
 
     Example:
@@ -34,8 +34,8 @@ class WeightedCrossEntropy(keras.losses.Loss):
         self.positive_weights = [float(weight) for weight in positive_weights]
         if not self.positive_weights or min(self.positive_weights) <= 0:
             raise ValueError(
-                f"positive_weights must be numbers above 0, one for each label, got {positive_weights}: 1 weighs "
-                "nothing more."
+                f"positive_weights must be numbers above 0, one for each label, got {positive_weights}: 1 "
+                "leaves a label unweighted."
             )
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:

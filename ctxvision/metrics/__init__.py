@@ -1,4 +1,4 @@
-"""Metrics as plain NumPy functions."""
+"""Metrics as plain functions on NumPy arrays."""
 
 from ctxvision.metrics.average_precision import (
     average_precision,
@@ -19,7 +19,7 @@ from ctxvision.metrics.classification import (
     ranks_of,
     top_k_accuracy,
 )
-from ctxvision.metrics.clustering import best_assignment, cluster_accuracy
+from ctxvision.metrics.clustering import cluster_accuracy
 from ctxvision.metrics.intervals import Interval, paired_interval
 from ctxvision.metrics.permutation import sign_flip_p_value
 from ctxvision.metrics.precision_recall import (
@@ -34,7 +34,6 @@ __all__ = [
     "Interval",
     "Reliability",
     "average_precision",
-    "best_assignment",
     "calibration_error_by_chance",
     "cluster_accuracy",
     "expected_calibration_error",

@@ -1,4 +1,4 @@
-"""What several metrics refuse."""
+"""Input checks that several metrics share."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -7,28 +7,37 @@ from numpy.typing import ArrayLike
 def check_decisions(
     scores: ArrayLike, targets: ArrayLike, dimensions: int | None = None, unknown: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both as arrays of one shape, targets as float64 zeros and ones; a ValueError where they are not.
+    """Returns scores and targets as arrays of one shape, targets as float64.
 
-    Where `unknown`, targets may be -1 as well: nobody knows.
+    Args:
+        scores: numbers without NaN.
+        targets: zeros and ones (or bool) of the same shape.
+        dimensions: the number of axes, any by default.
+        unknown: whether targets may also be -1, for unknown.
+
+    Raises:
+        ValueError: scores or targets break these rules, or are empty.
     """
     score, target = np.asarray(scores), np.asarray(targets)
     if score.shape != target.shape or not score.size or dimensions not in (None, score.ndim):
         raise ValueError(
             f"scores and targets must have one shape with at least one row, got {score.shape} and {target.shape}: "
-            "give one of each for every decision."
+            "give one score and one target for every decision."
         )
     if np.isnan(score).any():
         raise ValueError(
-            f"scores must not hold NaN, got {np.isnan(score).sum()}: look at the model's inputs and loss."
+            f"scores must not hold NaN, got {np.isnan(score).sum()}: check the model's inputs and loss."
         )
-    if not np.isin(target, (-1, 0, 1) if unknown else (0, 1)).all():
+    allowed = (-1, 0, 1) if unknown else (0, 1)
+    if not np.isin(target, allowed).all():
         raise ValueError(
-            f"targets must be 0 or 1, got {np.setdiff1d(target, (0, 1))[0]!r}: mark what is true with 1."
+            f"targets must be {'0, 1 or -1' if unknown else '0 or 1'}, got {np.setdiff1d(target, allowed)[0]}: mark true "
+            "decisions with 1."
         )
     return score, target.astype(float)
 
 
 def known_decisions(scores: ArrayLike, targets: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Both [N], of the decisions whose target is known (not -1), as `check_decisions` gives them."""
+    """Returns scores and targets, both [N], of the decisions with a known target (not -1); see `check_decisions`."""
     score, target = check_decisions(scores, targets, unknown=True)
     return score[target >= 0], target[target >= 0]

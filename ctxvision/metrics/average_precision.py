@@ -1,4 +1,4 @@
-"""How well scores rank the pictures of each label (section 4.2.3)."""
+"""Average precision of the pictures of each label (section 4.2.3)."""
 
 from collections.abc import Sequence
 
@@ -10,20 +10,20 @@ from ctxvision.metrics.intervals import Interval
 
 
 def average_precision(scores: ArrayLike, targets: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
-    """The area under each label's precision-recall curve: the mean, over its positives, of the precision there.
+    """The area under each label's precision-recall curve: the mean of the precision at each positive.
 
-    Pictures of the same score are accepted together, so a constant score has the precision of chance.
+    Pictures with equal scores are accepted together, so a constant score has the precision of chance.
 
     Args:
-        scores: float [N, L], any that rank the pictures of a label; no NaN.
-        targets: [N, L] of zeros and ones (or bool), and -1 for what is unknown, which does not count.
-        weights: how often each picture counts, [N] or, for several answers at once, [D, N]; once by default.
+        scores: float [N, L], rank the pictures of a label; any scale, no NaN.
+        targets: [N, L] of zeros and ones (or bool); -1 is unknown and does not count.
+        weights: the number of times each picture counts, [N], or [D, N] for D results; 1 by default.
 
     Returns:
         float64 [L] in 0..1, or [D, L]; NaN for a label without positives.
 
     Raises:
-        ValueError: shapes that differ, no rows, NaN, or targets that are not 0, 1 or -1.
+        ValueError: shapes differ, there are no rows, scores hold NaN, or targets are not 0, 1 or -1.
 
     Example:
         >>> average_precision([[0.9], [0.8], [0.1]], [[1], [0], [1]]).round(3).tolist()
@@ -33,7 +33,7 @@ def average_precision(scores: ArrayLike, targets: ArrayLike, weights: ArrayLike 
     times = np.ones(len(scores), np.float32) if weights is None else np.asarray(weights, np.float32)
     if times.ndim not in (1, 2) or times.shape[-1] != len(scores):
         raise ValueError(
-            f"weights must be [N] or [D, N] with N = {len(scores)}, got shape {times.shape}: give one per picture."
+            f"weights must be [N] or [D, N] with N = {len(scores)}, got shape {times.shape}: give one weight per picture."
         )
     found = [_one_label(score, target, np.atleast_2d(times)) for score, target in zip(scores.T, targets.T)]
     return np.stack(found, axis=1).reshape(*times.shape[:-1], -1)
@@ -43,18 +43,18 @@ def mean_average_precision(scores: ArrayLike, targets: ArrayLike) -> float:
     """The mean of `average_precision` over the labels that have positives.
 
     Raises:
-        ValueError: as there, or no label has a positive.
+        ValueError: see `average_precision`; or no label has a positive.
     """
     found = average_precision(scores, targets)
     if np.isnan(found).all():
-        raise ValueError("targets must hold at least one positive, got none: there is nothing to find.")
+        raise ValueError("targets must hold at least one positive, got none: mark a picture's labels with 1.")
     return float(np.nanmean(found))
 
 
 def map_draws(scores: ArrayLike, targets: ArrayLike, draws: int = 300, seed: int = 0) -> np.ndarray:
-    """float64 [draws]: the mAP of as many bootstrap samples of the pictures.
+    """The mAP of bootstrap samples of the pictures, float64 [draws].
 
-    The samples depend on N, `draws` and `seed` alone, so the draws of two methods are paired.
+    The samples depend only on N, `draws` and `seed`, so the draws of two methods are paired.
     """
     number = len(np.asarray(scores))
     times = np.random.default_rng(seed).multinomial(number, np.full(number, 1 / number), draws)
@@ -64,16 +64,16 @@ def map_draws(scores: ArrayLike, targets: ArrayLike, draws: int = 300, seed: int
 def interval_of_draws(
     values: Sequence[float], draws: ArrayLike, confidence: float = 0.95, seed: int = 0
 ) -> Interval:
-    """The mean of S seeds' values, with a bootstrap interval over seeds and pictures.
+    """The mean over S seeds, with a bootstrap interval over seeds and pictures.
 
-    A picture that is drawn twice ranks beside itself, so the draws of an average precision lie higher than its value:
-    the interval has their spread, but the values' mean as its middle.
+    A picture that is drawn twice ranks beside itself, so drawn average precisions are biased upwards. The interval
+    keeps the spread of the draws and is shifted to the mean of the values.
 
     Args:
         values: float [S], such as differences of mAP.
-        draws: float [S, D], the same of D bootstrap samples of the pictures.
-        confidence: share of the draws inside, 0..1.
-        seed: of the draws of seeds.
+        draws: float [S, D], the same quantity for D bootstrap samples of the pictures.
+        confidence: share of the draws inside the interval, 0..1.
+        seed: of the draw of seeds.
     """
     drawn = np.asarray(draws, float)
     seeds, number = drawn.shape
@@ -85,7 +85,7 @@ def interval_of_draws(
 
 
 def _one_label(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """float64 [D]; sums are needed at the positives alone."""
+    """The average precision of one label, float64 [D]; only the positives need cumulative sums."""
     known = targets >= 0
     if not known.all():
         scores, targets, weights = scores[known], targets[known], weights[:, known]
@@ -94,7 +94,7 @@ def _one_label(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> 
     if not len(positive):
         return np.full(len(weights), np.nan)
     ranked = -scores[order]
-    last = np.searchsorted(ranked, ranked[positive], side="right") - 1  # of the pictures of the same score
+    last = np.searchsorted(ranked, ranked[positive], side="right") - 1  # of the pictures with the same score
     accepted = weights[:, order].cumsum(axis=1, dtype=np.float32)[:, last]
     own = weights[:, order[positive]]
     found = own.cumsum(axis=1)[:, np.searchsorted(positive, last, side="right") - 1]

@@ -1,4 +1,4 @@
-"""Whether probabilities are what they say."""
+"""Calibration of probabilities."""
 
 from typing import NamedTuple
 
@@ -12,9 +12,12 @@ _DRAWS = 200
 
 
 class Reliability(NamedTuple):
-    """Bins of equal width in 0..1, each float64 [bins]; all 0 where a bin is empty.
+    """Statistics of bins of equal width in 0..1, float64 [bins] each; an empty bin has 0 in all three.
 
-    `confidence` is the mean probability, `accuracy` the share that came true, `share` how much of all fell there.
+    Attributes:
+        confidence: the mean probability.
+        accuracy: the share of decisions that are true.
+        share: of all decisions that fall into the bin.
     """
 
     confidence: np.ndarray
@@ -23,15 +26,18 @@ class Reliability(NamedTuple):
 
 
 def reliability_bins(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> Reliability:
-    """Mean confidence and accuracy by confidence.
+    """Mean confidence and accuracy in bins of confidence.
 
     Args:
-        confidence: float in 0..1, any shape: the top label's probability, or every label's of a multi-label model.
-        correct: zeros and ones (or bool) of that shape: whether it came true; -1 is unknown and does not count.
-        bins: how many.
+        confidence: float in 0..1, any shape: the probability of the top label, or of every label of a multi-label
+            model.
+        correct: zeros and ones (or bool) of the same shape: whether the decision is true; -1 is unknown and does not
+            count.
+        bins: number of bins.
 
     Raises:
-        ValueError: shapes that differ, nothing at all, confidences outside 0..1, or `correct` not of zeros and ones.
+        ValueError: shapes differ, there are no decisions, confidences lie outside 0..1, or `correct` holds other
+            values than 0, 1 and -1.
 
     Example:
         >>> reliability_bins([0.1, 0.9, 0.9], [0, 1, 0], bins=2).accuracy.tolist()
@@ -51,9 +57,9 @@ def reliability_bins(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS
 
 
 def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> float:
-    """The mean distance of accuracy from confidence over `reliability_bins`, weighted by share (Guo et al. 2017).
+    """The mean distance between accuracy and confidence of the bins, weighted by share (Guo et al. 2017).
 
-    Args and Raises: as of `reliability_bins`.
+    See `reliability_bins` for the arguments and errors.
 
     Example:
         >>> expected_calibration_error([0.75] * 4, [1, 1, 1, 0])
@@ -64,14 +70,14 @@ def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: 
 
 
 def calibration_error_by_chance(confidence: ArrayLike, bins: int = BINS, seed: int = 0) -> float:
-    """The mean `expected_calibration_error` of a perfect forecaster: what this many pictures show by chance alone.
+    """The mean `expected_calibration_error` of a perfectly calibrated model on as many pictures.
 
-    Outcomes are drawn with the given probabilities, 200 times. An error of that size says nothing against a model
-    (Bröcker & Smith 2007, consistency resampling).
+    Draws outcomes with the given probabilities, 200 times (consistency resampling, Bröcker & Smith 2007). An error of
+    this size is no evidence against a model.
 
     Args:
-        confidence: as of `reliability_bins`.
-        bins: how many.
+        confidence: see `reliability_bins`.
+        bins: number of bins.
         seed: of the draws.
     """
     confidence = np.asarray(confidence, float).ravel()

@@ -1,4 +1,4 @@
-"""Accuracies as plain mathematics on NumPy arrays."""
+"""Accuracies and hit rates."""
 
 from collections.abc import Collection, Sequence
 
@@ -7,21 +7,22 @@ from numpy.typing import ArrayLike
 
 
 def top_k_accuracy(probabilities: ArrayLike, labels: ArrayLike, k: int) -> float:
-    """The fraction of rows whose true label is among the `k` most probable ones.
+    """The fraction of rows whose true label is among the `k` most probable labels.
 
-    Among equal probabilities the lower label comes first, so a model that gives every label the same
-    probability is right only where the true label is one of the first `k`.
+    Of equal probabilities the lower label comes first, so a model that gives every label the same probability is
+    right only where the true label is one of the first `k`.
 
     Args:
-        probabilities: float [N, L], any scores that rank the labels; no NaN.
+        probabilities: float [N, L], scores of any scale that rank the labels; no NaN.
         labels: int [N], the true label of each row, 0..L-1.
-        k: how many labels count, at least 1; with `k >= L` every row is right.
+        k: number of labels that count, at least 1; with `k >= L` every row is right.
 
     Returns:
         A float in 0..1.
 
     Raises:
-        ValueError: for no rows, wrong shapes, NaN, labels outside 0..L-1, or `k` below 1.
+        ValueError: there are no rows, shapes are wrong, probabilities hold NaN, labels lie outside 0..L-1, or `k` is
+            below 1.
 
     Example:
         >>> top_k_accuracy([[0.7, 0.2, 0.1], [0.5, 0.4, 0.1]], [0, 1], k=1)
@@ -32,17 +33,18 @@ def top_k_accuracy(probabilities: ArrayLike, labels: ArrayLike, k: int) -> float
 
 
 def ranks_of(probabilities: ArrayLike, labels: ArrayLike) -> np.ndarray:
-    """The place of each row's true label, 0 for the most probable one.
+    """The rank of each row's true label, 0 for the most probable label.
 
     Args:
-        probabilities: float [N, L], any scores that rank the labels; no NaN. Of equal ones the lower label is first.
+        probabilities: float [N, L], scores of any scale that rank the labels; no NaN. Of equal scores the lower label
+            comes first.
         labels: int [N], the true label of each row, 0..L-1.
 
     Returns:
         int64 [N] in 0..L-1.
 
     Raises:
-        ValueError: for no rows, wrong shapes, NaN, or labels outside 0..L-1.
+        ValueError: there are no rows, shapes are wrong, probabilities hold NaN, or labels lie outside 0..L-1.
 
     Example:
         >>> ranks_of([[0.7, 0.2, 0.1], [0.5, 0.4, 0.1]], [0, 1]).tolist()
@@ -57,7 +59,7 @@ def ranks_of(probabilities: ArrayLike, labels: ArrayLike) -> np.ndarray:
     if np.isnan(scores).any():
         raise ValueError(
             f"probabilities must not hold NaN, got {int(np.isnan(scores).any(axis=1).sum())} rows "
-            f"with NaN of {len(scores)}; look at the model's inputs and loss."
+            f"with NaN of {len(scores)}; check the model's inputs and loss."
         )
     if truth.shape != (len(scores),) or not np.issubdtype(truth.dtype, np.integer):
         raise ValueError(
@@ -71,22 +73,21 @@ def ranks_of(probabilities: ArrayLike, labels: ArrayLike) -> np.ndarray:
         )
     own = scores[np.arange(len(scores)), truth][:, None]
     before = np.arange(scores.shape[1]) < truth[:, None]
-    rank = ((scores > own) | ((scores == own) & before)).sum(axis=1)
-    return rank
+    return ((scores > own) | ((scores == own) & before)).sum(axis=1)
 
 
 def phrase_hits(found: Sequence[Sequence[str]], true_queries: Sequence[Collection[str]]) -> np.ndarray:
-    """Which of the phrases found for each picture are queries of that picture.
+    """Tells which of the phrases found for each picture are queries of that picture.
 
     Args:
-        found: N rows of K phrases, best first; "" (a phrase that is not there) never is a hit.
+        found: N rows of K phrases, best first; "" (a missing phrase) is never a hit.
         true_queries: N collections, the queries of each picture.
 
     Returns:
-        bool [N, K], what `hit_at_k` reads.
+        bool [N, K], the argument of `hit_at_k`.
 
     Raises:
-        ValueError: where the two differ in length or rows of `found` differ in length.
+        ValueError: the two differ in length, or rows of `found` differ in length.
 
     Example:
         >>> phrase_hits([["cat", "dog"]], [{"dog", "puppy"}]).tolist()
@@ -99,8 +100,8 @@ def phrase_hits(found: Sequence[Sequence[str]], true_queries: Sequence[Collectio
         )
     if len({len(phrases) for phrases in found}) > 1:
         raise ValueError(
-            "found must hold equally many phrases in each row, got "
-            f"{sorted({len(phrases) for phrases in found})}; fill up absent ones with ''."
+            "found must hold the same number of phrases in each row, got "
+            f"{sorted({len(phrases) for phrases in found})}; pad rows with ''."
         )
     return np.array(
         [
@@ -112,17 +113,17 @@ def phrase_hits(found: Sequence[Sequence[str]], true_queries: Sequence[Collectio
 
 
 def hit_at_k(hits: ArrayLike, k: int) -> float:
-    """The fraction of pictures one of whose first `k` phrases is a query of the picture.
+    """The fraction of pictures for which one of the first `k` phrases is a query of the picture.
 
     Args:
-        hits: bool [N, K] from `phrase_hits`: row i, column j tells whether the j-th phrase is right.
-        k: how many phrases count, 1..K.
+        hits: bool [N, K] from `phrase_hits`; column j is the j-th phrase.
+        k: number of phrases that count, 1..K.
 
     Returns:
         A float in 0..1.
 
     Raises:
-        ValueError: for no rows, anything but a bool matrix, or `k` outside 1..K.
+        ValueError: there are no rows, `hits` is not a bool matrix, or `k` lies outside 1..K.
 
     Example:
         >>> hit_at_k([[False, True], [False, False]], k=2)
@@ -150,10 +151,10 @@ def mean_and_deviation(values: ArrayLike) -> tuple[float, float]:
         values: float [n], finite, n at least 1.
 
     Returns:
-        `(mean, deviation)`; the deviation of a single value is 0.0.
+        `(mean, deviation)`; the deviation of one value is 0.0.
 
     Raises:
-        ValueError: for no values, more than one axis, or NaN or infinity.
+        ValueError: there are no values, there is more than one axis, or a value is not finite.
 
     Example:
         >>> mean_and_deviation([1.0, 2.0, 3.0])
@@ -166,7 +167,7 @@ def mean_and_deviation(values: ArrayLike) -> tuple[float, float]:
             "give one value per seed."
         )
     if not np.isfinite(numbers).all():
-        raise ValueError(f"values must be finite, got {numbers.tolist()}; leave out the runs that failed.")
+        raise ValueError(f"values must be finite, got {numbers.tolist()}; leave out failed runs.")
     return float(numbers.mean()), float(numbers.std(ddof=1)) if numbers.size > 1 else 0.0
 
 

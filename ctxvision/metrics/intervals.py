@@ -1,4 +1,4 @@
-"""How sure a difference is."""
+"""Confidence intervals of paired differences."""
 
 import functools
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 _DRAWS_AT_A_TIME = 64
-# Counts of pictures in draws that are kept for the next call: the methods of a table are compared on the same pictures.
+# Draws of up to this many counts are cached: the methods of a table are compared on the same pictures.
 _MOST_KEPT = 1 << 24
 
 
 class Interval(NamedTuple):
-    """A mean and the ends of its confidence interval, all in the unit of the values."""
+    """A mean and the ends of its confidence interval, in the unit of the values."""
 
     mean: float
     low: float
@@ -23,19 +23,19 @@ class Interval(NamedTuple):
 def paired_interval(
     differences: ArrayLike, confidence: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> Interval:
-    """The mean of paired differences, with a bootstrap interval over seeds and pictures (percentiles).
+    """The mean of paired differences, with a percentile bootstrap interval over seeds and pictures.
 
-    Each draw takes as many seeds and as many pictures as there are, with replacement, the same pictures for every
-    seed: what varies is who trained, and what happened to be tested.
+    Each draw samples S seeds and N pictures with replacement, and uses the same pictures for every seed. So the
+    interval covers the variation of training and of the test set.
 
     Args:
-        differences: float [S, N]: seeds by pictures, such as one method's right answers minus another's.
-        confidence: share of the draws inside, 0..1.
-        draws: how many.
+        differences: float [S, N], seeds by pictures, such as the right answers of one method minus those of another.
+        confidence: share of the draws inside the interval, 0..1.
+        draws: number of draws.
         seed: of the draws.
 
     Raises:
-        ValueError: no seeds or no pictures, or values that are not finite.
+        ValueError: there are no seeds or no pictures, or a value is not finite.
 
     Example:
         >>> right, base = np.ones([3, 200]), np.zeros([3, 200])
@@ -59,7 +59,7 @@ def paired_interval(
 
 
 def _draws(seed: int, draws: int, seeds: int, pictures: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Blocks of draws: how often each picture is taken, uint16 [n, pictures], and which seeds, int [n, seeds]."""
+    """Yields blocks of n draws: the count of each picture, uint16 [n, pictures], and the seeds, int [n, seeds]."""
     rng = np.random.default_rng(seed)
     for start in range(0, draws, _DRAWS_AT_A_TIME):
         number = min(_DRAWS_AT_A_TIME, draws - start)

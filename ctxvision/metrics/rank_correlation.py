@@ -1,35 +1,36 @@
-"""Whether one quantity rises with another."""
+"""Rank correlation of two quantities."""
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 
 def spearman(first: ArrayLike, second: ArrayLike) -> float:
-    """Spearman's rank correlation, in -1..1; equal values share their mean rank.
+    """Spearman's rank correlation (`scipy.stats.spearmanr`); equal values share their mean rank.
 
     Args:
         first, second: float [N], N at least 2, finite, neither of them constant.
 
+    Returns:
+        A float in -1..1.
+
     Raises:
-        ValueError: they are not such.
+        ValueError: the shapes differ, there is more than one axis, a value is not finite, or one of the two is
+            constant.
 
     Example:
         >>> round(spearman([1, 2, 3], [10, 100, 1000]), 6)
         1.0
     """
+    from scipy.stats import spearmanr
+
     pair = [np.asarray(values, float) for values in (first, second)]
     if pair[0].ndim != 1 or pair[0].shape != pair[1].shape or not np.isfinite(pair).all():
         raise ValueError(
-            f"first and second must be finite numbers [N], got shapes {pair[0].shape} and {pair[1].shape}: give one of "
-            "each for every thing."
+            f"first and second must be finite numbers [N], got shapes {pair[0].shape} and {pair[1].shape}: give one "
+            "number of each for every item."
         )
-    if any(len(set(values.tolist())) < 2 for values in pair):
+    if any(len(np.unique(values)) < 2 for values in pair):
         raise ValueError(
-            "first and second must each hold two different values, got a constant: nothing can rise."
+            "first and second must each hold two different values, got a constant: a constant has no ranks."
         )
-    return float(np.corrcoef(_ranks(pair[0]), _ranks(pair[1]))[0, 1])
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    ordered = np.sort(values)
-    return (np.searchsorted(ordered, values) + np.searchsorted(ordered, values, side="right")) / 2
+    return float(spearmanr(*pair).statistic)

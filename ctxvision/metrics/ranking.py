@@ -1,4 +1,4 @@
-"""How far up the right answer stands."""
+"""Ranks of right answers."""
 
 from collections.abc import Sequence
 
@@ -7,16 +7,16 @@ from numpy.typing import ArrayLike
 
 
 def mean_reciprocal_rank(hits: ArrayLike) -> float:
-    """The mean of 1 / place of each row's first hit; 0 for a row without one.
+    """The mean of 1 / place of each row's first hit; a row without a hit counts 0.
 
     Args:
-        hits: bool [N, K], best first; what stands after the K-th is not seen.
+        hits: bool [N, K] from `phrase_hits`, best first.
 
     Returns:
         A float in 0..1.
 
     Raises:
-        ValueError: for no rows, or anything but a bool matrix.
+        ValueError: there are no rows, or `hits` is not a bool matrix.
 
     Example:
         >>> mean_reciprocal_rank([[False, True], [False, False]])
@@ -32,15 +32,15 @@ def mean_reciprocal_rank(hits: ArrayLike) -> float:
 
 
 def filtered_ranks(scores: ArrayLike, targets: ArrayLike, others: Sequence[ArrayLike]) -> np.ndarray:
-    """The place of each row's target, when other right answers do not count against it (Bordes et al. 2013).
+    """The filtered rank of each row's target: other right answers do not count (Bordes et al. 2013).
 
     Args:
         scores: float [N, C] of C candidates, no NaN.
         targets: int [N], the column of each row's target.
-        others: N lists of columns that are left out of the row's candidates; the target may be among them.
+        others: N lists of columns to leave out of the row's candidates; a list may hold the target, which stays.
 
     Returns:
-        float64 [N]: candidates with a higher score, and half of those with an equal one; 0 is the best.
+        float64 [N]: the number of candidates with a higher score, plus half of the number with an equal score.
 
     Raises:
         ValueError: the three differ in length, or scores hold NaN.
@@ -53,7 +53,7 @@ def filtered_ranks(scores: ArrayLike, targets: ArrayLike, others: Sequence[Array
     if values.ndim != 2 or not len(values) == len(truth) == len(others) or np.isnan(values).any():
         raise ValueError(
             f"scores must be [N, C] without NaN, with N targets and N others, got shape {values.shape}, {len(truth)} "
-            f"and {len(others)}: give one of each for every row."
+            f"and {len(others)}: give one target and one list for every row."
         )
     ranks = np.empty(len(values))
     for row, (line, target, left_out) in enumerate(zip(values, truth, others, strict=True)):
@@ -64,7 +64,7 @@ def filtered_ranks(scores: ArrayLike, targets: ArrayLike, others: Sequence[Array
 
 
 def word_overlap(phrase: set[str], other: set[str]) -> float:
-    """Words in both over words in either (intersection over union); 0.0 where there are none.
+    """The intersection over union of two sets of words; 0.0 if both are empty.
 
     Example:
         >>> word_overlap({"red", "fox"}, {"fox"})

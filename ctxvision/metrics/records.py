@@ -1,4 +1,4 @@
-"""`metrics.json`: one flat list of measured values, which any tool can read."""
+"""The records of `metrics.json`: a flat list of measured values."""
 
 import json
 import math
@@ -15,19 +15,19 @@ from ctxvision.metrics.classification import mean_and_deviation
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One measured value and all that tells it from the others; what does not apply is None.
+    """One measured value with its keys; a key that does not apply is None.
 
     Args:
-        suite: which evaluation measured it, such as "table1".
+        suite: the evaluation, such as "table1".
         data: name of the data set.
-        method: what was measured: "visual_only", "multimodal", "shuffled_phrases", ...
-        fraction: share of the labelled pictures the visual encoder was pre-trained on, 0..1.
+        method: "visual_only", "multimodal", "shuffled_phrases", ...
+        fraction: share of the labelled pictures that pre-trained the visual encoder, 0..1.
         shots: pictures per label in few-shot suites.
-        vocabulary: how many phrases could be retrieved.
-        seed: the seed of the run.
-        split: the part of the data it was measured on.
+        vocabulary: number of phrases that could be retrieved.
+        seed: of the training.
+        split: the part of the data, such as "test".
         metric: "top1", "top5", "hit@3", ...
-        value: a finite number; accuracies are in 0..1.
+        value: a finite number; accuracies lie in 0..1.
 
     Example:
         >>> Record(suite="table1", method="multimodal", fraction=0.1, seed=0, split="test",
@@ -51,7 +51,7 @@ class Record:
         if not number or not math.isfinite(self.value):
             raise ValueError(
                 f"value of {self.suite}/{self.method}/{self.metric} must be a finite number, got "
-                f"{self.value!r}; leave the record out where nothing was measured."
+                f"{self.value!r}; leave out the record if nothing was measured."
             )
 
 
@@ -62,7 +62,7 @@ def load_records(path: str | os.PathLike[str]) -> list[Record]:
     """Reads a `metrics.json`.
 
     Raises:
-        InputError: when the file is missing, not JSON, or not a list of records.
+        InputError: the file is missing, is not JSON, or is not a list of records.
     """
     path = Path(path)
     run = path.parent
@@ -81,19 +81,19 @@ def load_records(path: str | os.PathLike[str]) -> list[Record]:
             records.append(Record(**row))
         except (TypeError, ValueError) as error:
             raise InputError(
-                f"{path} must hold records with the keys {', '.join(KEYS)}, got record {number} that is "
-                f"none ({error}); {remedy}"
+                f"{path} must hold records with the keys {', '.join(KEYS)}, and record {number} is not "
+                f"one ({error}); {remedy}"
             ) from error
     return records
 
 
 def save_records(path: str | os.PathLike[str], records: Iterable[Record]) -> None:
-    """Writes records into a `metrics.json`, whole or not at all.
+    """Writes records into a `metrics.json`, atomically.
 
-    The file's records of the suites named in `records` are replaced; those of other suites stay.
+    New records replace the file's records of the same suites; records of other suites stay.
 
     Args:
-        path: the file; made where it is missing.
+        path: the file; created if it is missing.
         records: all records of one or more suites.
     """
     new = list(records)
@@ -104,7 +104,7 @@ def save_records(path: str | os.PathLike[str], records: Iterable[Record]) -> Non
 
 
 def select(records: Iterable[Record], **keys: Any) -> list[Record]:
-    """The records whose keys have the given values, in their order.
+    """Returns the records with the given values of keys, in their order.
 
     Example:
         >>> one = Record(suite="table1", split="seen", metric="top1", value=0.5)
@@ -116,12 +116,12 @@ def select(records: Iterable[Record], **keys: Any) -> list[Record]:
 
 
 def summary(records: Iterable[Record], by: Sequence[str]) -> list[dict[str, Any]]:
-    """Mean and deviation of the values, grouped.
+    """Groups records and computes mean and deviation of each group.
 
     Args:
-        records: the records; all values of a group are taken as repetitions of one measurement, so `by`
-            must name everything that tells measurements apart, other than the seed.
-        by: keys of a record, such as `("split", "fraction", "method", "metric")`.
+        records: the values of a group count as repetitions of one measurement.
+        by: keys of a record, such as `("split", "fraction", "method", "metric")`; they must tell all measurements
+            apart, except for the seed.
 
     Returns:
         One dict per group, in order of first appearance: the keys of `by`, then `mean`, `deviation`
@@ -141,6 +141,4 @@ def summary(records: Iterable[Record], by: Sequence[str]) -> list[dict[str, Any]
 def _check_keys(keys: Iterable[str]) -> None:
     unknown = [key for key in keys if key not in KEYS]
     if unknown:
-        raise ValueError(
-            f"keys must be among {', '.join(KEYS)}, got {', '.join(unknown)}; use a record's own keys."
-        )
+        raise ValueError(f"keys must be among {', '.join(KEYS)}, got {', '.join(unknown)}; use these keys.")

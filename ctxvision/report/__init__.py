@@ -1,1 +1,1 @@
-"""Records to `report.html`."""
+"""The report of a run, from its records."""

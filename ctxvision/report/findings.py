@@ -197,7 +197,9 @@ def beyond_web(records: Sequence[Record]) -> str:
     found = differences(records, "multimodal", "visual_web")
     fewest = [one._replace(base=None) for one in found if one.fraction == found[0].fraction]
     setting = " beyond the same web pictures without words (visual + web features)"
-    return compared("predicted text", fewest, setting=setting)
+    return compared(
+        "predicted text", fewest, setting=setting + at_share(fewest[0].fraction) if fewest else ""
+    )
 
 
 def at_share(fraction: float | None) -> str:

@@ -35,10 +35,10 @@ def page(
     records: Sequence[Record],
     examples: Sequence[dict[str, Any]],
     history: dict[str, dict[str, list[float]]],
-    check: dict[str, Any] | None = None,
-    left_out: dict[str, str] | None = None,
-    times: Sequence[dict[str, Any]] = (),
-    weights: Sequence[float] = (),
+    check: dict[str, Any],
+    left_out: dict[str, str],
+    times: Sequence[dict[str, Any]],
+    weights: Sequence[float],
 ) -> str:
     """Renders the report.
 
@@ -47,10 +47,10 @@ def page(
         records: all records of the run.
         examples: pictures with their answers, see `write_report`.
         history: training curves by stage.
-        check: the result of stage `visual_only` on `val`, where it is known.
+        check: the result of stage `visual_only` on `val`, or empty.
         left_out: maps a suite to the reason why it was not measured.
         times: seconds of each part of the training.
-        weights: of the members of the run's head, where they are known.
+        weights: of the members of the run's head, or empty.
     """
     suites = suites_of(records)
     found = {suite: finding_of(suite, select(records, suite=suite)) for suite in suites}
@@ -61,8 +61,8 @@ def page(
         "page.html.j2",
         title=f"What context adds: {config['data']['name']}",
         lead=lead._replace(text=unbroken(lead.text)),
-        paragraphs=_paragraphs(records, check or {}, weights),
-        overview=_overview(found, {k: v for k, v in (left_out or {}).items() if k not in suites}),
+        paragraphs=_paragraphs(records, check, weights),
+        overview=_overview(found, {suite: why for suite, why in left_out.items() if suite not in suites}),
         how_to_read=HOW_TO_READ,
         sections=[section(suite, select(records, suite=suite)) for suite in suites],
         phrase_hits=table_of_hits(select(records, suite="phrases")),

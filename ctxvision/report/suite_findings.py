@@ -13,7 +13,6 @@ from ctxvision.report.findings import (
     in_words,
     intervals,
     opening,
-    percent,
     splits_of,
 )
 from ctxvision.report.tables import metric_name
@@ -202,7 +201,7 @@ def _open_vocabulary(records: Sequence[Record]) -> str:
         return ""
     first, deepest = (_means(own, f"hit@{depth}") for depth in (1, max(depths)))
     parts = [
-        f"{100 * value:.1f}% on {split}, and one of the first {max(depths)} for {100 * deepest[split, method]:.1f}%"
+        f"{100 * value:.1f}% of {split}, one of the first {max(depths)} for {100 * deepest[split, method]:.1f}%"
         for (split, method), value in first.items()
     ]
     return (

@@ -1,4 +1,4 @@
-"""`report.html`: one self-contained page about a run."""
+"""Writes `report.html`, one self-contained page about a run."""
 
 import json
 import os
@@ -15,31 +15,34 @@ PICTURE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+")
 
 
 def write_report(run_dir: str | os.PathLike[str]) -> Path:
-    """Writes `report.html` into a run's folder and returns its path.
+    """Writes `report.html` into a run's folder.
 
-    The page holds everything it shows: it opens offline, on a phone and on paper, and loads nothing.
+    The page loads nothing, so it opens offline. It fits screens, phones and paper.
 
     Args:
-        run_dir: the run's folder. Read are
+        run_dir: the run's folder, which holds
 
             * `config.json`: `{"settings": {...}, "data": {"name"}, "versions": {...}}`;
-            * `metrics.json`: a section for each suite; "answers" says how often each kind of example is met;
-            * `visual_only/check.json`, where it is there: what training found on `val`;
-            * `measured/left_out.json`, where it is there: suite to the sentence that says why it was left out;
-            * `evaluation/examples.json`, where it is there: a list of `{"image": data URI, "truth": label,
-              "split", "visual_only": {"label", "score"}, "multimodal": {"label", "score"}, "visual_share",
-              "query_share", "phrases": [{"phrase", "score", "share"}], "kind": "win" | "loss" | "both_right" |
-              "both_wrong"}`; scores of answers are probabilities, those of phrases cosines, shares are points of
-              probability;
-            * `head/choice.json`, where it is there: `member_weights`, how much each member of the head counts;
-            * `logs/history.json`, where it is there: `{stage: {"loss": [...], "val_top1": [...]}}`;
-            * `logs/times.json`, where it is there: a list of `{"part", "seconds"}`.
+            * `metrics.json`: a list of records; each suite becomes a section, and suite "answers" holds the share of
+              each kind of example.
+
+            Optional files:
+
+            * `visual_only/check.json`: `{"sentence"}`, the result of training on `val`;
+            * `measured/left_out.json`: maps a suite to the reason why it was left out;
+            * `evaluation/examples.json`: a list of `{"image": data URI, "truth": label, "split", "visual_only":
+              {"label", "score"}, "multimodal": {"label", "score"}, "visual_share", "query_share", "phrases":
+              [{"phrase", "score", "share"}], "kind": "win" | "loss" | "both_right" | "both_wrong"}`; scores of answers
+              are probabilities, scores of phrases are cosines, and shares are parts of the probability;
+            * `head/choice.json`: `{"member_weights"}`, the weights of the head's members;
+            * `logs/history.json`: `{stage: {"loss": [...], "val_top1": [...]}}`;
+            * `logs/times.json`: a list of `{"part", "seconds"}`.
 
     Returns:
         The path of `report.html`.
 
     Raises:
-        InputError: when a needed file is missing or one of them is damaged.
+        InputError: a required file is missing, or a file is damaged.
     """
     run = Path(run_dir)
     records = load_records(run / "metrics.json")
@@ -52,19 +55,21 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
     examples = _read_optional(run / "evaluation" / "examples.json", list, "ctxvision evaluate")
     for number, example in enumerate(examples):
         _check_example(example, number, run / "evaluation" / "examples.json")
-    history = _read_optional(run / "logs" / "history.json", dict, "ctxvision train")
-    choice = _read_optional(run / "head" / "choice.json", dict, "ctxvision train")
-    times = _read_optional(run / "logs" / "times.json", list, "ctxvision train")
-    check = _read_optional(run / "visual_only" / "check.json", dict, "ctxvision train")
-    left_out = _read_optional(run / "measured" / "left_out.json", dict, "ctxvision evaluate")
+    html = page(
+        config,
+        records,
+        examples,
+        history=_read_optional(run / "logs" / "history.json", dict, "ctxvision train"),
+        check=_read_optional(run / "visual_only" / "check.json", dict, "ctxvision train"),
+        left_out=_read_optional(run / "measured" / "left_out.json", dict, "ctxvision evaluate"),
+        times=_read_optional(run / "logs" / "times.json", list, "ctxvision train"),
+        weights=_read_optional(run / "head" / "choice.json", dict, "ctxvision train").get(
+            "member_weights", ()
+        ),
+    )
     target = run / "report.html"
     with atomic_path(target) as temporary:
-        temporary.write_text(
-            page(
-                config, records, examples, history, check, left_out, times, choice.get("member_weights", ())
-            ),
-            encoding="utf-8",
-        )
+        temporary.write_text(html, encoding="utf-8")
     return target
 
 
@@ -87,7 +92,7 @@ def _read(path: Path, kind: type, command: str) -> Any:
 
 
 def _check_example(example: Any, number: int, path: Path) -> None:
-    """A picture must be inside the file: a page that fetches one would not open offline."""
+    """Checks the keys, the kind and the picture, which must be inside the file for the page to open offline."""
     remedy = "delete the file and run `ctxvision evaluate` again."
     keys = (
         "image",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import ctxvision as cv
+from ctxvision.context.card import write_card
 from ctxvision.context.quality import text_recall, true_queries
 from ctxvision.training.loaded_data import LoadedData
 
@@ -36,6 +37,13 @@ def test_figures_and_card(context, tiny_data, tiny_run):
     card = (context.directory / "README.md").read_text()
     assert f"| {tiny_data.name} | test:easy | {100 * found['test:easy', 'hit@1']:.1f} |" in card
     assert len(json.loads((context.directory / "figures.json").read_text())) == len(records)
+
+
+def test_the_card_escapes_text(context):
+    path = context.directory / "context.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "licence": "one | <two>\nthree"}))
+    write_card(cv.Context(context.directory))
+    assert "| licence | one \\| &lt;two&gt; three |" in (context.directory / "README.md").read_text()
 
 
 def test_text_recall_by_hand(context, tiny_data, tiny_run):

@@ -1,4 +1,4 @@
-"""Which modalities each method is given, and what it is compared with."""
+"""The inputs and the base of each method."""
 
 import shutil
 

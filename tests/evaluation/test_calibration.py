@@ -1,4 +1,4 @@
-"""The suite that asks whether probabilities and thresholds are right."""
+"""Suite `calibration` on the tiny run."""
 
 import shutil
 
@@ -20,7 +20,7 @@ def copy(request, tmp_path):
 
 
 def check_bins(records, method, split):
-    """Shares sum to 1, and the bins' distance is about the ECE."""
+    """Checks that shares sum to 1 and that the bins agree with the ECE."""
     here = {r.metric: r.value for r in select(records, method=method, split=split, seed=None)}
     numbers = {name[3:5] for name in here if name.startswith("bin")}
     assert all(f"bin{n}_{what}" in here for n in numbers for what in ("confidence", "accuracy", "share"))
@@ -30,11 +30,11 @@ def check_bins(records, method, split):
         here[f"bin{n}_share"] * abs(here[f"bin{n}_accuracy"] - here[f"bin{n}_confidence"]) for n in numbers
     )
     eces = [r.value for r in select(records, method=method, split=split, metric="ece")]
-    assert gap <= np.mean(eces) + 1e-6  # of all seeds together, so errors of two may cancel
+    assert gap <= np.mean(eces) + 1e-6  # the bins hold all seeds, so errors of two seeds may cancel
 
 
 def right_of(records, method, split):
-    """The share that is right, by the bins."""
+    """The accuracy over all bins."""
     here = {r.metric: r.value for r in select(records, method=method, split=split, seed=None)}
     return sum(
         here[name] * here[name.replace("share", "accuracy")] for name in here if name.endswith("share")
@@ -55,7 +55,7 @@ def test_of_one_label_a_picture(copy):
         shares = [r.value for r in select(records, split=split, metric="uniform_share")]
         assert len(shares) == 2 and all(0 <= share <= 0.5 for share in shares)
     easy, hard, together = (right_of(records, "calibrated", split) for split in ("easy", "hard", "all"))
-    assert together == pytest.approx((easy + hard) / 2)  # of as many pictures each
+    assert together == pytest.approx((easy + hard) / 2)  # both splits have the same number of pictures
     assert calibration(copy, Progress(), seeds=2) == records
 
 

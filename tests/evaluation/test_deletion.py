@@ -1,4 +1,4 @@
-"""Phrases removed by share and at random."""
+"""Removal of phrases by share and at random."""
 
 import shutil
 
@@ -26,7 +26,7 @@ def records(run):
 
 
 def test_the_fall_is_what_the_classifier_says_without_the_first_phrase(run, records):
-    """Found anew by `explain`, from pixels."""
+    """Explanations computed by `explain` from pixels."""
     found = select(records, method="first", split="easy", metric="probability_fall")
     model, pixels = run.classifier, tf.constant(run.data.pictures("test:easy"))
     told = cv.explain(model, pixels, top=1)
@@ -62,7 +62,7 @@ def test_a_second_call_measures_nothing(run, records, monkeypatch):
 
 
 def test_which_phrases_are_removed(run, monkeypatch):
-    """A head that adds up the marks of the phrases that are left tells which ones were not."""
+    """A head that sums marks of the remaining phrases shows which phrases were removed."""
     explained = Explained(
         visual=np.zeros((50, 2), np.float32),
         queries=np.zeros((50, 2), np.float32),
@@ -78,7 +78,7 @@ def test_which_phrases_are_removed(run, monkeypatch):
 
     monkeypatch.setattr(module, "without_phrases", marks)
     falls = module._falls(run, explained, None, [1, 2], seed=0)
-    # By share: phrase 1, then 0; phrase 3 is not there, whatever its share. At random: phrase 0 or 2, then both.
+    # By share: phrase 1, then 0; phrase 3 is missing. At random: phrase 0 or 2, then both.
     assert set(map(tuple, falls["first"])) == {(10.0, 11.0)}
     assert set(map(tuple, falls["random"])) == {(1.0, 101.0), (100.0, 101.0)}
 
@@ -94,6 +94,6 @@ def test_pictures_with_one_phrase_cannot_be_tested(run, monkeypatch):
         module, "Kept", lambda *_: type("None", (), {"arrays": lambda _, name, measure: measure()})()
     )
     with pytest.raises(
-        cv.InputError, match="must have two phrases or more for deletion, got none of test:easy"
+        cv.InputError, match="suite deletion needs pictures with two phrases or more, got none in test:easy"
     ):
         deletion(run, Progress(), seeds=1)

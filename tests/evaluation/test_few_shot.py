@@ -1,4 +1,4 @@
-"""Few-shot methods against their definitions, and what the suite writes."""
+"""Few-shot methods against their definitions, and the records of the suite."""
 
 import shutil
 
@@ -29,7 +29,7 @@ def support():
 
 @pytest.fixture(scope="module")
 def two(support):
-    """The same pictures by their first two modalities."""
+    """The same pictures with their first two modalities."""
     return support._replace(inputs=support.inputs[:2])
 
 
@@ -60,7 +60,7 @@ def test_the_linear_probe_is_at_the_minimum_of_its_objective():
 
 
 def normalized(support, parts):
-    """One picture at a time: [cosine of modality 1, cosine of modality 2] needs unit rows."""
+    """Unit rows of each modality, standardised with the support."""
     rows = []
     for of_support, part in zip(support.inputs, parts, strict=True):
         scaled = (part - of_support.mean(axis=0)) / of_support.std(axis=0)
@@ -108,7 +108,7 @@ def test_the_pool_holds_out_each_picture_once():
 
 
 def test_terms_that_are_right_count_in_the_pool_and_those_that_are_not_do_not():
-    """Two shots a label; query embeddings lie at their label's term, or anywhere."""
+    """Two shots a label; query embeddings lie at their label's term or at random places."""
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(8), 2)
     places = np.linalg.qr(rng.normal(size=[8, 8]))[0]
@@ -155,7 +155,7 @@ def test_the_suite(run, monkeypatch):
             expected = 2 * one["base"] * one["new"] / total if total else 0.0
             assert one["harmonic"] == pytest.approx(expected)
 
-    # What was measured is kept: a second time nothing is learnt.
+    # The second run of the suite reads the first one's measurements and learns nothing.
     monkeypatch.setattr(suite._FewShot, "_support", None)
     assert suite.few_shot(run, Progress(), seeds=1) == records
 
@@ -191,7 +191,7 @@ def test_a_label_without_a_picture_to_learn_from(run, monkeypatch):
     ids = run.data.label_ids("train")
     monkeypatch.setattr(run.data, "label_ids", lambda split: np.where(ids == 2, 1, ids))
     with pytest.raises(
-        cv.InputError, match="train must have a picture of each label for few-shot, got none of"
+        cv.InputError, match="suite few-shot needs a picture of each label in train, got none of"
     ):
         suite.few_shot(run, Progress(), 1)
 
@@ -199,5 +199,5 @@ def test_a_label_without_a_picture_to_learn_from(run, monkeypatch):
 def test_one_label_only(run, monkeypatch):
     monkeypatch.setattr(run.data, "labels", ["red label"])
     monkeypatch.setattr(run.data, "label_ids", lambda split: np.zeros(9, np.int32))
-    with pytest.raises(cv.InputError, match="few-shot must tell labels apart, got 1 label: give"):
+    with pytest.raises(cv.InputError, match="suite few-shot needs at least 2 labels, got 1: give"):
         suite.few_shot(run, Progress(), 1)

@@ -1,4 +1,4 @@
-"""Differences between heads, averaged over settings."""
+"""Differences between heads as means over settings."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What each kind of context is made of."""
+"""The phrases of each kind of context."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ from ctxvision.training.progress import Progress
 
 
 class FakeHeads:
-    """Notes what each head is given."""
+    """Records the inputs of each head."""
 
     asked: dict[str, list[np.ndarray]] = {}
 
@@ -39,7 +39,7 @@ def test_phrases_with_label_words(tiny_run):
 
 def test_the_oracle_is_there_only_where_pictures_carry_queries(tiny_run, monkeypatch):
     features = Features(tiny_run, Progress())
-    assert "oracle" not in methods_of(features)  # those of `train` have none
+    assert "oracle" not in methods_of(features)  # pictures of `train` have no queries
     train = tiny_run.data.split("train")
     queries = [tiny_run.data.split("test:easy").queries[0]] * len(train.paths)
     part = dataclasses.replace(train, queries=queries), tiny_run.data.pictures("train")
@@ -62,10 +62,12 @@ def test_the_oracle_is_there_only_where_pictures_carry_queries(tiny_run, monkeyp
 
 def test_the_true_context_is_the_mean_of_the_own_queries_in_the_runs_languages(tiny_run):
     context = true_context(tiny_run, "test:easy")
-    # The first picture is red; its Spanish query is none of the run's languages.
+    # The first picture is red. Its Spanish query is outside of the run's languages.
     expected = tiny_run.context.text_encoder(tf.constant(["red square", "ripe tomato"])).numpy().mean(axis=0)
     np.testing.assert_allclose(context[0], expected, atol=1e-6)
-    with pytest.raises(cv.InputError, match="of train must carry queries for the oracle, got none in en"):
+    with pytest.raises(
+        cv.InputError, match="the oracle needs queries of the pictures of train, got none in en"
+    ):
         true_context(tiny_run, "train")
 
 

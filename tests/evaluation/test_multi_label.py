@@ -1,4 +1,4 @@
-"""The suite of several labels a picture, on a run that was trained so."""
+"""Suite `multi-label` on a run with several labels a picture."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_numbers_agree_with_one_another(records):
         mean = {m: np.mean([r.value for r in select(here, method=m, metric="map")]) for m in ROWS}
         gain = select(here, method="multimodal", metric="map_over_visual_only")[0].value
         assert gain == pytest.approx(mean["multimodal"] - mean["visual_only"])
-        # Only warm and cold have twenty pictures in train: mAP is the mean of their APs.
+        # Only "warm" and "cold" have twenty pictures in train, so mAP is the mean of their APs.
         assert select(here, metric="trainable_labels")[0].value == 2
         assert select(here, metric="trainable_positives")[0].value == 20
         for method in ROWS:
@@ -66,14 +66,14 @@ def test_other_suites_refuse_a_multi_label_run(multi_label_run):
 
 
 def columns(*counts):
-    """Targets [N, L] of one label a row, with these counts."""
+    """Targets [N, L] with one label a row and these counts of labels."""
     return np.repeat(np.eye(len(counts)), counts, axis=0)
 
 
 def test_trainable_labels():
     least, enough = trainable_labels(columns(120, 100, 99, 3))
     assert least == 100 and enough.tolist() == [True, True, False, False]
-    # Two of thirty are less than a tenth.
+    # Two of thirty labels are less than a tenth.
     least, enough = trainable_labels(columns(120, 100, *[20] * 28))
     assert least == 20 and enough.all()
     least, enough = trainable_labels(columns(120, 100, 99, 3), (99,))
@@ -87,7 +87,7 @@ def test_counts_of_a_long_tail_fall_exponentially():
     rows = long_tail(targets, seed=3)
     counts = np.sort(targets[rows].sum(axis=0))[::-1]
     assert counts[0] == len(rows) == len(set(rows))
-    # Twelve places of the random order, one of which the common label takes.
+    # The random order has twelve places, and the common label takes one of them.
     ladder = [round(200 * 10 ** -(i / 11)) for i in range(12)]
     assert set(counts[1:]) < set(ladder) and len(set(counts[1:])) == 11
     assert not np.array_equal(rows, long_tail(targets, seed=4))

@@ -1,4 +1,4 @@
-"""Phrases as answers, checked against plain loops."""
+"""Phrases as answers against plain loops."""
 
 import dataclasses
 
@@ -47,7 +47,7 @@ def test_by_the_true_queries(tiny_run, records):
         for line, queries in zip(found, truth)
     ]
     assert value(records, "mrr@5") == pytest.approx(np.mean(places))
-    # Each query led to 24 pictures: all are in the last bucket.
+    # Each query has 24 web pictures, so all queries are in one bucket.
     assert value(records, "hit@5/count_5+") == value(records, "hit@5")
     assert not select(records, metric="hit@5/count_1-4")
 

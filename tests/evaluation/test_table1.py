@@ -1,4 +1,4 @@
-"""What the rows of the table are made of."""
+"""The inputs of each row of the table."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_what_each_row_sees(features):
     assert [len(seen(name)) for name in ("visual_only", "text_only", "multimodal_concat")] == [1, 1, 2]
     same, other_context, other_query = seen("shuffled_phrases")
     np.testing.assert_array_equal(same, visual)
-    # Context and query embedding are those of the same other picture.
+    # Context and query embedding come from the same other picture.
     rows = [np.flatnonzero((query == row).all(axis=1))[0] for row in other_query]
     np.testing.assert_array_equal(query[rows], other_query)
     np.testing.assert_array_equal(context[rows], other_context)

@@ -1,4 +1,4 @@
-"""A vocabulary that was trained against one that grew."""
+"""A trained vocabulary against a larger one."""
 
 import shutil
 from collections import Counter
@@ -25,7 +25,7 @@ def grown_run(tiny_run, tmp_path_factory):
 
 
 def test_table2(grown_run, monkeypatch):
-    """Each head is given what its name says, and gains are the differences of what heads answered."""
+    """Each head gets the inputs that its name says, and gains are differences between answers of heads."""
     given, answers = {}, {}
 
     def ranks(self, name, inputs, seed, suite, fusion):
@@ -99,14 +99,14 @@ def test_where_all_phrases_are_classes_the_curve_is_left(tiny_run, monkeypatch):
 
 
 def test_many_phrases_that_are_all_classes_are_compared_in_a_second_context(run, grown_run, monkeypatch):
-    """Its classes against all of its prototypes; the curve stays that of the run's own context."""
+    """Compares its classes with all of its prototypes; the curve uses the run's own context."""
     given = {}
 
     def ranks(self, name, inputs, seed, suite, fusion):
         given[suite, name] = inputs("test:hard")
         return {"test:hard": np.arange(4)}
 
-    second = grown_run.context  # one phrase more than its classes
+    second = grown_run.context  # has one phrase more than classes
     monkeypatch.setattr(module, "FEWEST_PHRASES", 4)
     monkeypatch.setattr(module, "small_context", lambda context, progress: second)
     monkeypatch.setattr(module, "Context", lambda directory, languages: second)

@@ -1,4 +1,4 @@
-"""Associations that are held out, and how they are searched for."""
+"""Held-out associations and their retrieval."""
 
 import shutil
 
@@ -16,7 +16,7 @@ from ctxvision.training.progress import Progress
 
 
 def log_of(pictures):
-    """A query log of lists of query numbers, one a picture."""
+    """A query log from a list of query numbers for each picture."""
     pairs = [(i, query) for i, queries in enumerate(pictures) for query in queries]
     picture, query = np.array(pairs, np.int32).T
     size = query.max() + 1
@@ -53,7 +53,7 @@ def test_held_out_associations_by_plain_sets(seed):
 
 def test_no_association_is_left():
     with pytest.raises(
-        InputError, match="must leave associations to test on .* got none in 1 different sets"
+        InputError, match="needs held-out associations of queries, got none in 1 different sets"
     ):
         hold_out(log_of([[0], [0]]), 0)
 

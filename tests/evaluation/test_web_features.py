@@ -1,4 +1,4 @@
-"""The web as plain pre-training."""
+"""Web pictures as plain pre-training."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""Labels by their words alone, checked against plain loops."""
+"""Zero-shot classification against plain loops."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def records(tiny_run):
 
 @pytest.fixture
 def terms(tiny_run, monkeypatch):
-    """A phrase of the table, two that are none, and a label without terms."""
+    """Terms: a phrase of the table, two other terms, and a label without terms."""
     given = {"red label": ["Ripe  Tomato", "red"], "blue label": ["deep ocean", ""], "green label": []}
     monkeypatch.setitem(tiny_run.data.manifest.__dict__, "label_terms", given)
     return given
@@ -92,7 +92,7 @@ def test_scores_by_hand(tiny_run, terms):
 
 
 def test_colours_are_told_by_their_words(records):
-    # The phrases name the colours, and nothing else in the pictures differs.
+    # The phrases name the colours, and pictures differ only in colour.
     for record in select(records, method="zero_shot", metric="top1"):
         assert record.value > 0.6 and record.seed is None
 
@@ -109,10 +109,10 @@ def test_the_share_is_that_of_the_supervised_row(records):
 
 
 def test_a_row_of_labels_in_the_vocabulary(tiny_run, records, terms):
-    # As the data is, no term (a colour's name alone) is a phrase.
+    # In this data no term (the name of a colour) is a phrase.
     assert not select(records, method="zero_shot_terms_in_vocabulary")
     among = zero_shot(tiny_run, Progress(), seeds=1)
-    # Only "red label" has a term in the vocabulary: there is nothing to confuse it with.
+    # Only "red label" has a term in the vocabulary, so every answer is right.
     assert [r.value for r in select(among, method="zero_shot_terms_in_vocabulary", metric="top1")] == [
         1.0,
         1.0,

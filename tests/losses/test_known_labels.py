@@ -1,4 +1,4 @@
-"""The loss over verified labels against means taken by hand."""
+"""The loss over verified labels against means computed by hand."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from ctxvision.losses import KnownLabels, WeightedCrossEntropy
 
 TRUTH = np.array([[1, -1, 0], [-1, -1, 1], [-1, -1, -1]], np.float32)
 P = np.array([[0.7, 0.99, 0.2], [0.1, 0.9, 0.6], [0.5, 0.5, 0.5]], np.float32)
-KNOWN = -np.log([0.7, 0.8, 0.6])  # what is known: 1 at 0.7, 0 at 0.2, 1 at 0.6
+KNOWN = -np.log([0.7, 0.8, 0.6])  # known labels: 1 at 0.7, 0 at 0.2, 1 at 0.6
 
 
 @pytest.mark.parametrize(

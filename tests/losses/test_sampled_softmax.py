@@ -9,7 +9,7 @@ def unit(rows):
 
 
 def full_loss(embeddings, table, true, scale):
-    """Each picture's mean cross entropy, its other true classes left out of the denominator."""
+    """Each picture's mean cross-entropy, without its other true classes in the denominator."""
     losses = []
     for embedding, classes in zip(embeddings, true, strict=True):
         logits = scale * table @ embedding
@@ -46,7 +46,7 @@ def test_two_classes_by_hand():
     loss = loss_of(
         embedding, table, np.array([[0]], np.int32), tf.constant([1]), tf.math.log([2.0]), scale=3.0
     )
-    # The true logit is 3; the sampled one 0, less log 2: it stands for half a class.
+    # The true logit is 3. The sampled logit is 0 - log 2: the sample counts as half a class.
     np.testing.assert_allclose(loss, [np.log(np.exp(3.0) + 0.5) - 3.0], rtol=1e-5)
 
 
@@ -72,7 +72,7 @@ def test_the_same_seed_draws_the_same_sample():
 
 
 def test_expectation_and_gradient_approach_the_full_softmax():
-    """The more draws, the nearer; the gradient of many averaged samples is the full one's."""
+    """More draws come nearer to the full softmax, and the mean gradient of many samples equals its gradient."""
     embeddings, table, true = problem()
     full = full_loss(embeddings, table, true, 4.0)
     x = tf.constant(embeddings)
@@ -92,7 +92,7 @@ def test_expectation_and_gradient_approach_the_full_softmax():
         tape.watch(x)
         exact = loss_of(x, table, true, tf.range(50), tf.zeros([50]))
     exact_gradient = tape.gradient(exact, x)
-    # One sample of 20,000 draws has a loss of deviation 0.02, so the mean of 20 one of 0.005.
+    # The loss of one sample of 20,000 draws has a deviation of 0.02, and the mean of 20 samples one of 0.005.
     few, _ = mean_over_samples(5, 20)
     many, gradient = mean_over_samples(20_000, 20)
     assert np.abs(many - full).max() < 0.02

@@ -1,4 +1,4 @@
-"""Weighted cross-entropy against its equation, and what it does to the best logit."""
+"""Weighted cross-entropy against its equation, and its effect on the best logit."""
 
 import numpy as np
 import pytest

@@ -55,7 +55,7 @@ def test_draws_spread_around_the_value_and_are_paired():
 
 
 def test_the_interval_has_the_values_in_its_middle_and_the_spread_of_draws():
-    draws = np.random.default_rng(0).normal(0.9, 0.1, [1, 4000])  # too high, as draws of AP are
+    draws = np.random.default_rng(0).normal(0.9, 0.1, [1, 4000])  # biased upwards, like draws of AP
     found = interval_of_draws([0.5], draws)
     assert found.mean == 0.5
     assert found.low == pytest.approx(0.5 - 0.196, abs=0.01) and found.high == pytest.approx(0.696, abs=0.01)
@@ -66,7 +66,7 @@ def test_the_interval_has_the_values_in_its_middle_and_the_spread_of_draws():
 @pytest.mark.parametrize(
     "scores, targets, sentence",
     [
-        ([[0.5]], [[0.5]], "targets must be 0 or 1, got .*0.5"),
+        ([[0.5]], [[0.5]], "targets must be 0, 1 or -1, got 0.5"),
         ([[np.nan]], [[1]], "scores must not hold NaN, got 1"),
         ([[0.5]], [[1], [0]], "must have one shape"),
         (np.zeros([0, 2]), np.zeros([0, 2]), "at least one row"),

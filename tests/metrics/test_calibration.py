@@ -1,4 +1,4 @@
-"""Calibration error, by hand and of answers that are right by construction."""
+"""Calibration error by hand and for calibrated answers."""
 
 import numpy as np
 import pytest

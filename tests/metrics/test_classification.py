@@ -1,4 +1,4 @@
-"""Expected values are counted by hand on the matrices written here."""
+"""Accuracies against values counted by hand."""
 
 import numpy as np
 import pytest
@@ -66,7 +66,7 @@ def test_hit_at_k_refuses(hits, k, message):
 def test_phrase_hits_refuses_rows_that_do_not_match():
     with pytest.raises(ValueError, match="one row per picture, got 1 and 2 rows"):
         phrase_hits([["cat"]], [{"cat"}, {"dog"}])
-    with pytest.raises(ValueError, match=r"equally many phrases in each row, got \[1, 2\]"):
+    with pytest.raises(ValueError, match=r"the same number of phrases in each row, got \[1, 2\]"):
         phrase_hits([["cat"], ["cat", "dog"]], [{"cat"}, {"dog"}])
 
 

@@ -1,4 +1,4 @@
-"""The bootstrap interval against what is known of the mean's spread."""
+"""The bootstrap interval against the known spread of a mean."""
 
 import numpy as np
 import pytest

@@ -16,7 +16,7 @@ def test_by_hand():
     assert recall_at_precision(SCORES, TARGETS, 0.65) == pytest.approx(2 / 3)
     assert recall_at_precision(SCORES, TARGETS, 0.7) == pytest.approx(1 / 3)
     assert recall_at_precision([0.9, 0.1], [0, 1]) == 0.0
-    # The precision at a recall is that of the best threshold from there on.
+    # The precision at a recall is the best precision of a threshold with at least that recall.
     np.testing.assert_allclose(
         precision_at_recall(SCORES, TARGETS, [0.1, 1 / 3, 0.5, 0.7, 1]), [1, 1, 2 / 3, 0.6, 0.6]
     )

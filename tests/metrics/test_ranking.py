@@ -1,4 +1,4 @@
-"""Places, by hand and by sorting."""
+"""Ranks by hand and by sorting."""
 
 import numpy as np
 import pytest

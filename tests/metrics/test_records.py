@@ -87,9 +87,9 @@ def test_a_value_is_a_finite_number(value):
     [
         ("[{", "must be JSON and is damaged"),
         ('{"suite": 1}', "must hold a list of records, got dict"),
-        ('[{"suite": "table1"}]', "got record 0 that is none"),
-        ('[{"suite": "table1", "metric": "top1", "value": NaN}]', "got record 0 that is none .*finite"),
-        ("[3]", "got record 0 that is none"),
+        ('[{"suite": "table1"}]', "and record 0 is not one"),
+        ('[{"suite": "table1", "metric": "top1", "value": NaN}]', "and record 0 is not one .*finite"),
+        ("[3]", "and record 0 is not one"),
     ],
 )
 def test_damaged_files_are_named(tmp_path, text, message):

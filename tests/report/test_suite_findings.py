@@ -27,21 +27,26 @@ def measured(suite, method, metric, *values, split="seen", **keys):
 
 def test_the_interval_decides_where_there_is_one():
     keys = {"fraction": 0.1}
-    # 0.5 points in every seed: the paired deviation says nothing, the interval says yes.
+    # 0.5 points in every seed lie below one point; the interval decides.
     records = measured("table1", "visual_only", "top1", 0.2, 0.3, **keys)
     records += measured("table1", "multimodal", "top1", 0.205, 0.305, **keys)
-    assert opening(records)[0].startswith("Context makes no clear difference to top-1 with 10% of the labels: +0.5")
+    assert opening(records)[0].startswith(
+        "Context makes no clear difference to top-1 with 10% of the labels: +0.5"
+    )
     sure = gain("table1", "multimodal", "top1_over_visual_only", (0.005, 0.001, 0.009), **keys)
     assert opening(records + sure)[0] == (
         "Context raises top-1 with 10% of the labels: +0.5 points (+0.1 to +0.9) on seen (25.0 → 25.5%)."
     )
-    # 10 points, but over pictures the interval holds zero.
+    # 10 points, with an interval that holds zero.
     records += measured("table1", "multimodal", "top1", 0.3, 0.4, split="new", **keys)
     records += measured("table1", "visual_only", "top1", 0.2, 0.3, split="new", **keys)
     unsure = gain("table1", "multimodal", "top1_over_visual_only", (0.1, -0.001, 0.2), split="new", **keys)
     assert [one.verdict for one in differences(records + sure + unsure, "multimodal")] == ["adds", "none"]
     finding = finding_of("table1", records + sure + unsure)
-    assert finding.verdict == "partly" and "on seen (25.0 → 25.5%). No clear difference: +10.0 points (−0.1 to +20.0) on new" in finding.text
+    assert (
+        finding.verdict == "partly"
+        and "on seen (25.0 → 25.5%). No clear difference: +10.0 points (−0.1 to +20.0) on new" in finding.text
+    )
 
 
 @pytest.mark.parametrize(
@@ -83,7 +88,10 @@ def test_the_oracle_is_told_and_decides_nothing():
         *gain("knowledge", "multimodal_no_label_words", "top1_over_visual_only", (0.0, -0.1, 0.1)),
     ]
     finding = finding_of("knowledge", records)
-    assert finding.verdict == "none" and "(upper bound) raises top-1 with 10% of the labels: +40.0 points (+30.0 to +50.0)" in finding.text
+    assert (
+        finding.verdict == "none"
+        and "(upper bound) raises top-1 with 10% of the labels: +40.0 points (+30.0 to +50.0)" in finding.text
+    )
 
 
 @pytest.mark.parametrize(
@@ -163,7 +171,7 @@ def test_explanations_are_judged_on_other_heads(interval, p_value, verdict, text
                 *measured("o", "phrase_generator", "hit@10", 0.7),
                 *measured("o", "shuffled_phrases", "hit@10", 0.1),
             ],
-            "The first phrase is right for 50.0% on seen, and one of the first 10 for 70.0%. Right: a query of the "
+            "The first phrase is right for 50.0% of seen, one of the first 10 for 70.0%. Right: a query of the "
             "picture, or of its label where the picture has no queries.",
         ),
         (

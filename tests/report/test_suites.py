@@ -84,7 +84,7 @@ def test_a_smaller_calibration_error_is_the_better_one_and_reliability_has_its_d
     assert "uncalibrated 20.0 3.0 calibrated ★ 10.0 4.0" in words(html) and "bin00" not in html
     assert names_of_charts(html) == [["perfect", "calibrated"]]
     line = re.findall(r'class="s0"><polyline points="([^"]*)"', html)[0]
-    assert len(line.split()) == 2  # the empty bin is no point
+    assert len(line.split()) == 2  # the empty bin has no point
 
 
 def test_metrics_by_number_are_a_curve_and_by_label_a_folded_table():

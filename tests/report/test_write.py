@@ -15,7 +15,7 @@ DOT = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUl
 
 
 def table1(**methods):
-    """Records of top-1 on split "test" at 10%: method = percentages, one per seed."""
+    """Records of top-1 on split "test" at 10%; each method has one percentage per seed."""
     return [
         Record(
             suite="table1",
@@ -54,7 +54,7 @@ def example(kind, label="cat", other="dog", phrase="a kitten"):
 
 @pytest.fixture
 def run(tmp_path):
-    """A run whose numbers are easy: visual 20, 22, 24; multimodal 30, 33, 33 per seed."""
+    """A run with easy numbers: visual 20, 22, 24 and multimodal 30, 33, 33 by seed."""
     records = table1(visual_only=(20, 22, 24), multimodal=(30, 33, 33), shuffled_phrases=(19, 21, 23))
     hits = [
         Record(suite="phrases", method="phrase_generator", split="test", seed=0, metric=metric, value=value)
@@ -92,7 +92,7 @@ def words(html):
 
 
 class Tags(HTMLParser):
-    """Collects attributes, and holds that every element is closed in order."""
+    """Collects attributes, and asserts that every element is closed in order."""
 
     def __init__(self, html):
         super().__init__()
@@ -219,7 +219,7 @@ def test_what_came_in_is_escaped(run):
             (10, 11, 15),
             "Context lowers top-1 with 10% of the labels: −10.0 ± 1.0 points on test (22.0 → 12.0%).",
         ),
-        # 0.5 in each seed: certain, yet under one point
+        # 0.5 in each seed: no spread, but below one point
         (
             (20.5, 22.5, 24.5),
             "Context makes no clear difference to top-1 with 10% of the labels: +0.5 ± 0.0 points on test "
