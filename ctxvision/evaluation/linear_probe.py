@@ -1,8 +1,7 @@
 """Multinomial logistic regression, the usual probe of frozen features."""
 
 import numpy as np
-
-ITERATIONS = 300
+import tensorflow as tf
 
 
 class LinearProbe:
@@ -17,7 +16,7 @@ class LinearProbe:
         l2: of the weights, above 0; the bias is not regularised.
 
     Attributes:
-        weights: float32 [D+1, L]; the last row is the bias.
+        weights: float64 [D+1, L]; the last row is the bias.
 
     Example:
         >>> probe = LinearProbe(np.array([[0.0], [1.0]]), np.array([0, 1]), 2, l2=0.1)
@@ -27,38 +26,39 @@ class LinearProbe:
 
     def __init__(self, features: np.ndarray, labels: np.ndarray, num_labels: int, l2: float):
         from scipy.optimize import minimize
-        from scipy.special import log_softmax
 
         self.mean = features.mean(axis=0)
         self.deviation = np.maximum(features.std(axis=0), 1e-6)
-        rows = self._rows(features)
-        targets = np.eye(num_labels, dtype=np.float32)[labels]
-        penalty = np.full([rows.shape[1], 1], l2, np.float32)
+        rows, targets = tf.constant(self._rows(features)), tf.one_hot(labels, num_labels, dtype=tf.float64)
+        penalty = np.full([rows.shape[1], 1], l2)
         penalty[-1] = 0.0
+        shape = (rows.shape[1], num_labels)
 
         def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
-            weights = flat.reshape(rows.shape[1], num_labels).astype(np.float32)
-            logs = log_softmax(rows @ weights, axis=1)
-            loss = -logs[targets > 0].mean(dtype=float) + (penalty * weights**2).sum(dtype=float) / 2
-            gradient = rows.T @ (np.exp(logs) - targets) / len(rows) + penalty * weights
-            return loss, gradient.ravel().astype(float)
+            loss, gradient = _loss_and_gradient(tf.constant(flat.reshape(shape)), rows, targets, penalty)
+            return float(loss), gradient.numpy().ravel()
 
         found = minimize(
-            objective,
-            np.zeros(rows.shape[1] * num_labels),
-            jac=True,
-            method="L-BFGS-B",
-            options={"maxiter": ITERATIONS, "gtol": 1e-5, "ftol": 0.0},
+            objective, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options={"gtol": 1e-5}
         )
-        self.weights: np.ndarray = found.x.reshape(rows.shape[1], num_labels).astype(np.float32)
+        self.weights: np.ndarray = found.x.reshape(shape)
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """Probabilities, float32 [N, L], of features [N, D]."""
-        from scipy.special import softmax
-
-        return softmax(self._rows(features) @ self.weights, axis=1)
+        """Probabilities, float64 [N, L], of features [N, D]."""
+        return tf.nn.softmax(self._rows(features) @ self.weights).numpy()
 
     def _rows(self, features: np.ndarray) -> np.ndarray:
-        """Standardised features and a column of ones for the bias, float32 [N, D+1]."""
-        scaled = ((features - self.mean) / self.deviation).astype(np.float32)
-        return np.concatenate([scaled, np.ones([len(scaled), 1], np.float32)], axis=1)
+        """Standardised features and a column of ones for the bias, float64 [N, D+1]."""
+        scaled = (features - self.mean) / self.deviation
+        return np.concatenate([scaled, np.ones([len(scaled), 1])], axis=1)
+
+
+@tf.function(reduce_retracing=True)
+def _loss_and_gradient(
+    weights: tf.Tensor, rows: tf.Tensor, targets: tf.Tensor, penalty: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    logits = rows @ weights
+    loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
+    error = (tf.nn.softmax(logits) - targets) / tf.cast(tf.shape(rows)[0], tf.float64)
+    gradient = tf.matmul(rows, error, transpose_a=True) + penalty * weights
+    return loss + tf.reduce_sum(penalty * weights**2) / 2.0, gradient

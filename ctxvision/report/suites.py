@@ -34,7 +34,7 @@ class Section(NamedTuple):
 
     id: str
     title: str
-    text: str
+    lines: list[str]
     note: str
     terms: dict[str, str]
     tables: list[Table]
@@ -61,8 +61,10 @@ ABOUT = {
     ),
     "table2": About(
         "Size of the vocabulary (Table 2)",
-        "All other rows find every phrase with a prototype.",
-        {"small": "finds only phrases that were softmax classes of the phrase generator."},
+        terms={
+            "small": "finds only phrases that were softmax classes of the phrase generator. The other methods find every "
+            "phrase with a prototype."
+        },
     ),
     "bottleneck": About(
         "Words beside the 64-d bottleneck", terms={"64-d": "the query embedding itself as context."}
@@ -151,7 +153,7 @@ def section(suite: str, records: Sequence[Record]) -> Section:
     return Section(
         suite,
         about.title,
-        unbroken(" ".join(lines)),
+        [unbroken(line) for line in lines],
         about.note,
         about.terms,
         tables,

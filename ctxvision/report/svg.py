@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-DASHES = ("", "7 4", "2 3", "9 3 2 3", "5 2", "1 5", "12 3", "3 6")
+DASHES = ("", "7 4", "2 3", "9 3 2 3", "5 2", "1 5", "12 3", "3 6", "9 3 2 3 2 3")
 _CIRCLE, _SQUARE, _TRIANGLE = "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z", "M-4-4h8v8h-8z", "M0-5L5 4H-5z"
-_DIAMOND, _CROSS = "M0-5.5L5.5 0L0 5.5L-5.5 0z", "M-4-4L4 4M4-4L-4 4"
-MARKS = (_CIRCLE, _SQUARE, _TRIANGLE, _DIAMOND, _CROSS, _CIRCLE, _SQUARE, _TRIANGLE)
+_DIAMOND, _CROSS, _PLUS = "M0-5.5L5.5 0L0 5.5L-5.5 0z", "M-4-4L4 4M4-4L-4 4", "M0-5V5M-5 0H5"
+MARKS = (_CIRCLE, _SQUARE, _TRIANGLE, _DIAMOND, _CROSS, _CIRCLE, _SQUARE, _TRIANGLE, _PLUS)
 NUM_STYLES = len(DASHES)
 # Mean width in user units of a character of the 12 unit labels, and the height of a line of them.
 CHARACTER, LINE = 6.6, 15
@@ -22,7 +22,7 @@ class Series(NamedTuple):
     Attributes:
         name: shown at the line's right end.
         points: (x, y) in ascending x.
-        style: 0..7, sets colour, dashes and marker together, so that lines can be told apart in grey.
+        style: 0..8, sets colour, dashes and marker together, so that lines can be told apart in grey.
         deviations: one for each point, drawn as whiskers of ± one deviation; empty for none.
     """
 

@@ -10,6 +10,9 @@ from ctxvision.metrics.records import Record, save_records
 from ctxvision.report.findings import opening
 from ctxvision.report.svg import Series, line_chart
 from ctxvision.report.write import write_report
+from tests.axe import axe_core, violations
+from tests.report.test_suite_findings import gain, measured
+from tests.serving.devserver.browser import Browser
 
 DOT = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
@@ -377,3 +380,30 @@ def test_a_chart_takes_any_range(values):
     chart = line_chart([Series("a", list(enumerate(values, 1)), 0)], "t", [(1, "1")])
     numbers = [*chart.lines[0].points, *((tick.place, 0.0) for tick in chart.y_ticks)]
     assert np.isfinite(numbers).all()
+
+
+@pytest.mark.slow
+def test_the_page_breaks_no_rule_of_axe_core(run, tmp_path_factory):
+    axe_core()
+    records = [
+        *measured("few-shot", "linear_probe", "top1", 0.1, shots=1),
+        *measured("few-shot", "linear_probe", "top1", 0.3, shots=5),
+        *measured("few-shot", "multimodal_pool", "top1", 0.2, shots=1),
+        *measured("few-shot", "multimodal_pool", "top1", 0.4, shots=5),
+        *gain("few-shot", "multimodal_pool", "top1_over_linear_probe", (0.1, 0.05, 0.15), shots=1),
+        *gain("bottleneck", "visual_text_bottleneck", "top1_over_visual_bottleneck", (-0.1, -0.2, -0.05)),
+        *measured("multi-label", "multimodal", "ap/cat", 0.5),
+    ]
+    save_records(run / "metrics.json", records)
+    url = write_report(run).as_uri()
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    try:
+        for width in (1280, 390):
+            for dark in (False, True):
+                browser.open(url, width, dark=dark)
+                assert violations(browser) == []
+                assert browser.run("document.documentElement.scrollWidth") <= width, (
+                    "the page is wider than the screen"
+                )
+    finally:
+        browser.close()
