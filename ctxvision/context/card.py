@@ -63,10 +63,11 @@ def _made_from(context: Context, stored: dict[str, Any]) -> str:
     name, pictures = stored["data"]["name"], context.stages.facts("generator")["pictures"]
     if context.kind == TWO_TOWERS:
         phrases = stored["made_from"]["phrases"]
-        return f"a two-tower model and {phrases:,} phrases; embeddings are centred on the mean of {pictures:,} pictures of {name}"
+        made_from = f"a two-tower model and {phrases:,} phrases"
+        return f"{made_from}; embeddings are centred on the mean of {pictures:,} pictures of {name}"
     classes = len(context.classes)
     more = ", and query pairs of a log" if stored["made_from"].get("associations") else ""
-    return f"{pictures:,} pictures of {name} and their queries{more}; {classes:,} queries were classes"
+    return f"{pictures:,} pictures of {name} and their queries{more}; {classes:,} of the queries were classes"
 
 
 def _tower(context: Context) -> str:

@@ -21,7 +21,8 @@ def knowledge(run: Run, progress: Progress, seeds: int) -> list[Record]:
 
     - `multimodal`: here a pool of picture and phrases, without the query embedding and the labels' terms.
     - `multimodal_no_label_words`: `multimodal` without phrases that hold a word of a label's name or synset terms.
-    - `label_words_only`: `multimodal` with these phrases alone. Both are left out if too few phrases remain.
+    - `label_words_only`: `multimodal` with only the phrases that hold such a word. Both are left out if too few phrases
+      remain.
     - `oracle`: `multimodal` with the picture's true queries instead of predicted phrases, in training and test; the
       upper bound for better predictions. It needs queries of the pictures of `train` and of every test split, because
       queries of the picture's label would tell the head the answer.

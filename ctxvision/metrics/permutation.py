@@ -1,4 +1,4 @@
-"""The probability that chance alone explains a difference."""
+"""Permutation test of paired differences."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -7,9 +7,9 @@ from numpy.typing import ArrayLike
 def sign_flip_p_value(differences: ArrayLike, draws: int = 10000, seed: int = 0) -> float:
     """The two-sided p value of paired differences, if each sign were equally likely.
 
-    The p value is the share of sign flips whose mean lies at least as far from 0 as the measured mean. Up to `draws`
-    possible flips are all counted; of more flips `draws` random ones are, and the measured mean counts as one more
-    (`scipy.stats.permutation_test`). So the p value of random flips is at least 1 / (draws + 1).
+    The p value is the share of sign flips whose mean lies at least as far from 0 as the measured mean
+    (`scipy.stats.permutation_test`). If there are at most `draws` different flips, all of them count. Otherwise `draws`
+    random flips and the measured mean count, so the p value is at least 1 / (draws + 1).
 
     Args:
         differences: float [N], one a picture.

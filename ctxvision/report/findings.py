@@ -8,7 +8,7 @@ from ctxvision.metrics.records import Record, select
 
 SMALLEST_POINTS = 1.0  # a few thousand test pictures alone spread by about half a point
 DEVIATIONS = 2.0
-# A difference's verdict: how a sentence about it starts, and how a later sentence does.
+# Maps a verdict to the start of the first sentence, which follows the subject, and to the start of a later sentence.
 _STARTS = {
     "adds": ("raises {}", "Higher"),
     "costs": ("lowers {}", "Lower"),
@@ -193,7 +193,7 @@ def opening(records: Sequence[Record]) -> list[str]:
 
 
 def beyond_web(records: Sequence[Record]) -> str:
-    """The gain of words over the same web pictures without words, with the fewest labels; "" where it is unknown."""
+    """The gain of words over the same web pictures without words, with the fewest labels; "" if unknown."""
     found = differences(records, "multimodal", "visual_web")
     fewest = [one._replace(base=None) for one in found if one.fraction == found[0].fraction]
     setting = " beyond the same web pictures without words (visual + web features)"

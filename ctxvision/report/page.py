@@ -1,4 +1,4 @@
-"""The whole report: from what a run has written to what the template `page.html.j2` shows."""
+"""The whole report: turns the files of a run into the values of the template `page.html.j2`."""
 
 import math
 from collections.abc import Sequence

@@ -52,7 +52,7 @@ CLAIMS = {
             "multimodal_concat",
             "top1_over_multimodal_concat_small",
         ),
-        Claim("a larger vocabulary alone", "text_only", "top1_over_text_only_small"),
+        Claim("a larger vocabulary without the picture", "text_only", "top1_over_text_only_small"),
     ],
     "bottleneck": [
         Claim(

@@ -93,7 +93,7 @@ ABOUT = {
         "What phrases know beyond label names",
         terms={
             "no label words": "multimodal without phrases that hold a word of a label.",
-            "label words only": "multimodal with these phrases alone.",
+            "label words only": "multimodal with only the phrases that hold such a word.",
             "oracle": "multimodal with the picture's true queries, the upper bound.",
         },
     ),
