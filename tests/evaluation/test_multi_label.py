@@ -78,7 +78,10 @@ def test_trainable_labels():
     assert least == 20 and enough.all()
     least, enough = trainable_labels(columns(120, 100, 99, 3), (99,))
     assert least == 99 and enough.tolist() == [True, True, True, False]
-    with pytest.raises(cv.InputError, match="and 2, to have 5 pictures in train, got 1 of 2"):
+    with pytest.raises(
+        cv.InputError,
+        match="needs 5 pictures in train for a tenth of the labels, and at least 2 labels, got 1 of 2",
+    ):
         trainable_labels(columns(9, 4))
 
 

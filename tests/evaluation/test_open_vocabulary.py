@@ -79,7 +79,9 @@ def test_shuffled_phrases_say_less(records):
 
 def test_too_few_phrases(tiny_run, monkeypatch):
     monkeypatch.setattr(module, "DEPTHS", (1, 3, 9))
-    with pytest.raises(InputError, match="at least 9 phrases for this suite, got 8: give more queries"):
+    with pytest.raises(
+        InputError, match="needs a vocabulary of at least 9 phrases, got 8: give more queries"
+    ):
         open_vocabulary(tiny_run, Progress(), seeds=1)
 
 
