@@ -36,8 +36,8 @@ def rows_of(name):
 
 def over(rows, *key):
     """A row's gain with the ends of its interval."""
-    *key, metric = key
-    return points(*(rows[*key, f"{metric}{end}"]["mean"] for end in ("", "_low", "_high")))
+    *row, metric = key
+    return points(*(rows[(*row, f"{metric}{end}")]["mean"] for end in ("", "_low", "_high")))
 
 
 def cell(rows, *key):
@@ -152,7 +152,7 @@ def few_shot():
     places = (("emoji", "seen"), ("emoji", "unseen"), ("photos", "test"))
     for shots in (1, 5):
         for method, name in methods.items():
-            yield str(shots), name, *(rows[*place, method, shots] for place in places)
+            yield str(shots), name, *(rows[(*place, method, shots)] for place in places)
 
 
 def concepts():
