@@ -62,12 +62,8 @@ class Ellipse(NamedTuple):
     down: float  # half the height
 
     def paint(self, pen: ImageDraw.ImageDraw, unit: float) -> None:
-        left, top, right, bottom = (
-            self.x - self.across,
-            self.y - self.down,
-            self.x + self.across,
-            self.y + self.down,
-        )
+        left, top = self.x - self.across, self.y - self.down
+        right, bottom = self.x + self.across, self.y + self.down
         pen.ellipse([left * unit, top * unit, right * unit, bottom * unit], fill=self.colour)
 
     def svg(self) -> str:
@@ -139,7 +135,7 @@ def figures(table: dict[str, Any], answers: dict[str, Any]) -> dict[str, str]:
 
 
 def answers_of(run: str | Path) -> dict[str, Any]:
-    """What the exports of a run, with and without context, answer about each drawing, and where that comes from."""
+    """What a run's exports answer about each drawing, with context and `--without-context`, and where that comes from."""
     import ctxvision as cv
     from ctxvision.serving import format_prediction
 
