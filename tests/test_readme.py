@@ -21,7 +21,8 @@ from tests.tiny_data import tiny_settings, write_tiny_data
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 WITH_CODE = ("README.md", "ctxvision/layers/README.md", "ctxvision/vocabulary/README.md")
-PAGES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("**/README.md") if ".venv" not in str(path))
+PLACES = ("README.md", "colab/README.md", "export/README.md", "ctxvision/*/README.md", "tools/*/README.md")
+PAGES = sorted(str(path.relative_to(ROOT)) for place in PLACES for path in ROOT.glob(place))
 CONTEXT_SETTINGS = ("phrase_steps", "text_steps", "text_batch_size", "min_class_count", "min_phrase_count")
 
 
