@@ -1,4 +1,4 @@
-"""Which parts of what a model sees are there in turn, and how their Shapley values follow."""
+"""Coalitions of a model's inputs, and the weights that turn their values into Shapley values."""
 
 import functools
 import math
@@ -6,20 +6,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-MOST_EXACT = 10  # phrases; of more, coalitions are sampled
-PAIRS = 32
+MOST_EXACT = 10  # phrases; coalitions of more phrases are sampled
+PAIRS = 32  # pairs of sampled orders
 
 
 class Coalitions(NamedTuple):
-    """V coalitions of the players picture, query embedding, and k phrases, in this order.
+    """V coalitions of k + 2 players: the picture, the query embedding and k phrases, in this order.
 
     Attributes:
-        picture, query: int [V], whether each is there: 0 or 1.
-        phrases: int [V], the row of `subsets` that is there.
-        subsets: bool [S, k], different sets of phrases.
-        pairs: int [P, 2], the different pairs of `query` and `phrases`; `pair` int [V], the row of it that is there.
-        weights: float32 [k + 2, V]; times the values of the coalitions they are the players' Shapley values.
-        whole, none: the numbers of the coalitions of all players and of none.
+        picture, query: int [V], 1 if the player is in the coalition, else 0.
+        phrases: int [V], the coalition's set of phrases as a row number of `subsets`.
+        subsets: bool [S, k], the distinct sets of phrases.
+        pairs: int [P, 2], the distinct pairs of `query` and `phrases`.
+        pair: int [V], the coalition's pair as a row number of `pairs`.
+        weights: float32 [k + 2, V]; `weights` times the V values of the coalitions gives the players' Shapley values.
+        whole, none: row numbers of the coalition of all players and of the empty coalition.
     """
 
     picture: np.ndarray
@@ -35,10 +36,11 @@ class Coalitions(NamedTuple):
 
 @functools.lru_cache(maxsize=8)
 def coalitions(k: int) -> Coalitions:
-    """All coalitions for up to 10 phrases, and else those of 32 pairs of orders in which players come in.
+    """Returns every coalition for up to 10 phrases, and sampled coalitions for more.
 
-    The two orders of a pair are each other's reverse (antithetic sampling, Mitchell et al. 2022). The same k gives the
-    same coalitions. Either way the values sum to that of the whole coalition less that of none.
+    Samples come from 32 pairs of random orders of the players; the two orders of a pair are each other's reverse
+    (antithetic sampling, Mitchell et al. 2022). The sample is the same in each call with the same k. In both cases
+    the Shapley values sum to the value of the whole coalition minus the value of the empty one.
     """
     players = k + 2
     there, weights = _all(players) if k <= MOST_EXACT else _sampled(players)
@@ -52,23 +54,26 @@ def coalitions(k: int) -> Coalitions:
 
 
 def _all(players: int) -> tuple[np.ndarray, np.ndarray]:
-    """Bool [2^n, n] and float32 [n, 2^n] (Shapley 1953)."""
+    """Returns all coalitions as bool [2^n, n], and their weights float32 [n, 2^n] (Shapley 1953)."""
     numbers = np.arange(2**players)[:, np.newaxis]
     there = (numbers >> np.arange(players)) % 2 == 1
     sizes = there.sum(axis=1)
     factorial = np.array([math.factorial(i) for i in range(players + 1)], float)
-    # Of a coalition with the player, and of one without.
+    # `joined` weighs a coalition with the player, `apart` a coalition without the player.
     joined = factorial[np.maximum(sizes - 1, 0)] * factorial[players - sizes] / factorial[players]
     apart = factorial[sizes] * factorial[np.maximum(players - sizes - 1, 0)] / factorial[players]
     return there, np.where(there, joined[:, np.newaxis], -apart[:, np.newaxis]).T.astype(np.float32)
 
 
 def _sampled(players: int) -> tuple[np.ndarray, np.ndarray]:
-    """Bool [V, n] and float32 [n, V]: a player's value is the mean of what it adds to those before it."""
+    """Returns sampled coalitions as bool [V, n], and their weights float32 [n, V].
+
+    The Shapley value of a player is the mean of what the player adds to the players before it, over all orders.
+    """
     rng = np.random.default_rng(0)
     orders = [rng.permutation(players) for _ in range(PAIRS)]
     orders += [order[::-1] for order in orders]
-    # Row j of an order's block has its first j players.
+    # Row j of an order's block holds the first j players of the order.
     places = np.argsort(orders, axis=1)
     there = places[:, np.newaxis, :] < np.arange(players + 1)[:, np.newaxis]
     weights = np.zeros([players, len(orders), players + 1])

@@ -1,4 +1,4 @@
-"""The trainable vectors of the queries, updated where they are touched."""
+"""The weight vectors of the query classes, updated row by row."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -9,36 +9,37 @@ import tf_keras as keras
 from ctxvision.models.replicas import gathered, local_replicas, num_replicas, replica_number, summed
 
 STORAGES = ("float32", "float16")
-# Rows that get their initial values at a time, so that no second table is needed for a moment.
+# Rows are initialised in blocks, so that no second table is ever in memory.
 BLOCK = 1 << 18
-# Bits of a float32's mantissa that a float16 has no place for.
+# The bits of a float32 mantissa that float16 cannot hold.
 CUT_BITS = (1 << 13) - 1
 
 
 @keras.saving.register_keras_serializable("ctxvision")
 class ClassTable(keras.layers.Layer):
-    """One weight vector per query class with row-wise Adagrad: a step costs O(rows touched), not O(classes).
+    """Holds one weight vector per query class and trains the vectors with row-wise Adagrad.
 
-    The optimizer's state is one number a row (its mean squared gradient, summed over steps). Rows named twice in
-    a step are added up by sorting, in static shapes, so that the update compiles with XLA. In memory a class takes
-    4 (dim + 1) bytes, 2 dim + 4 in float16; nothing as large as the table is made beside it.
+    A step costs O(rows touched), not O(classes). The optimizer's state is one number per row: its mean squared
+    gradient, summed over steps. The gradients of a row that occurs twice in a step are added up by sorting, in static
+    shapes, so that the update compiles with XLA. A class takes 4 (dim + 1) bytes of memory, or 2 dim + 4 in float16;
+    no operation allocates a second array of the table's size, except `all_rows`.
 
-    Under a strategy of R replicas each keeps V / R of the rows: replica r has those from r V / R on. A step tells all of
-    them which rows it wants, each looks in its own part, and the sum over replicas, to which the others give zeros, is
-    what was asked for.
+    Under a strategy of R replicas, each replica keeps V / R of the rows; the rows of replica r start at r V / R. Every
+    replica receives the requested row numbers, looks them up in its own part and gives zeros for the others; the sum
+    over the replicas is the result.
 
     Args:
         num_classes: V.
         dim: width of a row.
-        stddev: of the initial weights. They are L2-normalised before use, so a small value means quick turns at
-            the start: 0.05 learns far faster than 1.
-        seed: of the initial weights.
-        storage: "float32", or "float16", in which rows are kept between steps: a step reckons in float32, and rounds
-            at random to one of the two neighbours, the nearer the likelier. Steps too small for float16 then still
-            count on average, where rounding to the nearest would lose them all.
+        stddev: standard deviation of the initial weights. Rows are L2-normalised before use, so a small value lets
+            rows turn quickly at the start: 0.05 learns far faster than 1.
+        seed: seed of the initial weights.
+        storage: dtype of the rows between steps, "float32" or "float16". A step computes in float32. float16 rounds
+            each value at random to one of its two neighbours, to the nearer one with the higher probability. Steps
+            too small for float16 so count on average; rounding to the nearest would lose them all.
 
     Raises:
-        ValueError: another `storage`.
+        ValueError: `storage` is not one of the two.
     """
 
     def __init__(
@@ -63,9 +64,9 @@ class ClassTable(keras.layers.Layer):
         self.storage = storage
         replicas = num_replicas()
         self.shard_rows = -(-num_classes // replicas)
-        # What is no replica's own goes to one row more, which nobody reads.
+        # A dummy row stands in for the rows of other replicas; nobody reads it.
         rows = self.shard_rows + (replicas > 1)
-        # Keras would take each variable for one value that all replicas have: it is shown this process's shards alone.
+        # Hides the variables from Keras, which would treat them as equal on all replicas; Keras sees the shards alone.
         self._variables = SimpleNamespace(
             table=_of_each_replica("table", (rows, dim), storage),
             squares=_of_each_replica("squares", (rows,), "float32"),
@@ -76,16 +77,16 @@ class ClassTable(keras.layers.Layer):
 
     @property
     def table(self) -> tf.Variable:
-        """The rows [V, dim] in `storage`; inside a strategy's step those of this replica [shard_rows + 1, dim]."""
+        """The rows [V, dim] in `storage`; inside a strategy's step this replica's rows [shard_rows + 1, dim]."""
         return self._variables.table
 
     @property
     def squares(self) -> tf.Variable:
-        """float32: what Adagrad keeps of each row of `table`."""
+        """float32 [rows], Adagrad's accumulator of each row of `table`."""
         return self._variables.squares
 
     def _initialize(self) -> None:
-        """The same values for a class, however many replicas there are."""
+        """Fills the rows; a class gets the same values for any number of replicas."""
         firsts = [replica * self.shard_rows for replica in local_replicas()]
         for block, start in enumerate(range(0, self.num_classes, BLOCK)):
             stop = min(start + BLOCK, self.num_classes)
@@ -101,16 +102,16 @@ class ClassTable(keras.layers.Layer):
                     )
 
     def _row(self, classes: tf.Tensor) -> tf.Tensor:
-        """Each class's row on this replica; `shard_rows`, the row that nobody reads, for those of the others."""
+        """Maps classes to rows of this replica; a class of another replica maps to the dummy row `shard_rows`."""
         if num_replicas() == 1:
             return classes
         row = classes - replica_number() * self.shard_rows
         return tf.where((row >= 0) & (row < self.shard_rows), row, self.shard_rows)
 
     def call(self, classes: tf.Tensor) -> tf.Tensor:
-        """float32 rows [..., dim] of int32 classes [...], not normalised; a class below 0 (padding) gives row 0.
+        """Returns the float32 rows [..., dim] of int32 classes [...], not normalised.
 
-        Under a strategy the replicas must all ask for the same.
+        A class below 0 (padding) gives row 0. Under a strategy all replicas must pass the same classes.
         """
         row = self._row(tf.maximum(classes, 0))
         rows = tf.cast(tf.gather(self.table, row), tf.float32)
@@ -118,13 +119,13 @@ class ClassTable(keras.layers.Layer):
         return rows if num_replicas() == 1 else summed(tf.where(own, rows, 0.0))
 
     def all_rows(self) -> tf.Tensor:
-        """float32 [V, dim], not normalised: takes as much memory as the whole table."""
+        """Returns float32 [V, dim], not normalised; takes as much memory as the whole table."""
         return gathered(tf.cast(self.table[: self.shard_rows], tf.float32))[: self.num_classes]
 
     def update(self, classes: tf.Tensor, gradients: tf.Tensor, learning_rate: tf.Tensor) -> None:
         """Takes one Adagrad step for `gradients` [R, dim] of the rows `classes` int32 [R].
 
-        Under a strategy the replicas must all be given the same: those of the global batch.
+        Under a strategy all replicas must pass the same values: those of the global batch.
         """
         distinct, summed_gradients, source = _sum_by_class(classes, gradients)
         row = self._row(distinct)
@@ -133,7 +134,7 @@ class ClassTable(keras.layers.Layer):
         rows = tf.cast(tf.gather(self.table, row), tf.float32) - step
         if self.storage == "float16":
             rows = _rounded_at_random(rows, self.seed)
-        # By handle, which inside a step is that of the replica's own shard.
+        # Inside a step, the handle is that of the replica's own shard.
         for variable, values in ((self.table, rows), (self.squares, squares)):
             tf.raw_ops.ResourceScatterUpdate(
                 resource=variable.handle,
@@ -153,7 +154,7 @@ class ClassTable(keras.layers.Layer):
 
 
 def _of_each_replica(name: str, shape: tuple[int, ...], dtype: str) -> tf.Variable:
-    """Zeros, on each replica its own."""
+    """Creates a variable of zeros that has its own values on each replica."""
     return tf.Variable(
         lambda: tf.zeros(shape, dtype),
         trainable=False,
@@ -164,10 +165,11 @@ def _of_each_replica(name: str, shape: tuple[int, ...], dtype: str) -> tf.Variab
 
 
 def _sum_by_class(classes: tf.Tensor, gradients: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The distinct classes first, their summed gradients, and which of these R places to write.
+    """Sums the gradients [R, dim] of equal classes [R].
 
-    Of the places behind the last distinct class the first one is written again, and with the same values: shapes
-    stay static.
+    Returns three tensors of R places: the distinct classes, which come first; their summed gradients; and the place to
+    write in each position. Positions after the last distinct class write place 0 again with the same values, so that
+    shapes stay static.
     """
     order = tf.argsort(classes, stable=True)
     ordered = tf.gather(classes, order)
@@ -180,9 +182,9 @@ def _sum_by_class(classes: tf.Tensor, gradients: tf.Tensor) -> tuple[tf.Tensor, 
 
 
 def _rounded_at_random(rows: tf.Tensor, seed: int) -> tf.Tensor:
-    """float16 of float32 [R, D]: up or down, so that the mean is the value itself.
+    """Rounds float32 [R, D] to float16, up or down at random, so that the expected value is the input.
 
-    The random bits depend on the rows: they are others at each step without a counter.
+    The random bits depend on the values of the rows, so they differ at each step without a counter.
     """
     now = tf.bitcast(tf.reduce_sum(rows), tf.int32)
     noise = tf.random.stateless_uniform(tf.shape(rows), [seed, now], None, None, tf.int32)

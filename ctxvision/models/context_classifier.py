@@ -22,31 +22,34 @@ from ctxvision.models.phrase_context import FoundContext, PhraseContext
 class ContextClassifier(keras.Model):
     """Classifies pictures from pixels alone, with the phrases that people would search for as context.
 
-    A functional `tf_keras.Model`. `compile` with a loss and metrics of [B, L] probabilities and `fit` on
-    (pixels, labels) fine-tune it like any classifier; phrases are outputs without a loss. Choose what learns by
-    each layer's `trainable`; no gradient passes retrieval, so the phrase generator never learns from labels. `fit`,
-    `evaluate` and `predict` keep strings off the device, so that XLA compiles them and a TPU can run them: `predict`
-    looks the phrases up on the host.
+    A functional `tf_keras.Model`. `compile` takes a loss and metrics of probabilities [B, L], and `fit` on
+    (pixels, labels) fine-tunes the model like any classifier; phrases are outputs without a loss. Each layer's
+    `trainable` decides what learns. No gradient passes retrieval, so the phrase generator never learns from labels.
+    `fit`, `evaluate` and `predict` keep strings off the device, so XLA compiles them and a TPU runs them; `predict`
+    looks up the phrases on the host.
 
     Args:
-        phrase_generator: pixels to query embeddings.
-        prototype_retrieval: already indexed.
-        phrase_embeddings: of the same table's phrases.
-        visual_encoder: pixels to visual features. Where its `tower` is the phrase generator's, that ConvNet is run once.
-        context_fusion: [visual, context, query embedding] to probabilities; [visual, context] alone unless it is a
-            pool.
-        labels: the L label names in the order of the probabilities.
-        context_pooling: the phrases' embeddings to one context; similarity-weighted by default.
-        thresholds: the probability from which on each of the L labels is accepted, where pictures have several
-            labels; None under softmax. The model does not use them: an export does.
-        dual_encoder_text: what has made the phrase embeddings. The model does not use it: an export `with_text` does.
+        phrase_generator: layer from pixels to query embeddings.
+        prototype_retrieval: an indexed layer.
+        phrase_embeddings: text embeddings of the phrases of the same table.
+        visual_encoder: layer from pixels to visual features. If its `tower` is the phrase generator's tower, that
+            ConvNet runs once.
+        context_fusion: layer from [visual, context, query embedding] to probabilities if it is a pool, else from
+            [visual, context].
+        labels: the L label names, in the order of the probabilities.
+        context_pooling: layer from the phrases' embeddings to one context vector; similarity-weighted by default.
+        thresholds: for pictures with several labels, the lowest accepted probability of each of the L labels; None
+            under softmax. The model does not use them; an export does.
+        dual_encoder_text: the text encoder that computed the phrase embeddings. The model does not use it; an export
+            `with_text` does.
 
     Call arguments:
         pixels: [B, H, W, 3], uint8 or float in 0..255, RGB, any height and width.
 
     Returns:
-        A dict: `probabilities` float32 [B, L]; `phrases` string [B, k]; `phrase_scores` float32 [B, k], cosine
-        (less for phrases of few pictures where `support` says so), descending; `phrase_ids` int32 [B, k], row numbers of the phrase table, -1 where there is none.
+        A dict: `probabilities` float32 [B, L]; `phrases` string [B, k], "" for a missing phrase; `phrase_scores`
+        float32 [B, k], descending cosines (`support` of `PrototypeRetrieval` lowers those of phrases with few
+        pictures); `phrase_ids` int32 [B, k], row numbers of the phrase table, -1 for a missing phrase.
 
     Raises:
         ValueError: the number of labels or thresholds differs from the fusion layer's.
@@ -72,14 +75,15 @@ class ContextClassifier(keras.Model):
             )
         if thresholds is not None and len(thresholds) != len(labels):
             raise ValueError(
-                f"thresholds must be given for each of the {len(labels)} labels, got {len(thresholds)}: fit them again."
+                f"thresholds must have one value for each of the {len(labels)} labels, got {len(thresholds)} values: "
+                "fit the thresholds again."
             )
         # === Layers ===
         context_pooling = context_pooling or ContextPooling(name="context_pooling")
 
         # === Functional model ===
         pixels = keras.Input((None, None, 3), name="pixels")
-        queries, visual = _by_both(phrase_generator, visual_encoder, pixels)
+        queries, visual = _run_both(phrase_generator, visual_encoder, pixels)
         retrieved = prototype_retrieval(queries)
         context = PhraseContext(prototype_retrieval, phrase_embeddings, context_pooling)
         vector = context.pooled(retrieved.ids, retrieved.scores).vector
@@ -95,7 +99,7 @@ class ContextClassifier(keras.Model):
         self.phrase_generator = phrase_generator
         self.retrieval = prototype_retrieval
         self.phrase_embeddings = phrase_embeddings
-        # Not tracked by Keras: its weights are none of the model's, and no gradient reaches them.
+        # Hidden from Keras: its weights are not the model's, and no gradient reaches them.
         object.__setattr__(self, "text", dual_encoder_text)
         self.visual_encoder = visual_encoder
         self.pooling = context_pooling
@@ -103,19 +107,19 @@ class ContextClassifier(keras.Model):
         self.labels = list(labels)
         self.thresholds = None if thresholds is None else [float(value) for value in thresholds]
 
-    # Keras would make an empty model of a SavedModel whose `from_config` fails, and hide the reason.
+    # Without this, Keras makes an empty model of a SavedModel whose `from_config` fails, and hides the reason.
     _must_restore_from_config = True
 
     def get_config(self) -> dict[str, Any]:
-        """All that the model is made of: `model.save("x.keras")` brings labels and phrases along.
+        """Returns the layers' configs, labels and thresholds; `model.save("x.keras")` includes labels and phrases.
 
         Raises:
-            ValueError: phrases that ScaNN finds, whose index no Keras file holds.
+            ValueError: the retrieval backend is ScaNN; no Keras file holds its index.
         """
         if self.retrieval.get_config()["index"] is None:
             raise ValueError(
                 "prototype_retrieval must have the backend 'ivf' or 'exact' in a model that Keras saves or copies, got "
-                "'scann': build the classifier with another backend, or save its weights alone."
+                "'scann': build the classifier with another backend, or save only its weights."
             )
         shared = self.visual_encoder.tower is self.phrase_generator.tower
         layers = {name: getattr(self, of) for name, of in _LAYERS.items()}
@@ -129,7 +133,7 @@ class ContextClassifier(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "ContextClassifier":
-        """The model that `get_config` describes, without its weights."""
+        """Builds the model that `get_config` describes, without its weights."""
         config = dict(config)
         shared = config.pop("shared_tower")
         layers = {name: keras.layers.deserialize(config.pop(name), custom_objects) for name in _LAYERS}
@@ -139,22 +143,22 @@ class ContextClassifier(keras.Model):
 
     @property
     def image_size(self) -> int:
-        """Side in pixels of the larger tower's input, to which encoded pictures are decoded."""
+        """Side in pixels to which encoded pictures are decoded: the larger input of the towers, else 224."""
         towers = (self.phrase_generator.tower, self.visual_encoder.tower)
         return max((tower.input_shape[1] or 0 for tower in towers), default=0) or 224
 
     def embed(self, pixels: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
-        """Query embeddings float32 [B, 64], L2-normalised, and visual features float32 [B, D]."""
-        return _by_both(self.phrase_generator, self.visual_encoder, pixels, training=training)
+        """Returns query embeddings float32 [B, 64], L2-normalised, and visual features float32 [B, D]."""
+        return _run_both(self.phrase_generator, self.visual_encoder, pixels, training=training)
 
     def find_context(self, queries: tf.Tensor, **asked: Any) -> FoundContext:
-        """The phrases of query embeddings float32 [B, 64] and their context vector, see `PhraseContext.find`."""
+        """Finds the phrases of query embeddings float32 [B, 64] and their context vector, see `PhraseContext.find`."""
         return PhraseContext(self.retrieval, self.phrase_embeddings, self.pooling).find(queries, **asked)
 
     def classify(self, pixels: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
-        """As a call, without the phrases' strings: what XLA compiles; `phrases_of` gives the strings.
+        """Returns the outputs of a call without `phrases`, so that XLA compiles it; `phrases_of` gives the strings.
 
-        For XLA the pixels must have the towers' size already, since it cannot resize with antialiasing.
+        Under XLA the pixels must already have the towers' size, because XLA cannot resize with antialiasing.
         """
         queries, visual = self.embed(pixels, training)
         found = self.find_context(queries)
@@ -164,14 +168,14 @@ class ContextClassifier(keras.Model):
     def fuse(
         self, visual: tf.Tensor, context: tf.Tensor, queries: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
-        """Probabilities float32 [B, L] of visual features [B, D], context vectors [B, T] and query embeddings [B, 64]."""
+        """Returns probabilities [B, L] of visual features [B, D], contexts [B, T] and query embeddings [B, 64]."""
         return self.fusion(seen_by(self.fusion, visual, context, queries), training=training)
 
     def phrases_of(self, phrase_ids: tf.Tensor) -> tf.Tensor:
-        """string [B, k] of int32 [B, k] row numbers, looked up on the host; "" where there is none."""
+        """Looks up the phrases, string [B, k], of int32 [B, k] row numbers on the host; "" for a row number of -1."""
         return self.retrieval.phrases_of(phrase_ids)
 
-    # === Keras' own steps, by `classify` ===
+    # === Keras' steps, through `classify` ===
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -191,37 +195,41 @@ class ContextClassifier(keras.Model):
         return self.classify(keras.utils.unpack_x_y_sample_weight(data)[0])
 
     def predict(self, *args: Any, **kwargs: Any) -> dict[str, np.ndarray]:
-        """As in Keras: what a call returns, as NumPy arrays; the phrases are bytes."""
+        """Works as in Keras and returns the outputs of a call as NumPy arrays; phrases are bytes."""
         found = super().predict(*args, **kwargs)
         return {**found, "phrases": self.phrases_of(found["phrase_ids"]).numpy()}
 
     def predict_on_batch(self, x: Any) -> dict[str, np.ndarray]:
-        """As in Keras: what a call returns, as NumPy arrays; the phrases are bytes."""
+        """Works as in Keras and returns the outputs of a call as NumPy arrays; phrases are bytes."""
         found = super().predict_on_batch(x)
         return {**found, "phrases": self.phrases_of(found["phrase_ids"]).numpy()}
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """As in Keras; loss and metrics are those of the probabilities."""
+        """Works as in Keras; the loss and the metrics apply to the probabilities."""
         names = self.output_names  # type: ignore[has-type]
         self.output_names = ["probabilities"]
         super().compile(*args, **kwargs)
         self.output_names = names
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """What a saved model was compiled with."""
+        """Compiles a loaded model as the saved one was compiled."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         if isinstance(self.optimizer, keras.optimizers.Optimizer):
             self.optimizer.build(self.trainable_variables)
 
     def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
-        """As in Keras, but for HDF5, which holds no phrases.
+        """Works as in Keras, except that HDF5 is refused, because it cannot hold the phrases.
 
-        `keras.models.load_model` reads a `.keras` file at once, and the folder of a SavedModel after
+        `keras.models.load_model` reads a `.keras` file directly, and the folder of a SavedModel after
         `from ctxvision import ContextClassifier`.
+
+        Raises:
+            ValueError: `filepath` ends in .h5 or .hdf5.
         """
         if str(filepath).endswith((".h5", ".hdf5")):
             raise ValueError(
-                f"filepath must end in .keras or be the folder of a SavedModel, got {str(filepath)!r}: HDF5 holds no phrases."
+                f"filepath must end in .keras or be the folder of a SavedModel, got {str(filepath)!r}: HDF5 cannot "
+                "hold the phrases."
             )
         super().save(filepath, *args, **kwargs)
 
@@ -234,7 +242,7 @@ class ContextClassifier(keras.Model):
         return super().compute_metrics(x, y, _probabilities(y_pred), sample_weight)
 
 
-# Arguments of the model, and the attributes that hold them.
+# Maps arguments of the model to the attributes that hold them.
 _LAYERS = {
     "phrase_generator": "phrase_generator",
     "prototype_retrieval": "retrieval",
@@ -248,14 +256,14 @@ _LAYERS = {
 def seen_by(
     fusion: ContextFusion, visual: tf.Tensor, context: tf.Tensor, queries: tf.Tensor
 ) -> list[tf.Tensor]:
-    """The inputs of a fusion: a pool sees the query embedding too, the method's joint heads do not (section 3.5)."""
+    """Returns the inputs of a fusion: a pool also takes the query embedding, the joint heads do not (section 3.5)."""
     return [visual, context, queries] if fusion.fusion == "pool" else [visual, context]
 
 
-def _by_both(
+def _run_both(
     phrase_generator: PhraseGenerator, visual_encoder: VisualEncoder, pixels: tf.Tensor, **training: bool
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """What both make of pixels; a ConvNet that both stand on is run once."""
+    """Runs both layers on pixels; a tower that both share runs once."""
     if visual_encoder.tower is phrase_generator.tower:
         pixels = BackboneFeatures(phrase_generator.tower, name="backbone_features")(pixels, **training)
     return phrase_generator(pixels, **training), visual_encoder(pixels, **training)

@@ -1,4 +1,4 @@
-"""Pixels in, phrases out: a context without any taxonomy."""
+"""Phrases of pictures from a context, without a taxonomy."""
 
 from typing import NamedTuple
 
@@ -9,11 +9,11 @@ from ctxvision.layers.prototype_retrieval import PrototypeRetrieval
 
 
 class ContextTagger(NamedTuple):
-    """The parts of a context that tell phrases of a picture.
+    """The parts of a context that find the phrases of a picture.
 
     Attributes:
-        phrase_generator: pixels to query embeddings.
-        retrieval: already indexed.
+        phrase_generator: layer from pixels to query embeddings.
+        retrieval: an indexed layer.
     """
 
     phrase_generator: PhraseGenerator
@@ -21,9 +21,9 @@ class ContextTagger(NamedTuple):
 
     @property
     def image_size(self) -> int:
-        """Side in pixels of the generator's input, to which encoded pictures are decoded."""
+        """Side in pixels to which encoded pictures are decoded: the generator's input, or 224 if it takes any size."""
         return self.phrase_generator.tower.input_shape[1] or 224
 
     def embed(self, pixels: tf.Tensor) -> tf.Tensor:
-        """Query embeddings float32 [B, embedding_dim], L2-normalised, of pixels [B, H, W, 3] in 0..255."""
+        """Returns query embeddings float32 [B, embedding_dim], L2-normalised, of pixels [B, H, W, 3] in 0..255."""
         return self.phrase_generator(pixels, training=False)

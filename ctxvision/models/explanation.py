@@ -1,4 +1,4 @@
-"""What the picture, the query embedding and each phrase add to the answer."""
+"""Explains an answer: the shares of the picture, the query embedding and each phrase."""
 
 import tensorflow as tf
 
@@ -8,33 +8,39 @@ from ctxvision.models._coalitions import Coalitions, coalitions
 from ctxvision.models.context_classifier import ContextClassifier
 from ctxvision.models.phrase_context import FoundContext
 
-# Probabilities are kept this far from 0 and 1 where their log-odds are taken.
+# Probabilities are clipped to this distance from 0 and 1 before their log-odds are taken.
 _EDGE = 1e-6
-# The cosine of the text embeddings of phrases that are shown as one.
+# Phrases whose text embeddings have at least this cosine are shown as one group.
 ALIKE = 0.8
 
 
 def explain(model: ContextClassifier, pixels: tf.Tensor, top: int = 3) -> dict[str, tf.Tensor]:
-    """Shares of the picture, of the query embedding and of each phrase in the top labels, which add up.
+    """Splits the probability of each top label into shares of the picture, the query embedding and each phrase.
 
-    A share is the Shapley value of a label's log-odds: what the part adds on average over all orders in which the parts
-    can come in, so that phrases which say the same share the credit. What is not there yet is replaced by what says
-    nothing: the average visual features, query embedding and context of training. Shares are told in points of
-    probability, in the proportions of those in log-odds: they sum to `scores` - `prior_scores`. Shapley values are exact
-    for up to 10 phrases; of more they are sampled, always in the same orders.
+    A share is the Shapley value of the label's log-odds: what a part adds on average, over all orders in which the
+    parts can be added. Phrases that say the same so share the credit. A part that is absent is replaced by its average
+    over the training pictures (visual features, query embedding or context). Shares are converted to points of
+    probability in proportion to the log-odds, so they sum to `scores` - `prior_scores`. Shapley values are exact for
+    up to 10 phrases; for more they are sampled, always with the same orders.
 
     Args:
         model: a built `ContextClassifier`.
         pixels: [B, H, W, 3], uint8 or float in 0..255.
-        top: how many labels, the most probable first; at most L.
+        top: number of labels, the most probable first; more than L gives L.
 
     Returns:
-        A dict: `label_ids` int32 [B, top]; `scores` float32 [B, top], their probabilities; `prior_scores` float32
-        [B, top], the same where nothing is seen; `shares` float32 [B, top, k], of each phrase (below 0: the phrase spoke
-        against the label); `visual` float32 [B, top], of the visual features; `query` float32 [B, top], of the query
-        embedding beyond the phrases found with it; `groups` int32 [B, k], the place of the first phrase that says nearly
-        the same (a cosine of the text embeddings of 0.8 or more), to show them together; `phrases` string [B, k], `phrase_scores` float32 [B, k] and
-        `phrase_ids` int32 [B, k], row numbers of the phrase table, -1 where there is none.
+        A dict:
+        `label_ids` int32 [B, top];
+        `scores` float32 [B, top], the labels' probabilities;
+        `prior_scores` float32 [B, top], their probabilities with every part absent;
+        `shares` float32 [B, top, k], of each phrase; below 0 the phrase speaks against the label;
+        `visual` float32 [B, top], of the visual features;
+        `query` float32 [B, top], of the query embedding apart from the phrases that it found;
+        `groups` int32 [B, k], for each phrase the place of the first phrase with nearly the same meaning (text
+        embeddings of cosine 0.8 or more), to show them together;
+        `phrases` string [B, k], "" for a missing phrase;
+        `phrase_scores` float32 [B, k];
+        `phrase_ids` int32 [B, k], row numbers of the phrase table, -1 for a missing phrase.
     """
     queries, visual = model.embed(pixels)
     return explain_found(model, model.find_context(queries), visual, queries, top)
@@ -43,19 +49,23 @@ def explain(model: ContextClassifier, pixels: tf.Tensor, top: int = 3) -> dict[s
 def explain_found(
     model: ContextClassifier, found: FoundContext, visual: tf.Tensor, queries: tf.Tensor, top: int = 3
 ) -> dict[str, tf.Tensor]:
-    """As `explain`, of pictures whose phrases and features are known.
+    """Works as `explain`, for pictures whose phrases and features are known.
 
     Args:
-        model, top: as above.
+        model: a built `ContextClassifier`.
         found: the phrases of B pictures.
         visual: float32 [B, D], visual features.
         queries: float32 [B, 64], query embeddings.
+        top: number of labels; more than L gives L.
+
+    Returns:
+        The dict that `explain` returns.
     """
     fusion, parts = model.fusion, coalitions(found.scores.shape[1])
     top = min(top, fusion.num_labels)
 
     def one_picture(row: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
-        """A picture at a time: of all coalitions of a batch there are too many."""
+        """Explains one picture; the coalitions of a whole batch would not fit into memory."""
         embeddings, scores, seen, query = row
         contexts = _contexts(fusion, model.pooling, embeddings, scores, parts)
         probabilities = fusion.probabilities(_logits(fusion, seen, query, contexts, parts))
@@ -65,7 +75,7 @@ def explain_found(
         shares = tf.constant(parts.weights) @ log_odds
         prior = tf.gather(probabilities[parts.none], label_ids)
         total = log_odds[parts.whole] - log_odds[parts.none]
-        # Where nothing has changed the ratio is the slope of the probability.
+        # The ratio tends to the slope of the probability if the log-odds do not change.
         flat = tf.abs(total) < 1e-3
         ratio = tf.where(flat, values * (1 - values), (values - prior) / tf.where(flat, 1.0, total))
         return label_ids, values, prior, shares * ratio
@@ -88,7 +98,7 @@ def explain_found(
 
 
 def _groups(embeddings: tf.Tensor) -> tf.Tensor:
-    """Int32 [B, k] of text embeddings [B, k, T]: the place of the first phrase that says nearly the same."""
+    """Returns int32 [B, k]: for each phrase, the place of the first phrase with nearly the same text embedding."""
     alike = tf.matmul(embeddings, embeddings, transpose_b=True) >= ALIKE
     k = embeddings.shape[1]
     places = tf.broadcast_to(tf.range(k), tf.shape(alike))
@@ -103,12 +113,12 @@ def _contexts(
     scores: tf.Tensor,
     parts: Coalitions,
 ) -> tf.Tensor:
-    """Float32 [S, T]: the contexts that subsets of a picture's k phrases make, the average one where none is there."""
+    """Returns the contexts float32 [S, T] of all subsets of a picture's phrases; the empty subset gives the average."""
     left = tf.where(tf.constant(parts.subsets), scores, -1.0)
     every = tf.broadcast_to(embeddings, tf.concat([[len(parts.subsets)], tf.shape(embeddings)], axis=0))
     pooled = pooling([every, left])
     some = tf.reduce_any(left > -1.0, axis=1, keepdims=True)
-    # A picture for which nothing was found has the same context in all coalitions.
+    # A picture without any phrase has the same context in all coalitions.
     found = tf.reduce_any(scores > -1.0)
     return tf.where(some | ~found, pooled, fusion.average_input(1))
 
@@ -116,7 +126,7 @@ def _contexts(
 def _logits(
     fusion: ContextFusion, visual: tf.Tensor, query: tf.Tensor, contexts: tf.Tensor, parts: Coalitions
 ) -> tf.Tensor:
-    """Float32 [V, L] of all coalitions; a member is asked only once for what it sees in several of them."""
+    """Returns the logits of all coalitions, float32 [V, L]; each member runs once per distinct input."""
     pictures = tf.stack([fusion.average_input(0), tf.cast(visual, tf.float32)])
     if fusion.fusion != "pool":
         # A joint head sees each picture with each context, and no query embedding.
@@ -148,15 +158,16 @@ def without_phrases(
     scores: tf.Tensor,
     removed: tf.Tensor,
 ) -> tf.Tensor:
-    """The probabilities of each picture without some of its phrases, in V variants.
+    """Returns the probabilities of each picture in V variants that each lack some of its phrases.
 
     Args:
-        pooling, fusion: of a model; the fusion is a pool.
-        visual: float32 [B, D].
+        pooling: the model's pooling layer.
+        fusion: the model's fusion layer; it must be a pool.
+        visual: float32 [B, D], visual features.
         queries: float32 [B, 64], query embeddings.
-        embeddings: float32 [B, k, text dim], of the phrases.
+        embeddings: float32 [B, k, T], text embeddings of the phrases.
         scores: float32 [B, k], of the phrases.
-        removed: bool [B, V, k], which phrases each variant lacks.
+        removed: bool [B, V, k], the phrases that each variant lacks.
 
     Returns:
         float32 [B, V, L].

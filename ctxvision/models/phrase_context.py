@@ -10,13 +10,13 @@ from ctxvision.layers.prototype_retrieval import PrototypeRetrieval
 
 
 class FoundContext(NamedTuple):
-    """The phrases of each picture and the context that they make.
+    """The phrases of each picture and their context vector.
 
     Attributes:
-        ids: int32 [B, k], row numbers of the phrase table, -1 where there is none.
-        scores: float32 [B, k], descending; -1 where there is no phrase.
-        embeddings: float32 [B, k, T], L2-normalised text embeddings of the phrases; zeros where there is none.
-        vector: float32 [B, T], the context vector, not normalised; zeros where there is no phrase.
+        ids: int32 [B, k], row numbers of the phrase table, -1 for a missing phrase.
+        scores: float32 [B, k], descending; -1 for a missing phrase.
+        embeddings: float32 [B, k, T], L2-normalised text embeddings of the phrases; zeros for a missing phrase.
+        vector: float32 [B, T], the context vector, not normalised; zeros for a picture without phrases.
     """
 
     ids: tf.Tensor
@@ -26,12 +26,12 @@ class FoundContext(NamedTuple):
 
 
 class PhraseContext(NamedTuple):
-    """What turns query embeddings into context vectors; the one home of retrieve -> text -> pool.
+    """Turns query embeddings into context vectors: retrieves phrases, looks up their text embeddings, pools them.
 
     Attributes:
-        retrieval: already indexed.
-        embeddings: of the same table's phrases.
-        pooling: of the phrases' embeddings.
+        retrieval: an indexed layer.
+        embeddings: text embeddings of the phrases of the same table.
+        pooling: layer from the phrases' embeddings to the context vector.
     """
 
     retrieval: PrototypeRetrieval
@@ -39,7 +39,7 @@ class PhraseContext(NamedTuple):
     pooling: ContextPooling
 
     def find(self, queries: tf.Tensor, **asked: Any) -> FoundContext:
-        """Searches without strings, so that XLA compiles it.
+        """Finds the phrases of query embeddings, without strings, so that XLA compiles it.
 
         Args:
             queries: float32 [B, 64], query embeddings.
@@ -48,6 +48,6 @@ class PhraseContext(NamedTuple):
         return self.pooled(*self.retrieval.search(queries, **asked))
 
     def pooled(self, ids: tf.Tensor, scores: tf.Tensor) -> FoundContext:
-        """The context of phrases that are found already: int32 [B, k] row numbers and float32 [B, k] scores."""
+        """Returns the context of known phrases: int32 [B, k] row numbers and float32 [B, k] scores."""
         embeddings = self.embeddings(ids)
         return FoundContext(ids, scores, embeddings, self.pooling([embeddings, scores]))

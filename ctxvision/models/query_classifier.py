@@ -13,24 +13,25 @@ from ctxvision.models.replicas import gathered, num_replicas, own_part, summed
 
 @keras.saving.register_keras_serializable("ctxvision")
 class QueryClassifier(keras.Model):
-    """A classifier over the queries that led people to a picture (section 3.2, Eq. 1).
+    """Classifies pictures by the queries that led people to them (section 3.2, Eq. 1).
 
-    `fit` takes batches of (pixels [B, H, W, 3], queries int32 [B, Q] padded with -1); classes are sorted by
-    falling count, as log-uniform sampling expects. The tower follows the compiled optimizer; class rows follow
-    row-wise Adagrad at `table_rate` times that optimizer's learning rate, see `ClassTable`. Under a strategy with
-    several replicas a step is that of one device on the global batch, and each keeps its part of the class rows.
+    `fit` takes batches of (pixels [B, H, W, 3], queries int32 [B, Q] padded with -1). Classes must be sorted by
+    descending count, as log-uniform sampling expects. The compiled optimizer trains the tower; row-wise Adagrad trains
+    the class rows at `table_rate` times the optimizer's learning rate, see `ClassTable`. Under a strategy of several
+    replicas, a step equals one device's step on the global batch, and each replica keeps its part of the class rows.
 
     Args:
         phrase_generator: the layer to train.
         num_queries: V, the number of classes.
-        scale: of the cosine logits; Eq. 1 is scale 1.
-        num_sampled: S, classes drawn at each step; None computes the full softmax (best below a few thousand).
+        scale: factor of the cosine logits; Eq. 1 has scale 1.
+        num_sampled: S, the number of classes drawn at each step; None, or V and more, computes the full softmax (best
+            below a few thousand classes).
         table_rate: learning rate of the class rows, as a multiple of the optimizer's.
-        seed: of the class rows and the samples.
-        table_dtype: "float32" or "float16", how the class rows are kept, see `ClassTable`.
+        seed: seed of the class rows and of the samples.
+        table_dtype: dtype in which the class rows are kept, "float32" or "float16", see `ClassTable`.
 
     Raises:
-        ValueError: `num_queries` below 2 or `num_sampled` below 1.
+        ValueError: `num_queries` is below 2, `num_sampled` is below 1, or `table_dtype` is unknown.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class QueryClassifier(keras.Model):
         )
 
     def call(self, pixels: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Cosine logits times scale, [B, V]; needs as much memory as a second table, which no training step does."""
+        """Returns cosine logits times `scale`, [B, V]; unlike `train_step`, it takes the memory of a second table."""
         embeddings = self.phrase_generator(pixels, training=training)
         rows = tf.math.l2_normalize(self.class_table.all_rows(), axis=-1)
         return self.scale * tf.matmul(embeddings, rows, transpose_b=True)
@@ -81,7 +82,7 @@ class QueryClassifier(keras.Model):
         pixels, queries = data
         sampled, log_expected_count = self._sample()
         split = sampled.shape[0]
-        # The sample is the same on each replica, true queries are not.
+        # All replicas draw the same sample; the true queries differ.
         touched = tf.concat([sampled, gathered(tf.reshape(tf.maximum(queries, 0), [-1]))], axis=0)
         rows = self.class_table(touched)
         rows = tf.concat([rows[:split], own_part(rows[split:])], axis=0)
@@ -94,7 +95,7 @@ class QueryClassifier(keras.Model):
                 embeddings, true_rows, queries, unit[:split], sampled, log_expected_count, self.scale
             )
             loss = tf.reduce_mean(losses)
-            share = loss / num_replicas()  # gradients of the replicas are added up
+            share = loss / num_replicas()  # the gradients of the replicas are summed
         weights = self.phrase_generator.trainable_variables
         *gradients, row_gradient = tape.gradient(share, [*weights, rows])
         row_gradient = tf.concat([summed(row_gradient[:split]), gathered(row_gradient[split:])], axis=0)
@@ -105,7 +106,7 @@ class QueryClassifier(keras.Model):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The mean loss of the epoch, started anew by `fit`."""
+        """The mean loss, which `fit` resets at each epoch."""
         return [self.loss_tracker]
 
     def get_config(self) -> dict[str, Any]:

@@ -1,20 +1,20 @@
-"""What the replicas of a strategy tell each other inside a training step; with one replica nothing is done."""
+"""Communication between the replicas of a strategy inside a training step; a single replica communicates nothing."""
 
 import tensorflow as tf
 
 
 def num_replicas() -> int:
-    """How many replicas share the global batch."""
+    """Returns the number of replicas that share the global batch."""
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def replica_number() -> tf.Tensor:
-    """int32: which replica this is; asked inside a step."""
+    """Returns the number of this replica, int32; call it inside a step."""
     return tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
 
 
 def local_replicas() -> list[int]:
-    """The numbers of the replicas that this process runs; asked in a strategy's scope, outside a step."""
+    """Returns the numbers of this process's replicas; call it in a strategy's scope, outside a step."""
     strategy = tf.distribute.get_strategy()
     if num_replicas() == 1:
         return [0]
@@ -23,16 +23,16 @@ def local_replicas() -> list[int]:
 
 
 def summed(values: tf.Tensor) -> tf.Tensor:
-    """The sum of all replicas' values, on each."""
+    """Returns the sum of all replicas' values, on each replica."""
     if num_replicas() == 1:
         return values
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
 
 
 def gathered(values: tf.Tensor) -> tf.Tensor:
-    """All replicas' rows [b, ...] in the order of the global batch, [R · b, ...], on each; gradients flow back.
+    """Concatenates all replicas' rows [b, ...] to [R · b, ...] in the order of the global batch; gradients flow back.
 
-    A sum of arrays that are zero but for each one's own part: shapes stay static, as XLA wants them.
+    Sums arrays that hold one replica's rows and zeros elsewhere, so that shapes stay static for XLA.
     """
     replicas = num_replicas()
     if replicas == 1:
@@ -43,7 +43,7 @@ def gathered(values: tf.Tensor) -> tf.Tensor:
 
 
 def own_part(values: tf.Tensor) -> tf.Tensor:
-    """This replica's rows [b, ...] of all replicas' [R · b, ...]: what `gathered` would put back."""
+    """Returns this replica's rows [b, ...] of the rows [R · b, ...] of all replicas: the inverse of `gathered`."""
     replicas = num_replicas()
     if replicas == 1:
         return values
@@ -51,5 +51,5 @@ def own_part(values: tf.Tensor) -> tf.Tensor:
 
 
 def compiled_by_xla(jit_compile: bool) -> bool:
-    """Whether the step must have static shapes: under `compile(jit_compile=True)`, and always on a TPU."""
+    """Returns whether the step needs static shapes: under `compile(jit_compile=True)`, and always on a TPU."""
     return jit_compile or isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)

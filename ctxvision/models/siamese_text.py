@@ -1,4 +1,4 @@
-"""Trains the text encoder: queries that share a picture lie near."""
+"""Trains the text encoder so that queries of the same picture lie close together."""
 
 from typing import Any
 
@@ -14,27 +14,27 @@ tfrs = load_tfrs()
 
 @keras.saving.register_keras_serializable("ctxvision")
 class SiameseText(keras.Model):
-    """Two towers that are the same text encoder, trained with an in-batch softmax (section 3.3).
+    """Trains one text encoder as both towers of a dual encoder, with an in-batch softmax (section 3.3).
 
-    In a batch of pairs each left query has its partner on the right as the one true candidate and the other right
-    queries as negatives. No negative are those right queries that equal the partner (TFRS removes these
-    "accidental hits"), nor those that equal the left query itself (TFRS leaves these; a mask takes them). The same
-    loss from right to left is averaged in. Under a strategy with several replicas the negatives are those of the
-    global batch, gathered on each replica, so that a step is that of one device.
+    In a batch of pairs, the candidate of each left query is its right partner, and the negatives are the other right
+    queries. Right queries that equal the partner are not negatives (TFRS removes these "accidental hits"), and neither
+    are right queries that equal the left query itself (TFRS keeps these; a mask removes them). The loss averages both
+    directions, left to right and right to left. Under a strategy of several replicas, the negatives of the global batch
+    are gathered on each replica, so a step equals one device's step.
 
-    `compile` with an optimizer alone, and `fit` on what `association_batches` gives. Adagrad touches the rows of a
-    batch only; Adam costs as much as the whole n-gram table at each step.
+    `compile` takes an optimizer alone, and `fit` takes the batches of `association_batches`. Adagrad updates only the
+    rows of a batch; Adam updates the whole n-gram table at each step.
 
     Args:
         text_encoder: the layer to train.
-        scale: of the cosine logits, above 0; the temperature of the softmax is 1 / scale.
+        scale: factor of the cosine logits, above 0; the temperature of the softmax is 1 / scale.
 
     Call arguments:
-        inputs: a dict: `left_ngrams` and `right_ngrams`, int32 [B, M] of `DualEncoderText.ngram_ids`; for the loss
-            `left_ids` and `right_ids` besides, int32 [B], the queries' numbers.
+        inputs: a dict of `left_ngrams` and `right_ngrams`, int32 [B, M] from `DualEncoderText.ngram_ids`. The loss
+            also needs `left_ids` and `right_ids`, int32 [B], the numbers of the queries.
 
     Returns:
-        A pair of float32 [B, dim], each row L2-normalised: left and right.
+        A pair of float32 [B, dim], left and right, each row L2-normalised.
 
     Raises:
         ValueError: `scale` is not above 0.
@@ -51,7 +51,7 @@ class SiameseText(keras.Model):
             raise ValueError(f"scale must be above 0, got {scale}: 10 is the default.")
         self.text_encoder = text_encoder
         self.scale = scale
-        # Summed by default; the mean does not change its size with the batch.
+        # "none", since the default sums over the batch; `compute_loss` takes the mean.
         loss = keras.losses.CategoricalCrossentropy(from_logits=True, reduction="none")
         self.task = tfrs.tasks.Retrieval(loss, temperature=1.0 / scale, remove_accidental_hits=True)
         self.mean_loss = keras.metrics.Mean(name="loss")
@@ -65,13 +65,13 @@ class SiameseText(keras.Model):
     ) -> tf.Tensor:
         left, right = (gathered(part) for part in y_pred)
         left_ids, right_ids = gathered(x["left_ids"]), gathered(x["right_ids"])
-        # A partner that carries the left query's own number stays: it is the true candidate.
+        # Keeps a partner with the left query's own number: it is the true candidate.
         kept = (left_ids[:, tf.newaxis] != right_ids) | tf.eye(tf.size(left_ids), dtype=tf.bool)
         forward = self.task(left, right, candidate_ids=right_ids, score_mask=kept)
         backward = self.task(right, left, candidate_ids=left_ids, score_mask=tf.transpose(kept))
         loss = (tf.reduce_mean(forward) + tf.reduce_mean(backward)) / 2
         self.mean_loss.update_state(loss)
-        return loss / num_replicas()  # gradients of the replicas are added up
+        return loss / num_replicas()  # the gradients of the replicas are summed
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
@@ -80,7 +80,7 @@ class SiameseText(keras.Model):
         weights = self.trainable_variables
         gradients = tape.gradient(loss, weights)
         if compiled_by_xla(self.jit_compile):
-            # The optimizer finds the distinct rows of a sparse gradient, whose number is no static shape.
+            # An optimizer finds the distinct rows of a sparse gradient, whose number is not static.
             gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
         return {"loss": self.mean_loss.result()}

@@ -141,5 +141,5 @@ def test_thresholds_must_fit_the_labels(multi_label_run):
         model.visual_encoder,
         model.fusion,
     )
-    with pytest.raises(ValueError, match="thresholds must be given for each of the 6 labels, got 1"):
+    with pytest.raises(ValueError, match="thresholds must have one value for each of the 6 labels, got 1"):
         cv.ContextClassifier(*parts, model.labels, model.pooling, [0.5])
