@@ -1,4 +1,4 @@
-"""Epochs of about equal length, whatever the number of pictures."""
+"""Divides training into epochs of about equal length for any number of pictures."""
 
 import math
 from collections.abc import Callable
@@ -8,11 +8,11 @@ import tensorflow as tf
 
 from ctxvision.data import training_batches
 
-SHORTEST_EPOCH = 50  # steps: shorter passes would spend their time on starting the input pipeline
+SHORTEST_EPOCH = 50  # steps; in shorter epochs, starting the input pipeline would take most of the time
 
 
 def epochs_of(num_pictures: int, batch_size: int, steps: int) -> tuple[int, int]:
-    """How many epochs, of how many steps each, make at least `steps`."""
+    """Returns the number of epochs and the steps of each epoch, which together make at least `steps` steps."""
     per_epoch = min(_copies(num_pictures, batch_size) * num_pictures // batch_size, steps)
     return math.ceil(steps / per_epoch), per_epoch
 
@@ -24,10 +24,16 @@ def tiled_batches(
     seed: int,
     rows: np.ndarray | None = None,
 ) -> Callable[[int], tf.data.Dataset]:
-    """Epoch number to batches; a small set of pictures is passed several times in one epoch.
+    """Returns a function from the epoch number to the epoch's batches.
 
-    Features [N, D] in the pictures' stead are only shuffled. `rows` of the pictures are used, by default all; `arrays`
-    have as many. No picture is copied for that: the array may be a file that is mapped.
+    An epoch passes a small set of pictures several times. Pictures are not copied, so `pictures` may be a memory map.
+
+    Args:
+        pictures: uint8 [N, S, S, 3], which are augmented and shuffled, or features [N, D], which are only shuffled.
+        arrays: arrays of as many rows as `rows`, batched with the pictures.
+        batch_size: pictures per batch.
+        seed: seed of the shuffling and the augmentation.
+        rows: rows of `pictures` to use; all by default.
     """
     rows = np.arange(len(pictures)) if rows is None else rows
     copies = _copies(len(rows), batch_size)

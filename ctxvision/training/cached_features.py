@@ -1,4 +1,4 @@
-"""Features of pictures, computed once and kept as files."""
+"""Computes the features of pictures once and keeps them as files."""
 
 import functools
 import hashlib
@@ -17,22 +17,22 @@ from ctxvision.training.shared_features import SharedFeatures, ids_of
 from ctxvision.training.weights import embed
 
 BATCH = 256
-# Of a frozen backbone: it is as a rule larger than those that are trained here, as are the pictures inside it.
+# Pictures per batch of a frozen backbone, which is usually larger than the trained towers and takes larger pictures.
 BACKBONE_BATCH = 64
-# Pictures: what is computed again at most after a stop.
+# Pictures per file of intermediate results; a stopped computation repeats at most this many.
 SHARD = 2048
 
 Tower: TypeAlias = PhraseGenerator | VisualEncoder
 
 
 class CachedFeatures:
-    """What towers make of the pictures of a split, as files.
+    """Computes the features that towers give for the pictures of a split, and keeps them as files.
 
-    Features of a tower that no longer learns are kept for other runs over the same pictures as well, see `SharedFeatures`.
+    Features of a tower that no longer learns are also kept for other runs on the same pictures, see `SharedFeatures`.
 
     Args:
-        folder: of the files; made where it is missing.
-        pictures: a split's name to its uint8 [N, S, S, 3].
+        folder: folder of the files, created if it is missing.
+        pictures: function from the name of a split to its pictures, uint8 [N, S, S, 3].
     """
 
     def __init__(self, folder: Path, pictures: Callable[[str], np.ndarray]):
@@ -40,12 +40,12 @@ class CachedFeatures:
         self.pictures = pictures
 
     def of(self, name: str, tower: Callable[[], Tower], split: str, shared: bool = False) -> np.ndarray:
-        """float32 [N, D]: what `tower()` makes of a split.
+        """Returns the features float32 [N, D] that a tower gives for a split.
 
         Args:
-            name: of the folder of files. The tower is built where the split has no file there.
-            tower: makes the tower.
-            split: of the pictures.
+            name: name of the folder of files. The tower is built only if the folder has no file of the split.
+            tower: function that builds the tower.
+            split: name of the split.
             shared: whether other runs use the same trained tower.
         """
 
@@ -57,10 +57,10 @@ class CachedFeatures:
         return self._cached(name, split, asked)
 
     def tower_inputs(self, tower: Tower, split: str) -> np.ndarray:
-        """What a tower is trained on and asked about: the pictures of a split, uint8 [N, S, S, 3].
+        """Returns the inputs of a tower for a split: its pictures, uint8 [N, S, S, 3].
 
-        Of a frozen backbone they are its features of them, float32 [N, D], computed once even where both towers
-        stand on it.
+        A tower with a frozen backbone takes the backbone's features instead, float32 [N, D]. They are computed once,
+        even if two towers share the backbone.
         """
         if not is_frozen(tower):
             return self.pictures(split)
@@ -71,7 +71,7 @@ class CachedFeatures:
         )
 
     def _cached(self, name: str, split: str, asked: "Callable[[], _Asked]") -> np.ndarray:
-        """The file of a split, made where it is missing."""
+        """Reads the file of a split; computes it if it is missing."""
         path = self.folder / name / f"{file_name(split)}.npy"
         if not path.exists():
             wanted = asked()
@@ -83,16 +83,16 @@ class CachedFeatures:
 
 
 class _Asked(NamedTuple):
-    """Features to compute."""
+    """Features that are to be computed."""
 
     layer: Callable[..., Any]
     inputs: np.ndarray
-    batch: int  # pictures at a time
-    key: str | None  # digest of the tower; None: the features are not shared
+    batch: int  # pictures per batch
+    key: str | None  # digest of the tower; None if the features are not shared
 
 
 def _compute(path: Path, asked: _Asked, shards: str = "") -> None:
-    """Writes features shard by shard, so that little is lost by a stop."""
+    """Writes features shard by shard, so that a stop loses little."""
     folder, parts = path.with_name(f"{path.stem}{shards}.shards"), []
     for start in range(0, max(1, len(asked.inputs)), SHARD):
         part = folder / f"{start}.npy"
@@ -104,7 +104,7 @@ def _compute(path: Path, asked: _Asked, shards: str = "") -> None:
 
 
 def _compute_missing(path: Path, asked: _Asked, shared: SharedFeatures) -> None:
-    """Writes features, computed for the pictures that no run has asked the tower about."""
+    """Writes features, and computes only those of pictures that no run has computed with this tower."""
     ids = ids_of(asked.inputs)
     known = shared.find(ids, path)
     if known is None:
@@ -113,7 +113,7 @@ def _compute_missing(path: Path, asked: _Asked, shared: SharedFeatures) -> None:
     if not found.any():
         _compute(path, asked)
     elif not found.all():
-        # Named by their pictures: after a stop, another run may have found some of them.
+        # The digest names the missing pictures: after a stop, another run may have computed some of them.
         missing, rest = np.flatnonzero(~found), path.with_suffix(".missing.npy")
         digest = hashlib.blake2b(ids[missing].data, digest_size=8).hexdigest()
         _compute(rest, asked._replace(inputs=asked.inputs[missing]), f"-{digest}")
@@ -127,23 +127,23 @@ def _compute_missing(path: Path, asked: _Asked, shared: SharedFeatures) -> None:
 
 
 def is_frozen(tower: Tower) -> bool:
-    """Whether the tower's backbone does not learn, so that its features can be computed once."""
+    """Returns whether the tower's backbone does not learn, so that its features can be computed once."""
     return not tower.tower.trainable_weights
 
 
 def _fingerprint(tower: Tower) -> str:
-    """The same for two copies of a backbone that see pixels in the same way."""
+    """Returns a digest that is equal for copies of a backbone with the same pixel range and input shape."""
     digest = hashlib.sha256(f"{tower.pixels} {tower.tower.input_shape}".encode())
     if isinstance(tower.backbone, str | os.PathLike):
         place = Path(tower.backbone)
-        # The index of a SavedModel's variables has a checksum of each.
+        # The index of a SavedModel's variables holds a checksum of each variable.
         parts = [place / "saved_model.pb", place / "variables" / "variables.index"]
         found = [part for part in parts if part.is_file()]
         for part in found:
             digest.update(part.read_bytes())
     else:
         found = []
-    if not found:  # a network given by name, or the phrase generator's own
+    if not found:  # a network given by name or file, or the phrase generator's own
         digest.update(str(tower.backbone).encode() if isinstance(tower.backbone, str) else b"")
         for weights in tower.tower.get_weights():
             digest.update(weights.tobytes())
@@ -151,7 +151,7 @@ def _fingerprint(tower: Tower) -> str:
 
 
 def _digest_of_weights(tower: Tower) -> str:
-    """The same for two copies of a trained tower. A SavedModel inside counts by its fingerprint."""
+    """Returns a digest that is equal for copies of a trained tower; a SavedModel counts by its fingerprint."""
     unit_features = getattr(tower, "unit_features", False)
     digest = hashlib.sha256(f"{type(tower).__name__} {unit_features} {_fingerprint(tower)}".encode())
     for weights in tower.get_weights():

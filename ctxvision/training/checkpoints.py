@@ -1,4 +1,4 @@
-"""A training's model and place on disk, so that it goes on where it was stopped."""
+"""Keeps a training's model and position on disk, so that training resumes after a stop."""
 
 import copy
 import shutil
@@ -13,22 +13,22 @@ from ctxvision._files import read_json, write_json
 from ctxvision.errors import InputError
 from ctxvision.training.strategies import is_chief, num_workers, worker_number
 
-# Files are no longer than this: the table of forty million query classes alone takes ten of them.
+# Largest size of a file; the table of forty million query classes alone takes ten files.
 SHARD_BYTES = 1 << 30
-# From this size on checkpoints are written while training goes on; smaller ones are written before one looks.
+# Checkpoints of this size or more are written in the background while training goes on.
 IN_BACKGROUND = 1 << 28
 
 
 class Checkpoints:
-    """The last checkpoint of a model and its optimizer, and the state of its training.
+    """Writes and reads the last checkpoint of a model, its optimizer and the state of its training.
 
-    Each of several workers writes what it holds, its shards of the class table among it, and reads that again: `folder`
-    must be one that all of them see. On one device a large model is copied in memory, where the copy must fit beside
-    it, and its files, in shards, are written while training goes on.
+    Each of several workers writes its own variables, including its shards of the class table, and reads them again;
+    all workers must see `folder`. On one device, a large model is copied in memory, which must hold the copy too, and
+    its files are written in shards while training goes on.
 
     Args:
-        model: compiled, its variables and its optimizer's already built.
-        folder: kept until the caller removes it.
+        model: a compiled model whose variables and optimizer variables exist.
+        folder: folder of the checkpoint; the caller removes it.
     """
 
     def __init__(self, model: keras.Model, folder: Path):
@@ -47,28 +47,35 @@ class Checkpoints:
         self._named: Future[None] | None = None
 
     def read(self) -> dict[str, Any]:
-        """Sets model and optimizer, and returns the state: `epoch`, `step` in it, `curves`, and `partial` logs."""
+        """Restores model and optimizer, and returns the state: `epoch`, `step` in it, `curves`, and `partial` logs.
+
+        Raises:
+            InputError: the checkpoint is damaged or of another architecture.
+        """
         state: dict[str, Any] = {"epoch": 0, "step": 0, "curves": {}, "partial": {}}
         if (self._folder / "state.json").exists():
             state |= read_json(self._folder / "state.json")
-        # A worker that has come back early may still see an older state than the chief.
+        # A worker that restarts early may still see an older state than the chief.
         state["epoch"], state["step"] = _of_the_chief([state["epoch"], state["step"]], self._strategy)
         if state["epoch"] or state["step"]:
             try:
                 self._checkpoint.read(str(self._written(state))).assert_existing_objects_matched()
             except (AssertionError, ValueError, tf.errors.OpError) as error:
                 raise InputError(
-                    f"the checkpoint in {str(self._folder)!r} must be of the model {self._name!r} as it is set up now, "
-                    f"got another architecture or a damaged file ({str(error).splitlines()[0]}): delete that folder to "
+                    f"the checkpoint in {str(self._folder)!r} must fit the model {self._name!r} as configured now, got "
+                    f"another architecture or a damaged file ({str(error).splitlines()[0]}): delete that folder to "
                     "train the stage from its start."
                 ) from None
         return state
 
     def write(self, state: dict[str, Any]) -> None:
-        """Writes the checkpoint as it is now, then the state that names it, and removes the one before; see `close`."""
+        """Writes a checkpoint, then the state that names it, and removes the previous checkpoint.
+
+        A large model's files may be complete only after `close` or the next `write`.
+        """
         self.close()
         self._checkpoint.write(str(self._path(state)), self._options)
-        _of_the_chief([0], self._strategy)  # comes back when all have written
+        _of_the_chief([0], self._strategy)  # returns when all workers have written
         if not is_chief(self._strategy):
             return
         if self._background:
@@ -77,7 +84,7 @@ class Checkpoints:
             self._name_written(state)
 
     def close(self) -> None:
-        """Waits until the last checkpoint is on disk and named, and raises what kept it from being so."""
+        """Waits until the last checkpoint is on disk and named, and raises the error of a failed write."""
         if self._named is not None:
             named, self._named = self._named, None
             named.result()
@@ -92,7 +99,7 @@ class Checkpoints:
                 shutil.rmtree(old, ignore_errors=True)
 
     def _written(self, state: dict[str, Any]) -> Path:
-        """The chief's, which has all but the others' shards, for a worker that was not there."""
+        """Returns this worker's checkpoint; falls back to the chief's if a restarted worker has none."""
         own = self._path(state)
         return own if own.with_name(f"{own.name}.index").is_file() else own.with_name("checkpoint")
 
@@ -103,7 +110,7 @@ class Checkpoints:
 
 
 def _of_the_chief(numbers: list[int], strategy: tf.distribute.Strategy) -> list[int]:
-    """The chief's numbers, at every worker."""
+    """Returns the chief's numbers on every worker."""
     if num_workers(strategy) == 1:
         return numbers
 

@@ -1,4 +1,4 @@
-"""What a Keras model costs, counted from its layers."""
+"""Counts the cost of a Keras model from its layers."""
 
 import math
 
@@ -6,15 +6,15 @@ import tf_keras as keras
 
 
 def forward_flops(model: keras.Model) -> int:
-    """Multiplications and additions that one picture takes in the convolutions and matrices of a functional model.
+    """Counts the multiplications and additions of a functional model's convolutions and matrices for one picture.
 
-    Normalisation, activations and pooling, some percent of a ConvNet's time, are left out, and so is what a SavedModel
-    holds.
+    The count leaves out normalisation, activations and pooling, which take some percent of a ConvNet's time, and the
+    contents of a SavedModel.
     """
     total = 0
     for layer in model._flatten_layers(include_self=False):
         for weight in layer.weights if not _has_layers(layer) else ():
-            if len(weight.shape) == 4:  # a kernel is used at each place of what comes out
+            if len(weight.shape) == 4:  # a kernel runs at each position of the layer's output
                 total += 2 * math.prod(weight.shape) * math.prod(layer.output_shape[1:3])
             elif len(weight.shape) == 2:
                 total += 2 * math.prod(weight.shape)

@@ -1,4 +1,4 @@
-"""What is written down of the data that a context or a run was made from, so that other data is noticed."""
+"""Describes the data that a context or a run was made from, so that other data is noticed."""
 
 import hashlib
 import os
@@ -12,11 +12,17 @@ from ctxvision.data.source import Source, absolute, is_folder, load_data, source
 def data_facts(
     data: Source, owner: Path, label_column: str = "label", manifest: Manifest | None = None
 ) -> dict[str, Any]:
-    """`name`, `folder` and `sha256` of data.
+    """Returns `name`, `folder` and `sha256` of data.
 
-    `folder` is the source, one or a list, with absolute paths, or relative to `owner`, the folder of the context or run,
-    for one that lies inside it, so that both can be moved. `sha256` is that of `images.csv`; of other sources it is that
-    of all that they say of the pictures, which is read from `manifest` where that is loaded already.
+    `folder` is the source, one or a list, with absolute paths. A folder inside `owner` is relative to `owner`, so that
+    both can be moved together. `sha256` is the digest of `images.csv`, or "" if the file is missing; for other
+    sources, it is the digest of the manifest's rows.
+
+    Args:
+        data: the source, see `load_data`.
+        owner: the folder of the context or run.
+        label_column: column of the labels.
+        manifest: the loaded manifest, to save loading it again.
     """
     names = source_names(data)
     if not is_folder(names):
@@ -38,19 +44,19 @@ def data_facts(
 
 
 def located(folder: str | list[str], owner: Path) -> str | list[str]:
-    """The source that `data_facts` wrote down as `folder`."""
+    """Returns the source that `data_facts` described as `folder`."""
     if isinstance(folder, str) and is_folder([folder]) and not os.path.isabs(folder):
         return str(owner / folder)
     return folder
 
 
 def file_digest(path: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a file."""
+    """Returns the SHA-256 of a file, in hexadecimal."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def source_name(data: Source) -> str:
-    """The name of a data set in records: of a folder its own, of several sources theirs joined by "+"."""
+    """Returns the name of a data set in records: a folder's name; the names of several sources joined by "+"."""
     names = source_names(data)
     if is_folder(names):
         return Path(names[0]).resolve().name

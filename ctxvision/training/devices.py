@@ -1,4 +1,4 @@
-"""What training devices are said to be able to do, by their makers."""
+"""Peak figures of training devices, as their makers publish them."""
 
 import re
 from typing import NamedTuple
@@ -7,19 +7,19 @@ from ctxvision.errors import InputError
 
 
 class Device(NamedTuple):
-    """One chip, or one core of a CPU: peak figures, which no training reaches."""
+    """The peak figures of one chip, or of one core of a CPU; no training reaches them."""
 
     what: str
     teraflops: (
-        float  # a second, in the numbers that training uses there: bfloat16 on TPU, TF32 or float32 on GPU
+        float  # per second, in the dtype that training uses there: bfloat16 on TPU, TF32 or float32 on GPU
     )
-    gigabytes: float  # of its own memory
-    memory_bandwidth: float  # gigabytes a second
-    link_bandwidth: float  # gigabytes a second to the other chips, one way
-    names_a_chip: int = 1  # v4 and v5p are named after their TensorCores, two on a chip
+    gigabytes: float  # memory of the chip
+    memory_bandwidth: float  # gigabytes per second
+    link_bandwidth: float  # gigabytes per second to the other chips, one way
+    names_a_chip: int = 1  # device names of v4 and v5p count TensorCores, two on a chip
 
 
-# As published by Google and NVIDIA. GPUs: TF32 without sparsity, float32 where there is none.
+# Published by Google and NVIDIA. GPUs: TF32 without sparsity, or float32 on GPUs without TF32.
 DEVICES = {
     "v4": Device("TPU v4 chip", 275, 32, 1228, 150, 2),
     "v5e": Device("TPU v5e chip", 197, 16, 819, 200),
@@ -34,21 +34,23 @@ DEVICES = {
 
 
 def parse_devices(devices: str) -> tuple[str, int]:
-    """A name such as "v5e-64" as "v5e" and 64 chips; "cpu-8" are 8 cores.
+    """Splits a device name into its type and the number of chips: "v5e-64" is ("v5e", 64), "cpu-8" is 8 cores.
+
+    The number of v4 and v5p counts TensorCores, two on a chip: "v4-64" is ("v4", 32).
 
     Raises:
-        InputError: an unknown device, or a number that it does not come in.
+        InputError: the device is unknown, or the number of TensorCores is odd.
     """
     found = re.fullmatch(r"([a-z0-9]+)-([1-9][0-9]*)", str(devices).lower())
     name, number = (found[1], int(found[2])) if found else ("", 0)
     if name not in DEVICES and name != "cpu":
         raise InputError(
-            f"devices must be one of cpu, {', '.join(DEVICES)} and how many, such as v5e-64, got {devices!r}: name one."
+            f"devices must be one of cpu, {', '.join(DEVICES)} and a number, such as v5e-64, got {devices!r}: name one."
         )
     names_a_chip = 1 if name == "cpu" else DEVICES[name].names_a_chip
     if number % names_a_chip:
         raise InputError(
-            f"devices of {name} must be an even number, for it counts TensorCores, two on a chip, got {devices!r}: "
-            f"{name}-{number + 1} are {(number + 1) // 2} chips."
+            f"devices of {name} must have an even number, which counts TensorCores, two on a chip, got {devices!r}: "
+            f"write {name}-{number + 1} for {(number + 1) // 2} chips."
         )
     return name, number // names_a_chip

@@ -1,4 +1,4 @@
-"""Which weights of a tower learn, and in which steps (Keras' guide "Transfer learning and fine-tuning")."""
+"""Chooses the weights of a tower that learn, and the steps (Keras guide "Transfer learning and fine-tuning")."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -9,17 +9,17 @@ from ctxvision.errors import InputError
 from ctxvision.layers.backbone import Backbone
 
 TRAIN = ("none", "top", "all")
-# Share of the learning rate that pre-trained weights learn at.
+# Factor of the learning rate for pre-trained weights.
 TOWER_RATE = 0.01
 
 
 class Step(NamedTuple):
-    """A part of a tower's training.
+    """One step of a tower's training.
 
     Attributes:
-        name: of its folder and its curves; "" where there is one step alone.
-        frozen: whether the backbone stays as it is.
-        rate: share of the learning rate.
+        name: name of the step's folder and curves; "" for a single step.
+        frozen: whether the backbone's weights are fixed.
+        rate: factor of the learning rate.
     """
 
     name: str
@@ -28,9 +28,10 @@ class Step(NamedTuple):
 
 
 def steps_of(train: str | None) -> tuple[Step, ...]:
-    """The training steps of a tower, by its setting `visual_train` or `phrase_train`.
+    """Returns the training steps of a tower for its setting `visual_train` or `phrase_train`.
 
-    A fine-tuned backbone learns in a second step. In the first one, the random layer on top of it would spoil it.
+    Under "top" and "all" the backbone learns in a second step only: in the first step, the random layer on top would
+    spoil its weights.
     """
     if train in ("top", "all"):
         return Step("top", True, 1.0), Step("tower", False, TOWER_RATE)
@@ -38,16 +39,18 @@ def steps_of(train: str | None) -> tuple[Step, ...]:
 
 
 def set_trainable(backbone: keras.Model, train: str | None) -> None:
-    """Marks which weights of a backbone learn.
+    """Marks the weights of a backbone that learn.
+
+    Under "top" and "all", batch normalisation stays in inference mode: its statistics come from many more pictures
+    than fine-tuning sees.
 
     Args:
-        backbone: made by `build_backbone`.
-        train: "none"; "top": the last stage, which is every layer at the last resolution; "all"; or None: everything, for
-            a network with random weights. Under "top" and "all" batch normalisation is frozen in inference mode: its
-            statistics come from many more pictures than fine-tuning sees.
+        backbone: a model from `build_backbone`.
+        train: "none": no layer; "top": the last stage, which is every layer at the last resolution; "all": every layer;
+            None: every layer including batch normalisation, for a network with random weights.
 
     Raises:
-        ValueError: "top" of a backbone that makes no feature maps of known size.
+        ValueError: `train` is "top" and the backbone has no feature maps of known size.
     """
     if train == "none":
         backbone.trainable = False
@@ -62,16 +65,17 @@ def set_trainable(backbone: keras.Model, train: str | None) -> None:
 
 
 def check_train(train: str | None, backbone: Backbone, weights: object, name: str) -> None:
-    """Refuses a setting that a backbone cannot follow.
+    """Raises if a backbone cannot follow the setting `visual_train` or `phrase_train`.
 
     Args:
-        train: see `set_trainable`.
+        train: see `set_trainable`; None is always allowed.
         backbone: see `build_backbone`; or "shared".
         weights: see `build_backbone`.
-        name: of the setting, `visual_train` or `phrase_train`.
+        name: name of the setting, for the error's text.
 
     Raises:
-        InputError: an unknown value, a SavedModel that would have to learn, or random weights that would not.
+        InputError: the value is unknown, a SavedModel or shared tower would have to learn, or random weights are given
+            any value.
     """
     if train is None:
         return
@@ -82,27 +86,28 @@ def check_train(train: str | None, backbone: Backbone, weights: object, name: st
     fixed = backbone == "shared" or (isinstance(backbone, str) and Path(backbone).is_dir())
     if fixed and train != "none":
         raise InputError(
-            f"{name} must be 'none' for {backbone!r}, which cannot learn, got {train!r}: leave it out, or use a .keras file."
+            f"{name} must be 'none' for {backbone!r}, which cannot learn, got {train!r}: leave it out, or use a .keras "
+            "file."
         )
     given = fixed or not isinstance(backbone, str) or Path(backbone).is_file()
     if not given and weights is None:
         raise InputError(
-            f"{name} must be left out for {backbone!r} with random weights, which learn as a whole, got {train!r}: leave it "
-            f"out, or give {name.replace('train', 'weights')}."
+            f"{name} must be left out for {backbone!r} with random weights, which all have to learn, got {train!r}: "
+            f"leave it out, or give {name.replace('train', 'weights')}."
         )
 
 
 def train_of(train: str | None, weights: object) -> str | None:
-    """The setting, or its default: given weights are frozen."""
+    """Returns the setting, or its default: "none" if weights are given, else None."""
     return train or (None if weights is None else "none")
 
 
 def _last_stage(backbone: keras.Model) -> list[keras.layers.Layer]:
-    """The layers with weights at the resolution of the last feature map that a layer with weights makes."""
+    """Returns the layers with weights whose output has the resolution of the last such layer."""
     maps = [layer for layer in _parts(backbone) if layer.weights and _side(layer) is not None]
     if not maps:
         raise ValueError(
-            f"train must be 'none' or 'all' for {backbone.name!r}, which makes no feature maps of known size, got 'top': "
+            f"train must be 'none' or 'all' for {backbone.name!r}, which has no feature maps of known size, got 'top': "
             "choose one of them."
         )
     return [layer for layer in maps if _side(layer) == _side(maps[-1])]

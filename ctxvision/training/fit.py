@@ -1,4 +1,4 @@
-"""`model.fit`, epoch by epoch, that goes on where it was stopped."""
+"""Runs `model.fit` epoch by epoch, and resumes after a stop."""
 
 import contextlib
 import signal
@@ -17,11 +17,11 @@ from ctxvision.training.checkpoints import Checkpoints
 from ctxvision.training.progress import Progress
 from ctxvision.training.strategies import distributed, is_chief, num_workers
 
-SAVE_EVERY = 1000  # steps within an epoch
+SAVE_EVERY = 1000  # steps between checkpoints within an epoch
 
 
 def cosine_adamw(learning_rate: float, steps: int, weight_decay: float = 1e-3) -> keras.optimizers.Optimizer:
-    """AdamW under a cosine decay from `learning_rate` to 0 over `steps`, after a short warm-up."""
+    """Returns AdamW with a cosine decay from `learning_rate` to 0 over `steps`; the first 5% of the steps warm up."""
     warmup = max(1, steps // 20)
     schedule = keras.optimizers.schedules.CosineDecay(
         learning_rate / 20, max(1, steps - warmup), warmup_target=learning_rate, warmup_steps=warmup
@@ -32,14 +32,19 @@ def cosine_adamw(learning_rate: float, steps: int, weight_decay: float = 1e-3) -
 def fit(
     model: keras.Model, batches: tf.data.Dataset, callbacks: list[keras.callbacks.Callback] | None = None
 ) -> dict[str, float]:
-    """One pass over global batches of known number and static shape, on the devices of the model's strategy.
+    """Trains for one pass over global batches, on the devices of the model's strategy.
+
+    Args:
+        model: a compiled model.
+        batches: batches of static shape and of known number.
+        callbacks: Keras callbacks.
 
     Returns:
-        The pass's means, by name.
+        The means over the pass, by name.
     """
     steps = int(batches.cardinality())
     with model.distribute_strategy.scope():
-        # Built in the first step, it would have that step traced twice.
+        # An optimizer that is built in the first step would have this step traced twice.
         model.optimizer.build(model.trainable_variables)
     parts = distributed(batches, model.distribute_strategy)
     history = model.fit(parts, steps_per_epoch=steps, callbacks=callbacks, verbose=0).history
@@ -55,29 +60,29 @@ def fit_resumably(
     logs: Path,
     save_every: int = SAVE_EVERY,
 ) -> dict[str, list[float]]:
-    """Trains a compiled model for `epochs`; a run stopped in between goes on after its last checkpoint.
+    """Trains a compiled model for `epochs`, and resumes a stopped training after its last checkpoint.
 
-    There is one at the end of each epoch and after every `save_every` steps in it. SIGTERM, which announces a
-    machine's end, writes another one where one process trains alone. Model, optimizer and curves are kept in `folder`
-    until the caller has saved the result and removes it. What an epoch does depends on its number alone (see
-    `training_batches`), so that a resumed run ends at the same weights as one that was never stopped.
+    A checkpoint is written at the end of each epoch and after every `save_every` steps within it. SIGTERM, which
+    announces the end of a machine, writes another one if a single process trains. `folder` keeps model, optimizer and
+    curves until the caller saves the result and removes it. An epoch depends only on its number (see
+    `training_batches`), so a resumed run ends at the same weights as a run without a stop.
 
     Args:
-        model: compiled in the scope of its strategy, its variables already built.
-        batches: epoch number to that epoch's global batches.
-        epochs: how many.
-        folder: for the checkpoint.
-        progress: told after every epoch.
+        model: compiled in the scope of its strategy; its variables exist.
+        batches: function from the epoch number to the epoch's global batches.
+        epochs: number of epochs.
+        folder: folder of the checkpoint.
+        progress: updated before every epoch.
         logs: folder for TensorBoard.
-        save_every: steps.
+        save_every: steps between checkpoints within an epoch.
 
     Returns:
-        The curves, name to one value an epoch.
+        The curves: one value per epoch, by name.
 
     Raises:
-        InputError: the loss is no longer a number, the last good checkpoint stays; or there is a checkpoint of another
-            architecture.
-        KeyboardInterrupt: SIGTERM came, and a checkpoint was written.
+        InputError: a logged value is not finite (the last good checkpoint is kept), or the checkpoint is damaged or of
+            another architecture.
+        KeyboardInterrupt: SIGTERM was received; a checkpoint is written before.
         RuntimeError: one of several workers was lost.
     """
     strategy = model.distribute_strategy
@@ -108,7 +113,7 @@ def fit_resumably(
 
 
 class _Watch(keras.callbacks.Callback):
-    """Looks at the loss after each execution, and writes checkpoints within an epoch."""
+    """Checks the loss after each execution, and writes checkpoints within an epoch."""
 
     def __init__(
         self,
@@ -123,7 +128,7 @@ class _Watch(keras.callbacks.Callback):
         self._state, self._steps = state, steps
         self._start = self._saved = state["step"]
         self._every, self._checkpoints, self._stop = save_every, checkpoints, stop
-        # The logs of a step are of this worker's part; several workers must break off, if at all, together.
+        # Logs of a step cover this worker's part only, and several workers must stop together or not at all.
         self._alone = alone
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
@@ -144,13 +149,13 @@ class _Watch(keras.callbacks.Callback):
                 rate = float(self.model.optimizer.learning_rate)
                 epoch = self._state["epoch"]
                 raise InputError(
-                    f"training {self.model.name} broke off in epoch {epoch}, by step {epoch * self._steps + step} "
-                    f"at a learning rate of {rate:.3g}: {name} is not a number; the last good checkpoint is kept, "
-                    "train with a lower learning_rate into another folder."
+                    f"training {self.model.name} stopped in epoch {epoch} at step {epoch * self._steps + step} and a "
+                    f"learning rate of {rate:.3g}: {name} is not a number; the last good checkpoint is kept, train "
+                    "with a lower learning_rate into another folder."
                 )
 
     def since_the_start(self, logs: dict[str, float], step: int) -> dict[str, float]:
-        """Means over the epoch up to `step`; `logs` covers the steps since training resumed."""
+        """Returns means over the epoch up to `step`; `logs` covers the steps since training resumed."""
         before = self._start / step
         partial = self._state["partial"] if self._start else {}
         return {
@@ -161,7 +166,7 @@ class _Watch(keras.callbacks.Callback):
 
 @contextmanager
 def _terminated(strategy: tf.distribute.Strategy) -> Iterator[threading.Event]:
-    """An event that is set by SIGTERM; it is not caught where a checkpoint would need the other workers."""
+    """Yields an event that SIGTERM sets; SIGTERM ends one of several workers, as a checkpoint needs all of them."""
     stop = threading.Event()
     if num_workers(strategy) > 1 or threading.current_thread() is not threading.main_thread():
         yield stop
@@ -183,9 +188,9 @@ def _lost_workers_told(model: keras.Model, state: dict[str, Any]) -> Iterator[No
         if num_workers(model.distribute_strategy) == 1:
             raise
         raise RuntimeError(
-            f"training {model.name} broke off in epoch {state['epoch']}, since another worker was lost "
-            f"({str(error).splitlines()[0]}): start the same command on all workers again, it goes on after the last "
-            "checkpoint."
+            f"training {model.name} stopped in epoch {state['epoch']}, because another worker was lost "
+            f"({str(error).splitlines()[0]}): start the same command on all workers again; training resumes after the "
+            "last checkpoint."
         ) from error
 
 

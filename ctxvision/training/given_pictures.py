@@ -1,4 +1,4 @@
-"""Pictures that somebody names, decoded or refused."""
+"""Decodes the pictures that a caller names, or refuses them."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -11,20 +11,20 @@ from ctxvision.data.decoding import load_pictures
 from ctxvision.data.refused_pictures import READABLE, reason_of
 from ctxvision.errors import InputError
 
-# Paths of pictures or of folders that hold some, or uint8 [N, S, S, 3].
+# Paths of pictures or of folders with pictures, or uint8 [N, S, S, 3].
 Images = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | np.ndarray
 
 
 def given_pictures(images: Images, size: int, most: int | None = None) -> np.ndarray:
-    """Uint8 [N, S, S, 3] with N at least 1; files are decoded to side `size`, and each of them once.
+    """Returns pictures uint8 [N, S, S, 3], N at least 1; files are decoded to side `size`, each file once.
 
     Args:
-        images: see `Images`.
+        images: see `Images`; an array is returned as it is, in its own size.
         size: side in pixels.
-        most: how many at most; any number by default.
+        most: largest number of pictures; any number by default.
 
     Raises:
-        InputError: no pictures, more than `most`, or one that is missing or cannot be decoded.
+        InputError: there are no pictures or more than `most`, or a picture is missing or cannot be decoded.
     """
     if isinstance(images, np.ndarray):
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
@@ -47,10 +47,10 @@ def given_pictures(images: Images, size: int, most: int | None = None) -> np.nda
 
 
 def picture_files(images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str]:
-    """The files that paths of pictures and of folders name, each once, sorted.
+    """Returns the picture files that paths of pictures and of folders name, each file once, sorted.
 
     Raises:
-        InputError: there are none, or a path that does not exist.
+        InputError: there are no pictures, or a path does not exist.
     """
     paths = [images] if isinstance(images, (str, os.PathLike)) else list(images)
     files = sorted({file for path in paths for file in _files(Path(path))})
@@ -64,12 +64,12 @@ def picture_files(images: str | os.PathLike[str] | Sequence[str | os.PathLike[st
 
 def _check_number(number: int, most: int | None) -> None:
     if most is not None and number > most:
-        raise InputError(f"images must be 1 to {most} pictures, got {number}: give fewer.")
+        raise InputError(f"images must be 1 to {most} pictures, got {number}: give fewer pictures.")
 
 
 def _files(path: Path) -> Iterable[str]:
     if not path.exists():
-        raise InputError(f"images must exist, got {str(path)!r}, which does not: check the path.")
+        raise InputError(f"images must be paths that exist, got {str(path)!r}: check the path.")
     if path.is_dir():
         return folders.picture_files(str(path))
     return [str(path)]

@@ -1,4 +1,4 @@
-"""A manifest as arrays: pictures, label numbers and query numbers of each split."""
+"""Turns a manifest into arrays: pictures, label numbers and query numbers of each split."""
 
 import dataclasses
 import functools
@@ -26,10 +26,14 @@ UNKNOWN = -1.0
 
 
 class QueryLog(NamedTuple):
-    """The queries of the `web` split, by falling count (ties by text).
+    """The queries of the `web` split, in descending order of count; equal counts are sorted by text.
 
-    `phrases` and `languages` are lists of length Q, `counts` int64 [Q]; `pair_picture` and `pair_query` int32
-    [P] name the pictures and the queries that led to them.
+    Attributes:
+        phrases: the Q texts.
+        languages: the Q language codes.
+        counts: int64 [Q], pictures per query.
+        pair_picture: int32 [P], rows of pictures.
+        pair_query: int32 [P], numbers of the queries that led to these pictures.
     """
 
     phrases: list[str]
@@ -40,24 +44,24 @@ class QueryLog(NamedTuple):
 
 
 class LoadedData:
-    """The splits that a context or a run learns from, decoded once.
+    """Loads and decodes the splits that a context or a run learns from.
 
-    Decoded pictures are held in memory. Those of a split of more than `MOST_IN_MEMORY` bytes are kept in a file instead,
-    and mapped: they take that much disk, are decoded once, and of memory what the machine has to spare.
+    Each split is decoded once and held in memory. A split of more than `MOST_IN_MEMORY` bytes is kept in a
+    memory-mapped file instead: it takes that much disk, and only as much memory as the machine can spare.
 
     Args:
-        source: of the data, see `load_data`.
-        image_size: side S in pixels that pictures are decoded to.
-        seed: of the held-out part and of fractions.
-        label_column: the column that holds the labels, or several separated by `|`.
+        source: source of the data, see `load_data`.
+        image_size: side S in pixels of the decoded pictures.
+        seed: seed of the held-out part and of fractions.
+        label_column: column of the labels, or several columns separated by `|`.
         multi_label: whether a picture may have several labels.
-        folder: for the files of large splits; None keeps all in memory.
-        merge_labels: whether labels that look alike become one.
-        known: a file that remembers what the pictures of each split were, when they were first decoded; None: nothing is
-            remembered.
+        folder: folder for the files of large splits; None keeps all pictures in memory.
+        merge_labels: whether labels that look alike are merged.
+        known: file with a digest of each split's pictures, written when the split is first decoded and compared
+            later; None keeps no digests.
 
     Raises:
-        InputError: there is no such data; see `Manifest`.
+        InputError: the data does not exist; see `Manifest`.
     """
 
     def __init__(
@@ -88,31 +92,35 @@ class LoadedData:
 
     @functools.cached_property
     def labels(self) -> list[str]:
-        """The L labels of the labelled pictures, sorted."""
+        """The L distinct labels of the labelled pictures, sorted."""
         names = [n for n in ("pretrain", "train") if n in self.manifest.splits]
         return sorted({label for name in names for row in self.manifest.split(name).labels for label in row})
 
     def pictures(self, name: str) -> np.ndarray:
-        """uint8 [N, S, S, 3] of a split."""
+        """Returns the pictures of a split, uint8 [N, S, S, 3]."""
         return self._part(name)[1]
 
     def split(self, name: str) -> Split:
-        """The rows of a split, without pictures that could not be decoded."""
+        """Returns the rows of a split, without pictures that cannot be decoded."""
         return self._part(name)[0]
 
     def label_ids(self, name: str) -> np.ndarray:
-        """int32 [N] label numbers of a split of one label a picture."""
+        """Returns the label numbers int32 [N] of a split with one label per picture.
+
+        Raises:
+            InputError: pictures may have several labels.
+        """
         if self.multi_label:
             raise InputError(
-                "this needs a run of one label a picture, got one of several (multi_label): train another run, or use "
-                "the suite multi-label."
+                "this needs a run of one label a picture, got one of several (multi_label): train another run, "
+                "or use the suite multi-label."
             )
         return np.array([self._number[row[0]] for row in self.split(name).labels], np.int32)
 
     def label_targets(self, name: str) -> np.ndarray:
-        """What a head learns of a split: `label_ids`, or under `multi_label` float32 [N, L] of zeros and ones.
+        """Returns the training targets of a split: `label_ids`, or under `multi_label` float32 [N, L] of 0 and 1.
 
-        Where the data says what is absent (`Split.absent`), a label that nobody looked for is -1: neither.
+        If the data lists absent labels (`Split.absent`), a label that is neither present nor absent is -1.
         """
         if not self.multi_label:
             return self.label_ids(name)
@@ -156,9 +164,10 @@ class LoadedData:
         )
 
     def fraction_of(self, name: str, fraction: float) -> np.ndarray:
-        """Rows of a labelled split that make up `fraction` of each label, at least one each.
+        """Returns the rows of a labelled split that make up `fraction` of each label, at least one row per label.
 
-        A smaller fraction's rows are part of a larger one's. A picture of several labels counts for its rarest.
+        The rows of a smaller fraction are part of the rows of a larger one. A picture with several labels counts for
+        its rarest label.
         """
         labels = self.split(name).labels
         order = np.random.default_rng([self.seed, 1]).permutation(len(labels)).tolist()
@@ -168,7 +177,7 @@ class LoadedData:
         return np.array(sorted(chosen))
 
     def _part(self, name: str) -> tuple[Split, np.ndarray]:
-        """`pretrain` falls back to `train`; without a `val` split a tenth of each label of `train` is held out."""
+        """Loads a split; `pretrain` falls back to `train`, a missing `val` to a tenth of each label of `train`."""
         splits = self.manifest.splits
         if name == "pretrain" and name not in splits:
             return self._part("train")
@@ -190,7 +199,7 @@ class LoadedData:
         return kept, self._rows(f"{name}-decodable", pictures, rows, split)
 
     def _check_unchanged(self, name: str, pictures: np.ndarray) -> None:
-        """Refuses other pictures than those that a part was trained on; they would be taken for the same."""
+        """Raises if a split's pictures differ from those that a part was trained on."""
         if self._known is None:
             return
         before = read_json(self._known) if self._known.is_file() else {}
@@ -199,12 +208,13 @@ class LoadedData:
             write_json(self._known, {**before, name: digest})
         elif before[name] != digest:
             raise InputError(
-                f"the pictures of split {name!r} in {self.name!r} must be those that {str(self._known.parent)!r} was trained "
-                "on, got others under the same names: put them back, or train anew in another folder."
+                f"the pictures of split {name!r} in {self.name!r} must be the training pictures of "
+                f"{str(self._known.parent)!r}, got other pictures under the same names: restore the pictures, or train "
+                "in another folder."
             )
 
     def _decoded(self, split: Split) -> tuple[np.ndarray, list[int]]:
-        """The pictures of a split, and the rows of those that cannot be decoded."""
+        """Returns the pictures of a split, and the rows of the pictures that cannot be decoded."""
         if (shared := self._shared.get(id(split.paths))) is not None:
             return shared
         size = self.image_size
@@ -221,7 +231,7 @@ class LoadedData:
         return found
 
     def _rows(self, name: str, pictures: np.ndarray, rows: np.ndarray, split: Split) -> np.ndarray:
-        """These rows of the pictures, as an array of their own."""
+        """Copies these rows of the pictures into a new array."""
 
         def copy(out: np.ndarray) -> list[int]:
             for start in range(0, len(rows), 1024):
@@ -233,9 +243,9 @@ class LoadedData:
     def _kept(
         self, name: str, shape: tuple[int, ...], fill: Callable[[np.ndarray], list[int]], split: Split
     ) -> tuple[np.ndarray, list[int]]:
-        """A filled array uint8, and what `fill` returned.
+        """Returns a uint8 array that `fill` has filled, and the result of `fill`.
 
-        It is in memory, or in a file that an earlier call has filled from the same files of `split`.
+        The array is in memory, or in a file that an earlier call filled from the same files of `split`.
         """
         if self.folder is None or math.prod(shape) <= MOST_IN_MEMORY:
             pictures = np.zeros(shape, np.uint8)
@@ -254,7 +264,7 @@ class LoadedData:
     def _hold_out_val(self) -> None:
         split, pictures = self._read("train")
         order = np.random.default_rng([self.seed, 0]).permutation(len(split.paths)).tolist()
-        # Copies of a picture go together: one that is learnt from would be judged by.
+        # All copies of a picture go into the same part; else `val` would hold pictures that are learnt from.
         _, first, picture = np.unique(ids_of(pictures), axis=0, return_index=True, return_inverse=True)
         originals, val = set(first.tolist()), np.zeros(len(split.paths), bool)
         for rows in _strata(split.labels, [row for row in order if row in originals]):
@@ -268,7 +278,7 @@ class LoadedData:
 
 
 def _files_digest(split: Split) -> str:
-    """Of names, sizes and times of a split's files; "" where there are none, as of pictures that lie in other files."""
+    """Returns a digest of names, sizes and times of a split's files; "" for pictures that lie inside other files."""
     found = []
     for path in split.paths if split.stored is None else []:
         with suppress(OSError):
@@ -278,7 +288,7 @@ def _files_digest(split: Split) -> str:
 
 
 def _strata(labels: Sequence[tuple[str, ...]], order: Sequence[int]) -> list[list[int]]:
-    """Rows in the given order, grouped by the rarest of each row's labels."""
+    """Groups rows by the rarest of each row's labels; rows keep the given order."""
     counts = Counter(label for row in labels for label in row)
     strata: dict[str | None, list[int]] = {}
     for row in order:
@@ -288,7 +298,7 @@ def _strata(labels: Sequence[tuple[str, ...]], order: Sequence[int]) -> list[lis
 
 
 def _first_of_each_label(labels: Sequence[tuple[str, ...]], order: Sequence[int]) -> list[int]:
-    """The row of each label that comes first in the order."""
+    """Returns the first row of each label in the given order."""
     first: dict[str, int] = {}
     for row in order:
         for label in labels[row]:

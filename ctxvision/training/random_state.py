@@ -1,4 +1,4 @@
-"""Training seeds all random numbers; a caller's own go on after it."""
+"""Restores the caller's random state after training, which seeds all generators."""
 
 import random
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ from tensorflow.python.eager import context
 
 @contextmanager
 def callers_random_state() -> Iterator[None]:
-    """Puts the random numbers of the process back at the end, whatever was seeded inside.
+    """Restores the random state of the process at the end.
 
-    The generators of Python and NumPy go on as if nothing had been drawn. TensorFlow has its global seed again, whose
-    sequence of operations begins anew, or none where there was none.
+    The generators of Python and NumPy continue as if nothing had been drawn. TensorFlow gets its earlier global seed,
+    or none; with a seed, its sequence of operation seeds starts again.
     """
     # TensorFlow has no public function that reads the global seed.
     of_python, of_numpy, of_tensorflow = random.getstate(), np.random.get_state(), context.global_seed()

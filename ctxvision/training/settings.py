@@ -1,4 +1,4 @@
-"""Settings as frozen dataclasses: checked, read from JSON, written to JSON."""
+"""Settings as frozen dataclasses: checks them, reads them from JSON and converts them to JSON."""
 
 import dataclasses
 import json
@@ -16,10 +16,10 @@ _Kind = TypeVar("_Kind", bound="Settings")
 
 
 class Settings:
-    """What `ContextConfig` and `Config` share; each is a frozen dataclass.
+    """Base of the frozen dataclasses `ContextConfig` and `Config`.
 
     Attributes:
-        FROM_ZERO: names of the numbers that may be 0.
+        FROM_ZERO: names of the numbers that may be 0; all others must be above 0.
     """
 
     FROM_ZERO: ClassVar[tuple[str, ...]] = ()
@@ -42,45 +42,45 @@ class Settings:
 
     @classmethod
     def from_dict(cls: type[_Kind], settings: dict[str, Any]) -> _Kind:
-        """Settings by name; those that are left out have their defaults.
+        """Creates settings by name; a missing setting takes its default.
 
         Raises:
-            InputError: an unknown name, or a value that is not allowed.
+            InputError: a name is unknown, or a value is not allowed.
         """
         refuse_unknown(settings, cls.names())
         return cls(**settings)
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON types."""
+        """Returns the settings as JSON types."""
         return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[call-overload]
 
 
 def refuse_unknown(settings: dict[str, Any], names: list[str]) -> None:
-    """Raises an InputError for a setting that is none of `names`."""
+    """Raises an InputError for a setting that is not in `names`."""
     for name in settings:
         if name not in names:
             raise InputError(f"config has no setting {name!r}: use one of {', '.join(names)}.")
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
-    """The JSON object of a settings file.
+    """Reads the JSON object of a settings file.
 
     Raises:
-        InputError: no file, no JSON, or no object.
+        InputError: the file is missing, is not JSON, or holds no JSON object.
     """
     try:
         settings = read_json(path)
     except FileNotFoundError:
         raise InputError(f"config must be a file, got {str(path)!r}: check the path.") from None
     except ValueError as error:
-        raise InputError(f"config must be JSON, got {str(path)!r} ({error}): mend the file.") from None
+        raise InputError(f"config must be JSON, got {str(path)!r} ({error}): correct the file.") from None
     if not isinstance(settings, dict):
         raise InputError(f'config must be a JSON object of settings, got {str(path)!r}: write {{"seed": 0}}.')
     return settings
 
 
 def preset(presets: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
-    """The settings of a preset; an InputError for an unknown name."""
+    """Returns the settings of a preset; raises an InputError for an unknown name."""
     if name not in presets:
         raise InputError(f"preset must be one of {', '.join(presets)}, got {name!r}: choose one of them.")
     return presets[name]
@@ -107,7 +107,7 @@ def _check(name: str, value: Any, kind: Any, may_be_zero: bool) -> None:
         if value is None and kind is not str:
             return
         if not isinstance(value, str) or not value:
-            raise InputError(f"{name} must be a text, got {value!r}: correct the setting.")
+            raise InputError(f"{name} must be a non-empty text, got {value!r}: correct the setting.")
     elif name == "fractions":
         if (
             not isinstance(value, tuple)

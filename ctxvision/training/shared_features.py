@@ -1,4 +1,4 @@
-"""Features of pictures by towers that no longer learn, kept for all runs of a user."""
+"""Keeps features of pictures from towers that no longer learn, for all runs of a user."""
 
 import contextlib
 import hashlib
@@ -11,31 +11,32 @@ from ctxvision._files import atomic_path, link_or_copy
 
 
 class SharedFeatures:
-    """What one tower makes of pictures, found by the pictures' content.
+    """Keeps the features that one tower gives for pictures, and finds them by the pictures' content.
 
-    Another run may deal the same pictures into other splits, so each picture has its own digest. A file `NAME.npy` holds
-    the features of one split of some run, `NAME.ids.npy` the digests of its pictures. The folder is
-    `$CTXVISION_CACHE/features/KEY`, by default in `~/.cache/ctxvision`; it can be deleted at any time. Errors are ignored
-    where files are written: the folder may be read-only or full.
+    Each picture has its own digest, because another run may assign the same pictures to other splits. A file `NAME.npy`
+    holds the features of one split of some run, and `NAME.ids.npy` the digests of its pictures. The folder is
+    `$CTXVISION_CACHE/features/KEY`, by default in `~/.cache/ctxvision`; it can be deleted at any time. Errors of
+    writing are ignored, because the folder may be read-only or full.
 
     Args:
+        key: digest of the tower.
         key: digest of the tower.
     """
 
     def __init__(self, key: str):
         cache = os.environ.get("CTXVISION_CACHE") or os.path.expanduser("~/.cache/ctxvision")
-        # Without a known home the path stays as it is: nothing is found there, nor written.
+        # "~" stays in the path if the home is unknown: then nothing is read or written.
         self._folder = None if cache.startswith("~") else Path(cache) / "features" / key
 
     def find(self, ids: np.ndarray, to: Path) -> tuple[np.ndarray, np.ndarray] | None:
-        """The features of pictures, as far as they are there.
+        """Finds the kept features of pictures.
 
         Args:
             ids: see `ids_of`.
-            to: becomes a link to the file that holds just these pictures in this order, where there is one.
+            to: path that becomes a link to the file of exactly these pictures in this order, if that file exists.
 
         Returns:
-            bool [N], which pictures were found, and their features float32 [n, D]; None where all are in `to` now.
+            bool [N], the pictures that were found, and their features float32 [n, D]; None if `to` now holds all.
         """
         whole = self._file(ids)
         if whole is not None and whole.is_file():
@@ -55,7 +56,7 @@ class SharedFeatures:
         return rows >= 0, np.concatenate(parts[1:] or parts)[rows[rows >= 0]]
 
     def keep(self, ids: np.ndarray, features: Path) -> None:
-        """Links a file of features into the folder."""
+        """Links a file of features into the folder; does nothing if the folder cannot be written."""
         whole = self._file(ids)
         if whole is None:
             return
@@ -64,7 +65,7 @@ class SharedFeatures:
             with atomic_path(whole) as temporary:
                 temporary.unlink()
                 link_or_copy(features, temporary)
-            # Last: only a file with digests is looked into.
+            # Written last: `find` looks only into files with digests.
             with atomic_path(whole.with_suffix(".ids.npy")) as temporary, open(temporary, "wb") as file:
                 np.save(file, ids)
 
@@ -73,6 +74,6 @@ class SharedFeatures:
 
 
 def ids_of(pictures: np.ndarray) -> np.ndarray:
-    """uint8 [N, 16]: a digest of each picture, or of whatever else the rows are."""
+    """Returns a digest of each row (a picture or an array of features), uint8 [N, 16]."""
     digests = (hashlib.blake2b(np.ascontiguousarray(one).data, digest_size=16).digest() for one in pictures)
     return np.frombuffer(b"".join(digests), np.uint8).reshape(len(pictures), 16)

@@ -1,4 +1,4 @@
-"""A folder of stages; each stage is written whole or not at all."""
+"""A folder of stages; each stage is written completely or not at all."""
 
 import shutil
 import time
@@ -13,14 +13,14 @@ from ctxvision.training.progress import Progress
 
 
 class Stages:
-    """The stages of a context or a run: a stage that is done is skipped, one that was stopped resumes.
+    """The stages of a context or a run: a finished stage is skipped, a stopped stage resumes.
 
-        STAGE/done.json         written last: the stage is done; it tells the seconds of the process that finished it
-        unfinished/STAGE/       checkpoints of a stage while it runs
+        STAGE/done.json         written last: marks a finished stage, with the seconds of the process that finished it
+        unfinished/STAGE/       checkpoints of a running stage
 
     Args:
         directory: the folder.
-        remedy: what makes a stage that is missing, for the error's sentence.
+        remedy: the action that makes a missing stage, for the error's text.
     """
 
     def __init__(self, directory: Path, remedy: str):
@@ -29,10 +29,10 @@ class Stages:
         self._started: dict[str, float] = {}
 
     def folder(self, stage: str) -> Path:
-        """The folder of a stage's result.
+        """Returns the folder of a stage's result.
 
         Raises:
-            InputError: the stage is not done.
+            InputError: the stage is not finished.
         """
         folder = self.directory / stage
         if not self.is_done(stage):
@@ -40,20 +40,20 @@ class Stages:
         return folder
 
     def is_done(self, stage: str) -> bool:
-        """Whether the stage's result is there."""
+        """Returns whether the stage is finished."""
         return (self.directory / stage / "done.json").is_file()
 
     @property
     def begun(self) -> bool:
-        """Whether any stage, also of a context inside, is done or has left checkpoints."""
+        """Whether any stage is finished or has left checkpoints, here or in a context inside the folder."""
         return any(any(self.directory.glob(f"**/{name}")) for name in ("done.json", "unfinished"))
 
     def facts(self, stage: str) -> dict[str, Any]:
-        """What `finishing` was given for a stage that is done."""
+        """Returns the facts that `finishing` stored for a finished stage."""
         return read_json(self.folder(stage) / "done.json")
 
     def run(self, stage: str, progress: Progress, work: Callable[[], str | None]) -> None:
-        """Runs a stage unless it is done; what `work` returns is printed beside its time."""
+        """Runs a stage unless it is finished; prints the note that `work` returns beside the stage's time."""
         if self.is_done(stage):
             progress.skip(stage)
             return
@@ -62,19 +62,19 @@ class Stages:
         progress.finish(work() or "")
 
     def unfinished(self, stage: str) -> Path:
-        """Where a stage keeps its checkpoints while it runs."""
+        """Returns the folder of a running stage's checkpoints."""
         return self.directory / "unfinished" / stage.replace("/", "-")
 
     def curves(self) -> dict[str, dict[str, list[float]]]:
-        """Stage to training curves, for every finished stage that has some."""
+        """Returns the training curves of every finished stage that has curves, by stage."""
         return {stage: facts["curves"] for stage, facts in self._finished().items() if "curves" in facts}
 
     def seconds(self) -> dict[str, float]:
-        """Stage to its seconds, for every finished stage."""
+        """Returns the seconds of every finished stage that has them, by stage."""
         return {stage: facts["seconds"] for stage, facts in self._finished().items() if "seconds" in facts}
 
     def _finished(self) -> dict[str, dict[str, Any]]:
-        """Stage to facts. A context inside the folder is a part of it, another run is not."""
+        """Returns the facts of finished stages; includes a context inside the folder, but not another run."""
         folders = sorted(
             path.parent.relative_to(self.directory) for path in self.directory.glob("**/done.json")
         )
@@ -86,12 +86,12 @@ class Stages:
 
     @contextmanager
     def finishing(self, stage: str, **facts: Any) -> Iterator[Path]:
-        """Yields a folder for the stage's result; at the end it takes its place and the checkpoints are deleted."""
+        """Yields a folder for the stage's result; at the end, moves it into place and deletes the checkpoints."""
         with atomic_directory(self.directory / stage) as folder:
             yield folder
             if stage in self._started:
                 facts["seconds"] = round(time.monotonic() - self._started[stage], 3)
             write_json(folder / "done.json", facts)
         shutil.rmtree(self.unfinished(stage), ignore_errors=True)
-        with suppress(OSError):  # another stage's checkpoints may be there
+        with suppress(OSError):  # the folder may hold checkpoints of another stage
             self.unfinished(stage).parent.rmdir()

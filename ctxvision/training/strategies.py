@@ -1,4 +1,4 @@
-"""Where a run trains: one training code for a CPU, GPUs, a TPU and several machines."""
+"""Makes the `tf.distribute` strategy of a training: a CPU, GPUs, a TPU or several machines."""
 
 import json
 import os
@@ -12,24 +12,26 @@ import tf_keras as keras
 
 from ctxvision.errors import InputError
 
-# Every dispatch costs an accelerator's host more than a small model's step.
+# On an accelerator, one dispatch by the host takes longer than a small model's step.
 _STEPS_PER_EXECUTION = 32
 LONGEST_WAIT = 600  # seconds
 
 
 def make_strategy(strategy: str | tf.distribute.Strategy | None = None) -> tf.distribute.Strategy:
-    """A strategy by its name.
+    """Makes a strategy by its name.
 
     Args:
-        strategy: `"cpu"`: the first CPU; `"gpu"`: the first GPU; `"mirrored"`: all GPUs of this machine, or all its
-            logical CPUs where it has no GPU; `"tpu"`: the TPU of `TPU_NAME` or `COLAB_TPU_ADDR`, or this machine's
-            own; `"multiworker"`: the machines of `TF_CONFIG`, asked for before TensorFlow has run anything;
-            `"auto"`: the first that fits of multiworker, tpu, mirrored (two GPUs or more), gpu and cpu. A strategy is
-            given back as it is; None is the one in whose scope this is called.
+        strategy: one of these names, a strategy, which is returned as it is, or None for the strategy in scope.
+            `"cpu"`: the first CPU.
+            `"gpu"`: the first GPU.
+            `"mirrored"`: all GPUs of this machine; all its logical CPUs if it has no GPU.
+            `"tpu"`: the TPU of `TPU_NAME` or `COLAB_TPU_ADDR`, else this machine's own.
+            `"multiworker"`: the machines of `TF_CONFIG`; it must be made before TensorFlow runs anything.
+            `"auto"`: the first available of multiworker, tpu, mirrored (two GPUs or more) and gpu, else the strategy
+            in scope, by default one CPU.
 
     Raises:
-        InputError: an unknown name, or one whose devices are not there.
-
+        InputError: the name is unknown, or its devices are missing.
     Example:
         >>> make_strategy("cpu").num_replicas_in_sync
         1
@@ -84,7 +86,7 @@ def _tpu() -> tf.distribute.Strategy:
     address = _tpu_address()
     if not address and not tf.config.list_physical_devices("TPU"):
         raise InputError(
-            "strategy 'tpu' needs a TPU, got none (looked for the environment's TPU_NAME and COLAB_TPU_ADDR, and for "
+            "strategy 'tpu' needs a TPU, got none (looked for TPU_NAME and COLAB_TPU_ADDR in the environment, and for "
             "TPU devices of this machine): choose a runtime with a TPU and install tensorflow-tpu, or use 'cpu'."
         )
     try:
@@ -123,18 +125,18 @@ def _check_cluster(text: str) -> None:
     except (ValueError, TypeError, KeyError, IndexError) as error:
         reason = f"{text!r} ({type(error).__name__}: {error})" if text else "none"
         raise InputError(
-            f"strategy 'multiworker' needs the environment's TF_CONFIG to name the workers and this one, got {reason}: "
-            f"set it to {example} and the index to each worker's own."
+            "strategy 'multiworker' needs TF_CONFIG in the environment to name the workers and this one, got "
+            f"{reason}: set it to {example} with each worker's own index."
         ) from None
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes what all of them have trained: the only one, or the first of several."""
+    """Returns whether this process writes the results: the only process, or the first of several workers."""
     return strategy.extended.should_checkpoint
 
 
 def num_workers(strategy: tf.distribute.Strategy) -> int:
-    """How many processes train together."""
+    """Returns the number of processes that train together."""
     resolver = strategy.cluster_resolver
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or resolver is None:
         return 1
@@ -142,18 +144,18 @@ def num_workers(strategy: tf.distribute.Strategy) -> int:
 
 
 def worker_number(strategy: tf.distribute.Strategy) -> int:
-    """Which of them this process is."""
+    """Returns the number of this process among the workers."""
     return strategy.cluster_resolver.task_id if num_workers(strategy) > 1 else 0
 
 
 def policy_of(strategy: tf.distribute.Strategy) -> str:
-    """The Keras policy of the towers: bfloat16 with float32 weights on a TPU, else float32."""
+    """Returns the Keras policy of the towers: bfloat16 with float32 weights on a TPU, else float32."""
     return "mixed_bfloat16" if isinstance(strategy, tf.distribute.TPUStrategy) else "float32"
 
 
 @contextmanager
 def building(strategy: tf.distribute.Strategy, policy: str = "float32") -> Iterator[None]:
-    """In it a stage makes and compiles its model: the strategy's scope, and `policy` for layers that name none."""
+    """Enters the scope in which a stage makes and compiles its model; `policy` applies to layers without their own."""
     before = keras.mixed_precision.global_policy()
     with strategy.scope():
         keras.mixed_precision.set_global_policy(policy)
@@ -167,26 +169,26 @@ def wait_for(path: Path) -> None:
     """Waits until the first worker has written a file.
 
     Raises:
-        InputError: it has not within `LONGEST_WAIT`.
+        InputError: the file is missing after `LONGEST_WAIT` seconds.
     """
     end = time.monotonic() + LONGEST_WAIT
     while not path.is_file():
         if time.monotonic() > end:
             raise InputError(
-                f"out must be a folder that all workers see, got {str(path.parent)!r} where the first one has written "
-                f"no {path.name} within {LONGEST_WAIT} s: give a shared folder, and look at what the first worker says."
+                f"out must be a folder that all workers see, got {str(path.parent)!r}, in which the first worker wrote "
+                f"no {path.name} within {LONGEST_WAIT} s: give a shared folder, and read the first worker's output."
             )
         time.sleep(0.2)
 
 
 def steps_per_execution(strategy: tf.distribute.Strategy) -> int:
-    """Steps that the device takes on its own, for `compile`; one on a CPU, where nothing is won by more."""
+    """Returns `steps_per_execution` for `compile`: 32 on accelerators, 1 on a CPU, which gains nothing from more."""
     accelerated = policy_of(strategy) != "float32" or tf.config.list_physical_devices("GPU")
     return _STEPS_PER_EXECUTION if accelerated else 1
 
 
 def check_batch(name: str, size: int, strategy: tf.distribute.Strategy) -> None:
-    """Refuses a batch that does not fall into equal parts, one for each replica."""
+    """Raises an InputError if a batch cannot be cut into one equal part per replica."""
     replicas = strategy.num_replicas_in_sync
     if size % replicas:
         lower = size - size % replicas
@@ -199,10 +201,10 @@ def check_batch(name: str, size: int, strategy: tf.distribute.Strategy) -> None:
 def distributed(
     batches: tf.data.Dataset, strategy: tf.distribute.Strategy
 ) -> "tf.data.Dataset | tf.distribute.DistributedDataset":
-    """Global batches, cut into equal parts of static shape in their order: replica i takes the i-th.
+    """Cuts global batches into equal parts of static shape, in order: replica i takes part i.
 
     Raises:
-        InputError: batches of a size that does not fall into so many equal parts.
+        InputError: the batch size is not a multiple of the number of replicas.
     """
     replicas = strategy.num_replicas_in_sync
     if replicas == 1:

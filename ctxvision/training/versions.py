@@ -1,4 +1,4 @@
-"""With which packages a run was made."""
+"""The package versions and the commit that a run was made with."""
 
 import importlib.metadata
 import subprocess
@@ -16,7 +16,7 @@ PACKAGES = (
 
 
 def installed_versions() -> dict[str, str]:
-    """Package to version, "absent" where it is not installed."""
+    """Returns the version of each package, "absent" for a package that is not installed."""
     return {name: _version(name) for name in PACKAGES}
 
 
@@ -28,7 +28,7 @@ def _version(package: str) -> str:
 
 
 def source_commit() -> str | None:
-    """The commit of the source tree that the library is imported from; None where it was installed without one."""
+    """Returns the commit of the source tree that ctxvision is imported from; None if that tree is not a git clone."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None

@@ -1,4 +1,4 @@
-"""Layers' weights on disk, and layers run over many pictures."""
+"""Saves and loads the weights of layers, and runs layers over many pictures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +12,8 @@ from ctxvision.errors import InputError
 
 
 def embed(layer: Callable[..., tf.Tensor], pictures: np.ndarray, batch_size: int = 256) -> np.ndarray:
-    """float32 [N, D]: `layer` in inference mode over uint8 pictures [N, S, S, 3], or whatever else it takes."""
-    if not len(pictures):  # its width is known from another picture
+    """Runs `layer` in inference mode over uint8 pictures [N, S, S, 3] or other inputs; returns float32 [N, D]."""
+    if not len(pictures):  # one blank picture tells the width
         return embed(layer, np.zeros((1, *pictures.shape[1:]), pictures.dtype))[:0]
     starts = range(0, len(pictures), batch_size)
     parts = [layer(tf.constant(pictures[i : i + batch_size]), training=False) for i in starts]
@@ -21,23 +21,30 @@ def embed(layer: Callable[..., tf.Tensor], pictures: np.ndarray, batch_size: int
 
 
 def save_weights(layer: keras.layers.Layer, path: Path) -> None:
-    """Writes a layer's weights in their order, without pickle."""
+    """Writes a layer's weights in their order to a .npz file, without pickle."""
     np.savez(path, *layer.get_weights())
 
 
 def take_part_in_saving(layer: keras.layers.Layer) -> None:
-    """What the other workers do while the first calls `save_weights`: batch normalisation's means are averaged."""
+    """Reads the weights on the other workers while the first worker runs `save_weights`.
+
+    Reading averages the moving statistics of batch normalisation, which needs all workers.
+    """
     layer.get_weights()
 
 
 def load_weights(layer: Any, path: Path) -> Any:
-    """Sets a built layer's weights from `save_weights`, and returns the layer."""
+    """Sets a built layer's weights from the file of `save_weights`, and returns the layer.
+
+    Raises:
+        InputError: the file holds weights of other shapes.
+    """
     with np.load(path, allow_pickle=False) as stored:
         values = [stored[f"arr_{i}"] for i in range(len(stored.files))]
     shapes = [tuple(w.shape) for w in layer.weights]
     if [v.shape for v in values] != shapes:
         raise InputError(
-            f"weights in {str(path)!r} are of another architecture than {layer.name}: train a new run."
+            f"weights in {str(path)!r} must have the shapes of {layer.name}, got another architecture: train a new run."
         )
     layer.set_weights(values)
     return layer

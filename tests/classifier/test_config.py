@@ -25,7 +25,7 @@ def test_a_file_and_overrides(tmp_path):
         ({"learning_rate": 0}, "learning_rate must be a finite number above 0, got 0.0"),
         ({"fractions": [0.1, 2]}, r"fractions must be numbers above 0 and up to 1, got \(0.1, 2\)"),
         ({"languages": []}, "languages must be a list of language codes"),
-        ({"phrase_backbone": ""}, "phrase_backbone must be a text, got ''"),
+        ({"phrase_backbone": ""}, "phrase_backbone must be a non-empty text, got ''"),
         ({"colour": 1}, "config has no setting 'colour': use one of seed, "),
     ],
 )

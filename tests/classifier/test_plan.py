@@ -80,7 +80,10 @@ def test_names_of_devices():
     [
         ({"devices": "v7-8"}, "devices must be one of cpu, v4, .* such as v5e-64, got 'v7-8'"),
         ({"devices": "v5e"}, "devices must be one of .* got 'v5e'"),
-        ({"devices": "v4-7"}, "devices of v4 must be an even number, .* got 'v4-7': v4-8 are 4 chips"),
+        (
+            {"devices": "v4-7"},
+            "devices of v4 must have an even number, .* got 'v4-7': write v4-8 for 4 chips",
+        ),
         ({"queries": 1.5}, "queries must be a whole number of at least 2, got 1.5"),
         ({"queries": float("nan")}, "queries must be a whole number of at least 2, got nan"),
         ({"images": 0}, "images must be a whole number of at least 1, got 0"),

@@ -87,7 +87,9 @@ def test_a_context_of_another_embedding_width(copy):
     stored = json.loads((copy / "context.json").read_text())
     stored["settings"]["embedding_dim"] = 32
     (copy / "context.json").write_text(json.dumps(stored))
-    with pytest.raises(cv.InputError, match="are of another architecture than phrase_generator"):
+    with pytest.raises(
+        cv.InputError, match="must have the shapes of phrase_generator, got another architecture"
+    ):
         _ = cv.Context(copy).phrase_generator
 
 

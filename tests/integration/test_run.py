@@ -284,7 +284,9 @@ def test_weights_of_another_architecture(tiny_run, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(tiny_run.directory, copy)
     np.savez(copy / "visual" / "1" / "weights.npz", np.zeros(3))
-    with pytest.raises(cv.InputError, match="are of another architecture than visual_encoder"):
+    with pytest.raises(
+        cv.InputError, match="must have the shapes of visual_encoder, got another architecture"
+    ):
         _ = cv.Run(copy).visual_encoder(1.0)
 
 

@@ -41,7 +41,8 @@ def test_pictures_that_were_replaced_are_refused(moved):
     before = place.read_bytes()
     Image.new("RGB", (20, 20), "white").save(place)
     with pytest.raises(
-        cv.InputError, match="pictures of split 'test:easy' in 'data' must be those that .* was trained"
+        cv.InputError,
+        match="pictures of split 'test:easy' in 'data' must be the training pictures of .*, got",
     ):
         cv.evaluate(run.directory, "calibration")
     place.write_bytes(before)

@@ -75,7 +75,7 @@ def test_a_worker_is_killed_and_both_go_on(unkilled, tmp_path):
         time.sleep(0.05)
     os.kill(first[1].pid, signal.SIGKILL)
     (status, _, error), _ = ended(first)
-    assert status == 1 and "since another worker was lost" in error
+    assert status == 1 and "because another worker was lost" in error
     assert "start the same command on all workers again" in error
     assert not result.exists()
 

@@ -108,14 +108,14 @@ def test_sigterm_saves_and_leaves(tmp_path):
 
 
 def test_a_loss_that_is_no_number_stops_at_its_step_and_keeps_the_last_good_epoch(tmp_path):
-    # Three batches of epoch 2 are sound: of 10 steps an epoch it is the 24th that breaks.
+    # Epoch 2 has three good batches; with 10 steps per epoch, step 24 fails.
     def data(epoch):
         return batches(epoch).take(3).concatenate(batches(epoch, broken_from=2).skip(3))
 
     model = linear()
     with pytest.raises(
         cv.InputError,
-        match="training linear broke off in epoch 2, by step 24 at a learning rate of 0.0.*: loss is not a number; "
+        match="training linear stopped in epoch 2 at step 24 and a learning rate of 0.0.*: loss is not a number; "
         "the last good checkpoint is kept, train with a lower",
     ) as told:
         fit(model, tmp_path, data=data)
