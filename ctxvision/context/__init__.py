@@ -1,1 +1,1 @@
-"""What predicts and understands phrases: generator, table, text encoder."""
+"""Contexts: phrase generator, phrase table and text encoder, which predict and embed phrases."""

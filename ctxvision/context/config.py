@@ -1,4 +1,4 @@
-"""Every setting of a context."""
+"""The settings of a context."""
 
 import dataclasses
 from pathlib import Path
@@ -8,7 +8,7 @@ from ctxvision.training.settings import Settings, preset, read_settings
 
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {},
-    # Fewer pictures than the defaults are made for, so fewer steps.
+    # Fewer steps than the defaults, because the demo has fewer pictures.
     "demo": {"image_size": 40, "phrase_steps": 4000, "min_class_count": 3},
     "transfer": {"phrase_backbone": "inception_v3", "phrase_weights": "imagenet", "phrase_train": "none"},
     "paper": {
@@ -30,29 +30,30 @@ class ContextConfig(Settings):
     """The settings of a context; the defaults train on a CPU.
 
     Attributes:
-        seed: of everything that is random.
-        image_size: side in pixels of the pictures that the phrase generator sees; 0: what its backbone was made for, see
+        seed: seed of all random numbers.
+        image_size: side in pixels of the phrase generator's pictures; 0 takes the size of its backbone, see
             `image_size_of`.
         phrase_backbone: the phrase generator's ConvNet: a name, a `.keras` file or a SavedModel folder, see
-            `build_backbone`. A SavedModel stays as it is: its features are computed once, and only the bottleneck on
-            top of them learns.
+            `build_backbone`. A SavedModel is frozen: its features are computed once, and only the bottleneck on top of
+            them learns.
         phrase_weights, phrase_train: the weights of a backbone given by name, and which of them learn; see
             `visual_weights` and `visual_train` in `Config`.
-        phrase_pixels: what a `.keras` file or SavedModel wants its pixels to be, see `build_backbone`.
+        phrase_pixels: pixel range that a `.keras` file or SavedModel expects, see `build_backbone`.
         embedding_dim: width of the phrase generator's bottleneck (64 in the method).
-        phrase_scale: of the cosine logits of queries (Eq. 1 is scale 1, which learns slowly).
+        phrase_scale: factor of the cosine logits of queries (Eq. 1 has scale 1, which learns slowly).
         text_dim: width of the text embedding (200 in the method).
-        languages: the language filter: phrases in these are classes and context, the others have prototypes only.
-        min_class_count: pictures that a query needs to be a softmax class.
-        min_phrase_count: pictures that a phrase needs to be retrieved.
-        phrase_support: phrases are ranked by cosine · n / (n + phrase_support), n the pictures behind the prototype. A
-            prototype of few pictures is noisy and would displace the others; 0 ranks by the cosine alone.
-        full_softmax_up_to: up to so many classes the full softmax is computed, beyond it 512 are sampled.
-        class_dtype: "float32" or "float16": how the vectors of the softmax classes are kept, see `ClassTable`.
+        languages: the language filter. Phrases in these languages are classes and context; other phrases have only
+            prototypes.
+        min_class_count: number of pictures that makes a query a softmax class.
+        min_phrase_count: number of pictures that makes a phrase retrievable.
+        phrase_support: phrases are ranked by cosine · n / (n + phrase_support), with n pictures behind the prototype. A
+            prototype of few pictures is noisy and would displace others; 0 ranks by the cosine alone.
+        full_softmax_up_to: largest number of classes with a full softmax; 512 classes are sampled above it.
+        class_dtype: dtype of the class vectors, "float32" or "float16", see `ClassTable`.
         phrase_steps, text_steps: training steps of the phrase generator and of the text encoder.
-        batch_size: pictures a step.
-        text_batch_size: pairs of queries a step.
-        learning_rate: AdamW's at the start of a cosine decay.
+        batch_size: pictures per step.
+        text_batch_size: pairs of queries per step.
+        learning_rate: AdamW's rate at the start of a cosine decay.
     """
 
     FROM_ZERO: ClassVar[tuple[str, ...]] = ("seed", "image_size", "phrase_support")
@@ -80,10 +81,10 @@ class ContextConfig(Settings):
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> "ContextConfig":
-        """The settings called `name`, but for `overrides`; see `Config.preset`."""
+        """Returns the settings of the preset `name` with `overrides`; see `Config.preset`."""
         return cls.from_dict({**preset(PRESETS, name), **overrides})
 
     @classmethod
     def from_file(cls, path: str | Path, preset: str = "small", **overrides: Any) -> "ContextConfig":
-        """Reads settings from a JSON object; those it leaves out are the preset's, and `overrides` win over both."""
+        """Reads settings from a JSON object; missing settings come from the preset, `overrides` replace both."""
         return cls.preset(preset, **{**read_settings(path), **overrides})

@@ -1,4 +1,4 @@
-"""A context on disk, and its parts as Python objects."""
+"""Opens a context on disk and gives its parts as Python objects."""
 
 import functools
 import hashlib
@@ -26,27 +26,27 @@ from ctxvision.vocabulary.generations import read_facts
 
 FORMAT = 1
 QUERIES, TWO_TOWERS = "queries", "two-towers"
-# Chunks of texts that are embedded at a time.
+# Texts are embedded in batches of this size.
 _TEXTS = 4096
 
 
 class Context:
-    """What predicts and understands phrases: generator, phrase table, text encoder.
+    """Predicts and embeds phrases: phrase generator, phrase table and text encoder of a folder.
 
     Args:
-        directory: made by `train_context` or `build_context`.
-        table: folder of another phrase table to use, such as a run's own; by default the context's.
-        languages: the language filter; by default the context's.
+        directory: folder made by `train_context` or `build_context`.
+        table: folder of another phrase table to use, such as a run's own; the context's table by default.
+        languages: the language filter; the context's filter by default.
 
     Attributes:
-        directory: as given.
-        config: the settings it was made with.
-        kind: "queries", learnt from pictures and the queries that led to them, or "two-towers".
+        directory: the folder.
+        config: the settings of the context.
+        kind: "queries" (learnt from pictures and the queries that led to them) or "two-towers".
         languages: the language filter.
-        stages: of the folder.
+        stages: the finished stages of the folder.
 
     Raises:
-        InputError: the folder holds no context, or one of a newer format.
+        InputError: the folder holds no context, a damaged one, or one of a newer format.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Context:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits of the generator's and the text encoder's weights; another context has others."""
+        """Sixteen hexadecimal digits, a digest of the weights of the generator and the text encoder."""
         digest = hashlib.sha256(self.kind.encode())
         text = "projection.npz" if self.kind == TWO_TOWERS else "weights.npz"
         for path in (self.stages.folder("generator") / "weights.npz", self.stages.folder("text") / text):
@@ -76,12 +76,12 @@ class Context:
 
     @functools.cached_property
     def phrase_generator(self) -> PhraseGenerator:
-        """Pixels to query embeddings float32 [B, embedding_dim], L2-normalised."""
+        """Layer from pixels to query embeddings float32 [B, embedding_dim], L2-normalised."""
         folder, tower = self.stages.folder("generator"), self.stages.facts("generator")["tower"]
         if tower and not (folder / tower).exists():
             raise InputError(
                 f"context {str(self.directory)!r} must hold its tower, got no generator/{tower}: copy the whole folder "
-                f"again, or make the context anew."
+                f"again, or make the context again."
             )
         place = str(folder / tower) if tower else None
         layer = new_phrase_generator(self.config, place, unit_features=self.kind == TWO_TOWERS)
@@ -89,24 +89,24 @@ class Context:
 
     @property
     def classes(self) -> list[str]:
-        """The queries that were softmax classes of the generator; empty for a context from two towers."""
+        """The queries that are softmax classes of the generator; empty for a context from two towers."""
         path = self.stages.folder("generator") / "classes.json"
         return read_json(path) if path.is_file() else []
 
     @functools.cached_property
     def phrase_table(self) -> PhraseTable:
-        """The vocabulary with prototypes and text embeddings; changes to it are written to disk."""
+        """The vocabulary with prototypes and text embeddings; its changes are written to disk."""
         self.stages.folder("text")
         return PhraseTable.load(self.table_folder)
 
     @property
     def table_folder(self) -> Path:
-        """Where the phrase table lies."""
+        """The folder of the phrase table."""
         return self._table or self.stages.folder("table")
 
     @functools.cached_property
     def text_encoder(self) -> DualEncoderText | None:
-        """Words to text embeddings float32 [..., text_dim]; None where a text tower does that, see `embed_texts`."""
+        """Layer from words to text embeddings float32 [..., text_dim]; None for two towers, see `embed_texts`."""
         folder = self.stages.folder("text")
         if self.kind == TWO_TOWERS:
             return None
@@ -117,32 +117,32 @@ class Context:
 
     @functools.cached_property
     def phrase_embeddings(self) -> PhraseEmbeddings:
-        """Row numbers of the phrase table to text embeddings float32 [..., text_dim]."""
+        """Layer from row numbers of the phrase table to text embeddings float32 [..., text_dim]."""
         layer = PhraseEmbeddings(self.config.text_dim, name="phrase_embeddings", trainable=False)
         layer.assign(np.asarray(self.phrase_table.text_embeddings))
         return layer
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 [N, text_dim] of any words, L2-normalised; zeros for unknown words."""
+        """Returns the text embeddings float32 [N, text_dim] of any words, L2-normalised; zeros for unknown words."""
         if self.text_encoder is None:
             return TextProjection(self.stages.folder("text"))(texts)
         parts = [self.text_encoder(tf.constant(texts[i : i + _TEXTS])) for i in range(0, len(texts), _TEXTS)]
         return np.concatenate(parts)
 
-    # === What it is for ===
+    # === Phrases of pictures ===
 
     def describe(self, images: Images, k: int = 5) -> list[list[FoundPhrase]]:
-        """The k phrases nearest to each picture, nearest first; no taxonomy is needed.
+        """Finds the k phrases nearest to each picture, nearest first, without a taxonomy.
 
         Args:
             images: a folder of pictures, paths, or uint8 [N, H, W, 3].
-            k: how many, from 1 to the phrases that may be found.
+            k: number of phrases, from 1 to the number of retrievable phrases.
 
         Returns:
-            A list for each picture. Scores are cosines, less for phrases of few pictures (`phrase_support`).
+            One list per picture. Scores are cosines, lowered for phrases with few pictures (`phrase_support`).
 
         Raises:
-            InputError: no pictures, one that cannot be read, or k out of its range.
+            InputError: there are no pictures, a picture cannot be read, or `k` is out of range.
 
         Example:
             >>> cv.Context("contexts/web").describe("picture.jpg")[0][0].phrase
@@ -164,20 +164,20 @@ class Context:
     def retrieval(
         self, k: int, backend: str = "exact", table: PhraseTable | None = None, **settings: Any
     ) -> PrototypeRetrieval:
-        """The k nearest phrases that pass the language filter and the minimum count.
+        """Returns an indexed layer that finds the k nearest retrievable phrases.
 
         Args:
-            k: how many.
+            k: number of phrases.
             backend: see `PrototypeRetrieval`.
-            table: another phrase table than the context's.
-            **settings: of `PrototypeRetrieval.index`.
+            table: the phrase table; the context's by default.
+            **settings: arguments of `PrototypeRetrieval.index`.
         """
         layer = PrototypeRetrieval(k=k, backend=backend, name="prototype_retrieval")
         return layer.index(table or self.phrase_table, **self.retrievable, **settings)
 
     @property
     def retrievable(self) -> dict[str, Any]:
-        """Which phrases may be found and how they are ranked, as arguments of `PrototypeRetrieval.index`."""
+        """The filter and ranking of retrievable phrases, as arguments of `PrototypeRetrieval.index`."""
         return {
             "languages": self.languages,
             "min_count": self.config.min_phrase_count,
@@ -186,40 +186,41 @@ class Context:
 
     @property
     def support(self) -> float:
-        """`phrase_support`; 0 where no pictures are behind the prototypes."""
+        """The setting `phrase_support`; 0 for a context from two towers, whose prototypes have no pictures."""
         return 0.0 if self.kind == TWO_TOWERS else self.config.phrase_support
 
     def retrievable_ids(self, table: PhraseTable | None = None) -> np.ndarray:
-        """int32: rows of the phrases that pass the language filter and the minimum count."""
+        """Returns the rows, int32, of the phrases that pass the language filter and the minimum count."""
         return retrievable_ids(table or self.phrase_table, self.languages, self.config.min_phrase_count)
 
     def num_retrievable(self, table: PhraseTable | None = None) -> int:
-        """How many phrases pass the language filter and the minimum count."""
+        """Returns the number of phrases that pass the language filter and the minimum count."""
         return len(self.retrievable_ids(table))
 
     @property
     def vocabulary_generation(self) -> int:
-        """The number of the phrase table's generation: another one after each change."""
+        """The number of the phrase table's generation, which grows with each change."""
         return int(read_facts(self.table_folder)["generation"])
 
 
 def read_context(directory: Path) -> dict[str, Any]:
-    """The `context.json` of a folder.
+    """Reads the `context.json` of a folder.
 
     Raises:
-        InputError: there is none, it is damaged, or of a newer format.
+        InputError: the file is missing, damaged, or of a newer format.
     """
     path = directory / "context.json"
     if not path.is_file():
         raise InputError(
-            f"context must be a folder made by ctxvision context train or build, got {str(directory)!r}: make one first."
+            f"context must be a folder made by ctxvision context train or build, got {str(directory)!r}: make one "
+            "first."
         )
     try:
         stored = read_json(path)
         _ = stored["settings"], stored["kind"], stored["data"]
         version = int(stored["format"])
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{str(path)!r} is damaged ({error!r}): make the context anew.") from None
+        raise InputError(f"{str(path)!r} is damaged ({error!r}): make the context again.") from None
     if version > FORMAT:
         raise InputError(
             f"context {str(directory)!r} must have format {FORMAT} or less, got {version}: use a newer ctxvision."

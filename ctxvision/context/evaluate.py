@@ -1,4 +1,4 @@
-"""Is a context any good? Measured on pictures, and written into its card."""
+"""Measures a context on pictures, and writes the figures into its card."""
 
 import os
 from typing import Any
@@ -27,21 +27,23 @@ def evaluate_context(
     label_column: str = "label",
     progress: Progress | None = None,
 ) -> list[Record]:
-    """Measures a context on the test splits of data, else on `val`, `train` or `web`, and writes its card anew.
+    """Measures a context on the test splits of data, else on `val`, `train` or `web`, and writes its card again.
 
     Args:
         context: a context or its folder.
         data: pictures with queries, labels or both; see `load_data`.
-        label_column: the column that holds the labels.
-        progress: where progress is printed; standard error by default.
+        label_column: column of the labels.
+        progress: prints progress, to standard error by default.
 
     Returns:
-        Records of the suite `context`. By the queries: `hit@1`, `hit@3`, `hit@5`, `hit@10`, is one of the first phrases
-        what people searched for to find the picture, and `mrr@10`; `text_recall@1` and `text_recall@10`, see
-        `text_recall`. By the labels, where every picture has one: `cluster_accuracy` of the first phrase.
+        Records of the suite `context`:
+        with queries, `hit@k` for k of 1, 3, 5 and 10, the share of pictures with a true query among the first k phrases,
+        and `mrr@10`, see `true_queries`; depths beyond the number of retrievable phrases are left out;
+        with queries, `text_recall@1` and `text_recall@10`, see `text_recall`;
+        with one label per picture, `cluster_accuracy` of the first phrase.
 
     Raises:
-        InputError: data that has neither queries nor labels.
+        InputError: the data has neither queries nor labels.
     """
     context = context if isinstance(context, Context) else Context(context)
     progress = progress or Progress()
@@ -51,8 +53,8 @@ def evaluate_context(
     progress.finish()
     if not records:
         raise InputError(
-            f"data must have queries or labels to judge phrases by, got neither in {loaded.name}: fill the column queries, "
-            "or label."
+            f"data must have queries or labels to judge phrases by, got neither in {loaded.name}: fill the column "
+            "queries or label."
         )
     write_json(context.directory / FIGURES, [_told(record) for record in records])
     write_card(context)
@@ -60,13 +62,13 @@ def evaluate_context(
 
 
 def splits_of(data: LoadedData) -> list[str]:
-    """The splits that a context is measured on."""
+    """Returns the splits on which a context is measured."""
     rest: list[str] = [name for name in ("val", "train", "web") if name in data.manifest.splits]
     return data.test_splits or rest[:1]
 
 
 def measured(context: Context, data: LoadedData, splits: list[str]) -> list[Record]:
-    """Records of a context on some splits."""
+    """Returns the records of a context on some splits."""
     records = []
     depths = [depth for depth in DEPTHS if depth <= context.num_retrievable()]
     for split in splits:

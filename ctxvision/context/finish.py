@@ -1,4 +1,4 @@
-"""The last steps of making a context: a tuned index and the card."""
+"""Finishes a context: tunes its index and writes its card."""
 
 import shutil
 from typing import Any
@@ -12,7 +12,7 @@ from ctxvision.training.loaded_data import LoadedData
 from ctxvision.training.progress import Progress
 from ctxvision.training.weights import embed
 
-# Recall of the approximate search against the exact one, and phrases a picture.
+# Recall that the approximate search must reach against the exact search, and phrases per picture.
 RECALL, K = 0.95, 10
 
 
@@ -20,9 +20,9 @@ def finish_context(context: Context, data: LoadedData, progress: Progress) -> No
     """Tunes the index on held-out pictures, writes the card and deletes the features kept for training.
 
     Args:
-        context: past its stage `text`.
-        data: it was made from.
-        progress: where progress is printed.
+        context: a context whose stage `text` is finished.
+        data: the data of the context.
+        progress: prints progress.
     """
     if not (context.directory / "index.json").is_file():
         progress.start("index")
@@ -36,7 +36,7 @@ def finish_context(context: Context, data: LoadedData, progress: Progress) -> No
 
 
 def index_settings(context: Context) -> dict[str, Any]:
-    """Settings of the approximate search that tuning chose, arguments of `PrototypeRetrieval.index`."""
+    """Returns the settings of the approximate search that tuning chose, as arguments of `PrototypeRetrieval.index`."""
     chosen = read_json(context.directory / "index.json")["chosen"]
     return {name: chosen[name] for name in ("num_lists", "probes") if name in chosen}
 

@@ -1,4 +1,4 @@
-"""The folder of a context, made once for the same settings and data."""
+"""Creates the folder of a context, or opens it again for the same settings and data."""
 
 import os
 from pathlib import Path
@@ -23,18 +23,18 @@ def create_context(
     licence: str = "",
     made_from: dict[str, Any] | None = None,
 ) -> Context:
-    """Makes the folder, or opens the one that the same settings and data made before.
+    """Creates the folder of a context, or opens the folder that the same settings and data created.
 
     Args:
-        directory: of the context.
-        config: with the tower's absolute path.
-        data: it is made from.
+        directory: folder of the context.
+        config: settings, with the absolute path of the tower.
+        data: source of the context's data.
         kind: see `Context`.
-        licence: of what it is made from.
-        made_from: facts of what else it is made from.
+        licence: licence of the data or towers, for the card.
+        made_from: further facts about the sources of the context.
 
     Raises:
-        InputError: a part of a context of other settings, data or kind is trained there.
+        InputError: the folder holds a partly trained context of other settings, data or kind.
     """
     folder = Path(directory)
     stored: dict[str, Any] = {
@@ -60,9 +60,8 @@ def create_context(
             )
     else:
         if config.phrase_weights or Path(config.phrase_backbone).is_file():
-            new_phrase_generator(
-                config, pretrained=True
-            )  # raises here, or half a context would be left behind
+            # Raises before the folder is created if the weights cannot be loaded.
+            new_phrase_generator(config, pretrained=True)
         (folder / "pictures.json").unlink(missing_ok=True)
         write_json(folder / "context.json", stored)
     return Context(folder)

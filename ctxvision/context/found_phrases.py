@@ -1,4 +1,4 @@
-"""Phrases that were found, as rows of a table and as what a person reads."""
+"""Phrases that a search found, as rows of a phrase table and in readable form."""
 
 from typing import NamedTuple
 
@@ -16,9 +16,9 @@ class FoundPhrase(NamedTuple):
 
     Attributes:
         phrase: its text.
-        score: how near it is to what was searched for, at most 1.
-        count: pictures behind its prototype.
-        language: its code.
+        score: similarity to the picture or phrase that was searched for, at most 1.
+        count: number of pictures behind its prototype.
+        language: its language code.
     """
 
     phrase: str
@@ -28,14 +28,14 @@ class FoundPhrase(NamedTuple):
 
 
 def search(retrieval: PrototypeRetrieval, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int32 [N, k] row numbers, -1 where there is none, and float32 [N, k] scores, of embeddings float32 [N, D]."""
+    """Returns the row numbers int32 [N, k], -1 for a missing phrase, and scores float32 [N, k] of embeddings [N, D]."""
     starts = range(0, max(1, len(embeddings)), BATCH_SIZE)
     found = [retrieval(tf.constant(embeddings[i : i + BATCH_SIZE])) for i in starts]
     return np.concatenate([one.ids for one in found]), np.concatenate([one.scores for one in found])
 
 
 def described(table: PhraseTable, rows: np.ndarray, scores: np.ndarray) -> list[FoundPhrase]:
-    """Rows int [N] of a phrase table, with scores [N], as phrases."""
+    """Returns the rows int [N] of a phrase table, with scores [N], as phrases."""
     return [
         FoundPhrase(
             table.phrases[row],

@@ -1,4 +1,4 @@
-"""Stage `generator`: the phrase generator learns queries as classes (section 3.2)."""
+"""Stage `generator`: trains the phrase generator as a classifier of queries (section 3.2)."""
 
 import numpy as np
 import tensorflow as tf
@@ -30,10 +30,10 @@ def train_generator(
     """Trains the phrase generator on the pictures of `web` and the queries that led to them.
 
     Args:
-        context: to be trained.
-        data: with queries.
-        progress: told after every epoch.
-        strategy: where.
+        context: the context to train.
+        data: data with queries.
+        progress: updated before every epoch.
+        strategy: strategy of the training.
     """
     config, log, stages = context.config, data.query_log, context.stages
     classes = class_numbers(log, config)
@@ -77,12 +77,12 @@ def train_generator(
 
 
 def features_of_web(context: Context, data: LoadedData) -> CachedFeatures:
-    """What towers make of the data's pictures, kept in the context until it is made."""
+    """Returns the features of the data's pictures, which the context keeps until it is finished."""
     return CachedFeatures(context.directory / "features", data.pictures)
 
 
 def phrase_model(generator: PhraseGenerator, num_classes: int, config: ContextConfig) -> QueryClassifier:
-    """The model that the stage trains."""
+    """Returns the model that the stage trains."""
     return QueryClassifier(
         generator,
         num_classes,
@@ -95,13 +95,13 @@ def phrase_model(generator: PhraseGenerator, num_classes: int, config: ContextCo
 
 
 def class_numbers(log: QueryLog, config: ContextConfig) -> np.ndarray:
-    """int32 [Q]: each query's softmax class, by falling count; -1 for those that are none."""
+    """Returns each query's softmax class, int32 [Q], in descending order of count; -1 for a query without a class."""
     chosen = (log.counts >= config.min_class_count) & np.isin(log.languages, config.languages)
     return np.where(chosen, np.cumsum(chosen) - 1, -1).astype(np.int32)
 
 
 def padded_classes(num_pictures: int, pair_picture: np.ndarray, pair_class: np.ndarray) -> np.ndarray:
-    """int32 [N, Q]: each picture's classes, padded at the end with -1. Pairs are sorted by picture."""
+    """Returns each picture's classes, int32 [N, Q], padded at the end with -1; pairs must be sorted by picture."""
     kept = pair_class >= 0
     pair_picture, pair_class = pair_picture[kept], pair_class[kept]
     counts = np.bincount(pair_picture, minlength=num_pictures)

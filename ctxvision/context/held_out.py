@@ -1,19 +1,19 @@
-"""Pictures that a context is not trained on, for its index to be tuned on."""
+"""Holds out pictures from a context's training, to tune its index on them."""
 
 import numpy as np
 
 from ctxvision.training.loaded_data import LoadedData
 
 MOST = 1000
-# Of `web`, where the data has nothing else.
+# One in so many pictures of `web` is held out if the data has neither `val` nor `train`.
 _SHARE = 20
 
 
 def held_out_rows(data: LoadedData) -> tuple[str, np.ndarray]:
-    """A split and int [N] rows of it, ascending, at most `MOST`.
+    """Returns the name of a split and the held-out rows of it, int [N], ascending, at most `MOST`.
 
-    A context does not learn from `val` and `train`, so their pictures are taken. Where the data has neither, one in 20
-    pictures of `web` is held out. Fewer than 20 pictures are all returned, and none is held out.
+    Takes the pictures of `val` or else `train`, from which a context does not learn. If the data has neither, takes one
+    in 20 pictures of `web`. If `web` has fewer than 20 pictures, takes all of them, and training uses them too.
     """
     splits = data.manifest.splits
     split = next((name for name in ("val", "train", "web") if name in splits), splits[0])
@@ -23,7 +23,7 @@ def held_out_rows(data: LoadedData) -> tuple[str, np.ndarray]:
 
 
 def trained_on(data: LoadedData) -> np.ndarray:
-    """bool [N]: the pictures of `web` that a context learns from, all but those held out."""
+    """Returns bool [N]: the pictures of `web` that the context learns from, which are all that are not held out."""
     split, rows = held_out_rows(data)
     kept = np.ones(len(data.split("web")), bool)
     if split == "web" and len(rows) < len(kept):

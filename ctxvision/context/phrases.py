@@ -1,4 +1,4 @@
-"""A vocabulary, changed and looked into without training."""
+"""Changes and searches the vocabulary of a context without training."""
 
 import os
 from collections.abc import Sequence
@@ -20,24 +20,24 @@ from ctxvision.training.weights import embed
 
 
 class PhraseStats(NamedTuple):
-    """What a vocabulary holds."""
+    """Counts of a vocabulary."""
 
     phrases: int
     removed: int
-    retrievable: int  # phrases that may become context
-    languages: dict[str, int]  # phrases by language, most first
-    pictures: dict[str, int]  # phrases with so many pictures or more: "1", "2", "5", "10", "100"
+    retrievable: int  # phrases that pass the language filter and the minimum count
+    languages: dict[str, int]  # phrases per language, the largest number first
+    pictures: dict[str, int]  # phrases with at least that many pictures: "1", "2", "5", "10", "100"
     bytes_on_disk: int
 
 
 def add_phrase(
     context: Context, phrase: str, images: Images, language: str = "en", text: str | None = None
 ) -> np.ndarray:
-    """Adds a phrase, or replaces it; see `classifier.phrases.add_phrase`. Returns its id, int32 [1]."""
+    """Adds or replaces a phrase, see `classifier.phrases.add_phrase`; returns its id, int32 [1]."""
     table = context.phrase_table
-    table.ids([phrase])  # raises for a phrase that is not text
+    table.ids([phrase])  # raises if the phrase is not valid text
     if not clean(phrase):
-        raise InputError(f"phrase must have words, got {phrase!r}: write some.")
+        raise InputError(f"phrase must have words, got {phrase!r}: write at least one word.")
     phrase = clean(phrase)
     meaning = (
         _text_embedding(context, "phrase", phrase) if text is None else _text_embedding(context, "text", text)
@@ -59,12 +59,12 @@ def remove_phrases(context: Context, phrases: Sequence[str], needed: int = 1) ->
     """Removes phrases and returns their ids, int32.
 
     Args:
-        context: whose phrases they are.
-        phrases: that are in the table.
-        needed: how many retrievable phrases must be left.
+        context: the context of the phrases.
+        phrases: phrases of the table.
+        needed: number of retrievable phrases that must remain.
 
     Raises:
-        InputError: a phrase is not there, or fewer than `needed` would be left; nothing changes then.
+        InputError: a phrase is not in the table, or fewer than `needed` would remain; the table is then unchanged.
     """
     table = context.phrase_table
     found = context.retrievable_ids()
@@ -72,7 +72,7 @@ def remove_phrases(context: Context, phrases: Sequence[str], needed: int = 1) ->
     if len(left) < needed:
         raise InputError(
             f"phrases to remove must leave the {needed} that the classifier retrieves, got "
-            f"{len(found) - len(left)} of {len(found)}: remove fewer."
+            f"{len(found) - len(left)} of {len(found)}: remove fewer phrases."
         )
     ids = table.remove(phrases)
     context.phrase_embeddings.assign(np.asanyarray(table.text_embeddings))
@@ -80,10 +80,10 @@ def remove_phrases(context: Context, phrases: Sequence[str], needed: int = 1) ->
 
 
 def list_phrases(context: Context, language: str | None = None) -> list[FoundPhrase]:
-    """Every phrase, the ones with most pictures first; `score` is 1.
+    """Lists every phrase, in descending order of pictures; each `score` is 1.
 
     Raises:
-        InputError: a `language` that no phrase has had.
+        InputError: no phrase has ever had the language `language`.
     """
     table = context.phrase_table
     if language is not None and language not in table.language_codes:
@@ -99,16 +99,18 @@ def list_phrases(context: Context, language: str | None = None) -> list[FoundPhr
 
 
 def search_phrases(context: Context, query: str, k: int = 10) -> list[FoundPhrase]:
-    """The phrases nearest to a picture or to a phrase.
+    """Returns the phrases nearest to a picture or to a phrase.
 
     Args:
-        context: whose phrases they are.
-        query: path of a picture: phrases by the cosine of its query embedding with their prototypes, as the
-            classifier ranks them (see `ContextConfig.phrase_support`); or a phrase: by the cosine of text embeddings.
-        k: how many at most.
+        context: the context of the phrases.
+        query: the path of a picture or a phrase. A picture ranks phrases by the cosine of its query embedding with
+            their prototypes, as the classifier does (see `ContextConfig.phrase_support`). A phrase ranks them by the
+            cosine of text embeddings.
+        k: largest number of phrases.
 
     Raises:
-        InputError: a picture that is missing or cannot be read, a phrase without words, or k below 1.
+        InputError: the picture is missing or cannot be read, the phrase has no words or only unknown words and letters,
+            or `k` is below 1.
     """
     if k < 1:
         raise InputError(f"k must be at least 1, got {k}: 10 is usual.")
@@ -120,14 +122,14 @@ def search_phrases(context: Context, query: str, k: int = 10) -> list[FoundPhras
         rows = SupportedRows(table.prototypes, table.counts, context.support, pinned)
     elif Path(query).suffix.lower() in PICTURE_SUFFIXES:
         raise InputError(
-            f"query must be a phrase or a picture's file, got {query!r}, which is not there: check it."
+            f"query must be a phrase or a picture's file, got {query!r}, which does not exist: check the path."
         )
     else:
         assert table.text_embeddings is not None
         vector, rows = _text_embedding(context, "query", query), table.text_embeddings
         if not vector.any():
             raise InputError(
-                f"query must share words or letters with the vocabulary's phrases, got {query!r}: try others."
+                f"query must share words or letters with the vocabulary's phrases, got {query!r}: try other words."
             )
     found = context.retrievable_ids()
     scores = (vector @ np.asarray(rows[found], np.float32).T)[0]
@@ -136,7 +138,7 @@ def search_phrases(context: Context, query: str, k: int = 10) -> list[FoundPhras
 
 
 def phrase_stats(context: Context) -> PhraseStats:
-    """What a vocabulary holds."""
+    """Counts the phrases of a vocabulary."""
     table = context.phrase_table
     live, counts = np.asarray(table.live), np.asarray(table.counts)
     languages = np.bincount(np.asarray(table.language_ids)[live], minlength=len(table.language_codes))
@@ -152,11 +154,11 @@ def phrase_stats(context: Context) -> PhraseStats:
 
 
 def _text_embedding(context: Context, argument: str, text: str) -> np.ndarray:
-    """float32 [1, T]; zeros for words that the encoder does not know, not even by their letters."""
+    """Returns the embedding float32 [1, T] of a text; zeros if the encoder knows neither its words nor its letters."""
     encoder = context.text_encoder
     if encoder is None:
         if not text.strip():
-            raise InputError(f"{argument} must have words, got {text!r}: write some.")
+            raise InputError(f"{argument} must have words, got {text!r}: write at least one word.")
         return context.embed_texts([text])
     try:
         phrases = tf.constant([text])
@@ -164,11 +166,11 @@ def _text_embedding(context: Context, argument: str, text: str) -> np.ndarray:
     except ValueError:
         raise InputError(f"{argument} must be valid Unicode, got {text!r}: type it as UTF-8.") from None
     if not words.any():
-        raise InputError(f"{argument} must have words, got {text!r}: write some.")
+        raise InputError(f"{argument} must have words, got {text!r}: write at least one word.")
     return encoder(phrases).numpy()
 
 
 def _size(folder: Path | None) -> int:
-    """Bytes of a table's files; `done.json` is not the table's own."""
+    """Returns the bytes of a table's files, without `done.json`, which belongs to the stage."""
     files = folder.rglob("*") if folder else []
     return sum(file.stat().st_size for file in files if file.is_file() and file.name != "done.json")

@@ -1,4 +1,4 @@
-"""Query embeddings to contexts, as the end-to-end model computes them, for pictures whose embedding is known."""
+"""Turns known query embeddings into contexts, as the end-to-end model does."""
 
 import numpy as np
 import tensorflow as tf
@@ -13,17 +13,17 @@ from ctxvision.vocabulary import PhraseTable
 def contexts_of(
     context: Context, embeddings: np.ndarray, k: int, weighting: str, table: PhraseTable | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The context vector of each picture.
+    """Returns the context vector of each picture and the phrases behind it.
 
     Args:
-        context: past its stage `text`.
+        context: a context whose stage `text` is finished.
         embeddings: float32 [N, embedding_dim], query embeddings.
-        k: phrases a picture.
+        k: phrases per picture.
         weighting: see `ContextPooling`.
-        table: with text embeddings; the context's own by default.
+        table: a phrase table with text embeddings; the context's by default.
 
     Returns:
-        float32 [N, text_dim] context vectors, and int32 [N, k] row numbers in the table of the phrases behind them.
+        float32 [N, text_dim] context vectors, and int32 [N, k] row numbers of the phrases in the table.
     """
     parts = PhraseContext(
         context.retrieval(k, table=table), _embeddings_of(context, table), ContextPooling(weighting)
@@ -36,16 +36,16 @@ def contexts_of(
 def nearest_phrases(
     context: Context, embeddings: np.ndarray, k: int, table: PhraseTable | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The phrases of each picture, found exactly, nearest first.
+    """Finds the k phrases nearest to each query embedding with an exact search, nearest first.
 
     Returns:
-        int32 [N, k] row numbers in the table, -1 where there is none, and their float32 [N, k] scores.
+        int32 [N, k] row numbers in the table, -1 for a missing phrase, and their float32 [N, k] scores.
     """
     return search(context.retrieval(k, table=table), embeddings)
 
 
 def found_phrases(context: Context, embeddings: np.ndarray, depth: int) -> list[list[str]]:
-    """The `depth` phrases nearest to each picture, best first; fewer in a smaller vocabulary."""
+    """Returns the `depth` nearest phrases of each picture, best first; fewer in a smaller vocabulary."""
     depth = min(depth, context.num_retrievable())
     phrases, (ids, _) = context.phrase_table.phrases, nearest_phrases(context, embeddings, depth)
     texts = {i: phrases[i] for i in np.unique(ids).tolist() if i >= 0}
@@ -53,7 +53,7 @@ def found_phrases(context: Context, embeddings: np.ndarray, depth: int) -> list[
 
 
 def _embeddings_of(context: Context, table: PhraseTable | None) -> PhraseEmbeddings:
-    """Row numbers of the table, by default the context's own, to text embeddings."""
+    """Returns the layer from row numbers of the table (the context's by default) to text embeddings."""
     if table is None:
         return context.phrase_embeddings
     layer = PhraseEmbeddings(context.config.text_dim, trainable=False)

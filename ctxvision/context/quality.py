@@ -1,4 +1,4 @@
-"""How good the phrases of a context are, and which queries are true of a picture."""
+"""Measures the phrases of a context against the true queries of pictures."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -9,23 +9,23 @@ from ctxvision.context.context import Context
 from ctxvision.metrics import filtered_ranks, hit_at_k, mean_reciprocal_rank, phrase_hits
 from ctxvision.training.loaded_data import LoadedData
 
-# Query pairs that the text recall is measured on, at most.
+# Text recall is measured on at most this many pairs of queries.
 MOST_PAIRS = 2000
 TEXT_DEPTHS = (1, 10)
 
 
 def true_queries(data: LoadedData, split: str) -> list[set[str]] | None:
-    """What people searched for to find each picture of a split, or would have.
+    """Returns the queries that are true of each picture of a split.
 
-    Those are the queries of the picture itself. Where no picture of the split carries queries, they are the queries whose
-    `web` pictures mostly have the picture's label. None where the data has neither.
+    These are the picture's own queries. If no picture of the split has queries, they are the queries whose `web`
+    pictures mostly have the picture's label. Returns None if the data has neither.
     """
     rows = data.split(split)
     if any(rows.queries):
         return [{query.text for query in queries} for queries in rows.queries]
     if "web" not in data.manifest.splits:
         return None
-    web = data.manifest.split("web")  # its pictures need not be decoded
+    web = data.manifest.split("web")  # not `data.split`, which would decode the pictures
     if not any(web.labels):
         return None
     votes: dict[str, Counter[str]] = defaultdict(Counter)
@@ -42,19 +42,20 @@ def true_queries(data: LoadedData, split: str) -> list[set[str]] | None:
 def quality_by_queries(
     found: Sequence[Sequence[str]], truth: Sequence[set[str]], depths: Sequence[int]
 ) -> dict[str, float]:
-    """`hit@k` at each depth and `mrr@K` at the largest, 0..1, of the phrases found for each picture, best first."""
+    """Returns `hit@k` at each depth and `mrr@K` at the largest, 0..1, of each picture's phrases, best first."""
     hits = phrase_hits(found, truth)
     values = {f"hit@{k}": hit_at_k(hits, k) for k in depths}
     return values | {f"mrr@{max(depths)}": mean_reciprocal_rank(hits)}
 
 
 def text_recall(context: Context, data: LoadedData, split: str) -> dict[str, float]:
-    """Does the text encoder find the queries that belong together?
+    """Measures how often the text encoder finds another query of the same picture.
 
-    A pair is two queries of one picture of the split. The first one's text embedding is searched with among the phrases
-    that may be found. Other queries that share a picture with it do not count as rivals.
+    A pair is two queries of one picture of the split. The text embedding of the first query searches the retrievable
+    phrases for the second. Other queries that share a picture with the first query do not count as rivals.
 
     Returns:
+        `text_recall@1` and `text_recall@10`, 0..1, over at most 2,000 pairs; empty if no picture has two queries.
         `text_recall@1` and `text_recall@10`, 0..1, over at most 2,000 pairs; empty where no picture has two queries.
     """
     table = context.phrase_table

@@ -1,4 +1,4 @@
-"""A context of the same data whose phrase generator learns few queries, and knows the others by prototypes (Table 2)."""
+"""Trains a second context on the same data, whose generator learns few queries and expands by prototypes (Table 2)."""
 
 import dataclasses
 
@@ -13,29 +13,28 @@ from ctxvision.training.loaded_data import LoadedData
 from ctxvision.training.progress import Progress
 
 FOLDER = "small"
-# Of the queries that are classes of the whole generator, the most frequent.
+# Share of the whole generator's classes, the most frequent ones.
 SHARE = 0.1
 FEWEST = 100
 
 
 def small_context(context: Context, progress: Progress) -> Context:
-    """The most frequent tenth of the queries, at least 100, are its softmax classes; all others are prototypes alone.
+    """Trains a context with the most frequent tenth of the queries, at least 100, as classes, the others as prototypes.
 
-    It is trained the first time, which takes about as long as the context did, and kept in `CONTEXT/small`.
+    The first call trains it, which takes about as long as the context did, and keeps it in `CONTEXT/small`.
 
     Args:
-        context: learnt from queries.
-        progress: where its stages are printed.
+        context: a context that has learnt from queries.
+        progress: prints the stages.
 
     Raises:
-        InputError: a context from two towers, which learnt no queries, data that is not there any more, or queries that
-            all have as many pictures.
+        InputError: the context is from two towers, its data has moved, or all queries have the same number of pictures.
     """
     folder = context.directory / FOLDER
     if context.kind != QUERIES:
         raise InputError(
-            "a second, small generator needs a context that was learnt from queries, got one from two towers: leave the suite "
-            "out."
+            "a second, small generator needs a context that was learnt from queries, got one from two towers: leave "
+            "the suite out."
         )
     stored = read_json(context.directory / "context.json")
     source = located(stored["data"]["folder"], context.directory)
@@ -46,8 +45,8 @@ def small_context(context: Context, progress: Progress) -> Context:
     least = int(counts[min(classes, len(counts)) - 1])
     if (counts >= least).sum() == (counts >= config.min_class_count).sum():
         raise InputError(
-            f"a second, small generator needs queries that differ in their number of pictures, got {len(counts)} queries and "
-            f"no fewer with {least} pictures or more: give more queries."
+            "a second, small generator needs queries that differ in their number of pictures, got "
+            f"{len(counts)} queries and no fewer with {least} pictures or more: give more queries."
         )
     few = dataclasses.replace(config, min_class_count=least)
     return train_context(source, folder, few, progress=progress, loaded=data)

@@ -1,4 +1,4 @@
-"""Stage `table`: every query of the log gets a place in the picture space (Eq. 2)."""
+"""Stage `table`: computes the prototype of every query (Eq. 2)."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ BATCH = 8192
 
 
 def make_table(context: Context, data: LoadedData, progress: Progress) -> None:
-    """Writes the phrase table: all queries, also those that never were a softmax class."""
+    """Writes the phrase table with all queries, including those that are not softmax classes."""
     log = data.query_log
     embeddings = features_of_web(context, data).of("queries", lambda: context.phrase_generator, "web")
     progress.update(0.8)

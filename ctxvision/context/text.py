@@ -1,4 +1,4 @@
-"""Stage `text`: a text encoder that knows which queries belong together (section 3.3)."""
+"""Stage `text`: trains a text encoder that embeds queries of the same picture close together (section 3.3)."""
 
 import os
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from ctxvision.vocabulary import PhraseTable
 STAGE = "text"
 STEPS_PER_EPOCH = 100
 TEXT_RATE = 0.1
-# What new encoders are made with besides the width; the suite text-encoder measures what it is worth.
+# Settings of new encoders besides the width; the suite text-encoder measures their effect.
 ENCODER: dict[str, Any] = {"character_ngrams": 32}
 
 
@@ -37,15 +37,15 @@ def train_text(
 ) -> None:
     """Trains the text encoder on queries that belong together, then embeds every phrase of the table.
 
-    Queries belong together that share a picture, and those that `associations` pairs. Where none do, the encoder stays as it
-    is: its random vectors of n-grams still know phrases with the same letters.
+    Queries belong together if they share a picture or if `associations` pairs them. If there are no such queries, the
+    encoder is not trained: its random n-gram vectors still match phrases with the same letters.
 
     Args:
-        context: past its stage `table`.
-        data: with queries.
+        context: a context whose stage `table` is finished.
+        data: data with queries.
         associations: file of more pairs, see `read_associations`.
-        progress: told after every epoch.
-        strategy: where.
+        progress: updated before every epoch.
+        strategy: strategy of the training.
     """
     config, log, stages = context.config, data.query_log, context.stages
     kept = np.isin(log.languages, config.languages)[log.pair_query]
@@ -58,7 +58,7 @@ def train_text(
         model.compile(keras.optimizers.Adagrad(TEXT_RATE), steps_per_execution=steps_per_execution(strategy))
     encoder = model.text_encoder
     untrained = encoder.ngram_table.numpy()
-    # Words become numbers here: no string reaches the device.
+    # Words are turned into n-gram numbers here, so no string reaches the device.
     ngrams = ngrams_of(encoder, log.phrases)
     steps = min(STEPS_PER_EPOCH, config.text_steps)
     epochs = -(-config.text_steps // steps)
@@ -86,7 +86,7 @@ def train_text(
 def _with_associations(
     pictures: np.ndarray, queries: np.ndarray, log: QueryLog, associations: str | os.PathLike[str]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each association as a picture of its own, whose two queries they are, drawn by its weight."""
+    """Adds each association as a picture of its own with two queries; also returns each picture's drawing weight."""
     pairs, more = read_associations(associations, {phrase: i for i, phrase in enumerate(log.phrases)})
     first = int(pictures.max(initial=-1)) + 1
     numbers = np.repeat(np.arange(first, first + len(pairs), dtype=pictures.dtype), 2)
@@ -95,24 +95,24 @@ def _with_associations(
 
 
 def text_model(config: ContextConfig) -> SiameseText:
-    """The model that the stage trains, with all its weights."""
+    """Returns the model that the stage trains, with all its weights."""
     keras.utils.set_random_seed(config.seed)
     encoder = DualEncoderText(config.text_dim, **ENCODER, name="dual_encoder_text")
     return SiameseText(encoder, name="siamese_text")
 
 
 def ngrams_of(encoder: DualEncoderText, phrases: Sequence[str], size: int = 8192) -> np.ndarray:
-    """int32 [N, M]: the n-grams of many phrases."""
+    """Returns the n-grams of many phrases, int32 [N, M]."""
     parts = [encoder.ngram_ids(tf.constant(phrases[i : i + size])) for i in range(0, len(phrases), size)]
     return np.concatenate(parts)
 
 
 def forget_untrained(encoder: DualEncoderText, untrained: np.ndarray) -> None:
-    """Sets the n-grams that training never moved to zero: their random vectors would only be noise in a phrase.
+    """Sets n-grams that training never moved to zero, since their random vectors would add noise to a phrase.
 
     Args:
-        encoder: after training.
-        untrained: float32 [rows, dim], its n-gram table before.
+        encoder: the trained encoder.
+        untrained: float32 [rows, dim], its n-gram table before training.
     """
     table = encoder.ngram_table.numpy()
     table[(table == untrained).all(axis=1)] = 0.0

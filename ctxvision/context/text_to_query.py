@@ -1,11 +1,11 @@
-"""From words that are no phrase of the vocabulary to a place in the query space (section 4.3)."""
+"""Maps words outside the vocabulary into the query space (section 4.3)."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-# What is tried, and the phrases that most pictures stand behind: those are learnt from.
+# Candidates of the two models' settings, and the number of phrases to learn from, those with the most pictures.
 PENALTIES = (1.0, 10.0, 100.0)
 SHARPNESSES = (5.0, 10.0, 20.0, 40.0)
 MOST_PHRASES = 20000
@@ -14,12 +14,12 @@ Model = Callable[[np.ndarray], np.ndarray]
 
 
 class TextToQuery(NamedTuple):
-    """A model from text embeddings to query space, chosen on held-out phrases.
+    """A model from text embeddings to the query space, chosen on held-out phrases.
 
     Attributes:
-        name: such as "ridge 10" or "neighbours 20".
-        cosine: between its prototypes of held-out phrases and the true ones, weighted as in training.
-        model: float32 [T, text_dim] to [T, 64].
+        name: name of the model, such as "ridge 10" or "neighbours 20".
+        cosine: mean cosine between predicted and true prototypes of held-out phrases, weighted as in training.
+        model: function from float32 [T, text_dim] to [T, 64].
     """
 
     name: str
@@ -27,7 +27,7 @@ class TextToQuery(NamedTuple):
     model: Model
 
     def __call__(self, texts: np.ndarray) -> np.ndarray:
-        """float32 [T, 64], L2-normalised, of text embeddings [T, text_dim]; zeros for a text of unknown words."""
+        """Returns float32 [T, 64], L2-normalised, of text embeddings [T, text_dim]; zeros for a text of zeros."""
         known = np.linalg.norm(texts, axis=1, keepdims=True) > 0
         return _normalised(self.model(texts)) * known
 
@@ -35,23 +35,25 @@ class TextToQuery(NamedTuple):
 def fit_text_to_query(
     texts: np.ndarray, prototypes: np.ndarray, counts: np.ndarray, seed: int = 0
 ) -> TextToQuery:
-    """Learns where phrases lie from what they say.
+    """Learns the prototype of a phrase from its text embedding.
 
-    Two kinds are tried: ridge regression, and the mean of all prototypes weighted by softmax(sharpness · cosine of
-    the texts). A phrase of n pictures weighs n / (n + 1). The one whose prototypes for a held-out tenth of the phrases
-    are nearest to the true ones is fitted again on all.
+    Tries two kinds of models: ridge regression, and the mean of all prototypes weighted by softmax(sharpness · cosine
+    of the texts). A phrase of n pictures has the weight n / (n + 1). The model with the highest cosine on a held-out
+    tenth of the phrases is fitted again on all of them.
 
     Args:
-        texts: float32 [N, text_dim], the phrases' text embeddings.
+        texts: float32 [N, text_dim], text embeddings of the phrases.
         prototypes: float32 [N, 64], L2-normalised.
-        counts: int [N], pictures behind each.
-        seed: of the held-out tenth.
+        counts: int [N], number of pictures behind each prototype; the 20,000 phrases with the most pictures are used.
+        seed: seed of the held-out tenth.
 
     Raises:
-        ValueError: fewer than 2 phrases.
+        ValueError: there are fewer than 2 phrases.
     """
     if len(texts) < 2:
-        raise ValueError(f"texts must be at least 2 phrases to learn from, got {len(texts)}: give more.")
+        raise ValueError(
+            f"texts must be at least 2 phrases to learn from, got {len(texts)}: give more phrases."
+        )
     most = np.argsort(-counts, kind="stable")[:MOST_PHRASES]
     texts, prototypes, weights = texts[most], prototypes[most], (counts / (counts + 1.0))[most]
     order = np.random.default_rng(seed).permutation(len(texts))
@@ -71,14 +73,14 @@ def fit_text_to_query(
 
 
 def ridge(texts: np.ndarray, prototypes: np.ndarray, weights: np.ndarray, penalty: float) -> Model:
-    """The W with the least Σ weight · |text · W − prototype|² + penalty · |W|²."""
+    """Fits the W that minimises Σ weight · |text · W − prototype|² + penalty · |W|²."""
     weighted = texts * weights[:, np.newaxis]
     matrix = np.linalg.solve(weighted.T @ texts + penalty * np.eye(texts.shape[1]), weighted.T @ prototypes)
     return lambda new: new @ matrix
 
 
 def neighbours(texts: np.ndarray, prototypes: np.ndarray, weights: np.ndarray, sharpness: float) -> Model:
-    """The mean of the prototypes, weighted by weight · exp(sharpness · cosine of the texts) (Nadaraya-Watson)."""
+    """Averages the prototypes, weighted by weight · exp(sharpness · cosine of the texts) (Nadaraya-Watson)."""
 
     def model(new: np.ndarray) -> np.ndarray:
         similarity = sharpness * (new @ texts.T)

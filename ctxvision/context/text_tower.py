@@ -1,4 +1,4 @@
-"""The text half of a two-tower model, and what makes phrases and pictures of its space comparable."""
+"""The text tower of a two-tower model, and the projection that makes its phrases and pictures comparable."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -12,46 +12,46 @@ import tensorflow_text  # noqa: F401  (the ops of tokenizers in towers)
 from ctxvision.errors import InputError
 
 BATCH = 1024
-# Phrases that a projection is learnt from.
+# Number of phrases from which a projection is learnt.
 SAMPLE = 50_000
 _MOST = 2**63 - 1  # counts are int64
 
 
 class Projection(NamedTuple):
-    """Where unit vectors of a space are seen from, and along which directions."""
+    """Centres unit vectors and projects them on some directions."""
 
     mean: np.ndarray  # float32 [D]
     kernel: np.ndarray  # float32 [D, d], orthonormal columns
 
     def __call__(self, vectors: np.ndarray) -> np.ndarray:
-        """float32 [N, d], L2-normalised, of unit vectors [N, D]."""
+        """Returns the projections float32 [N, d], L2-normalised, of unit vectors [N, D]."""
         return _unit((vectors - self.mean) @ self.kernel)
 
 
 def fit_projection(vectors: np.ndarray, dim: int) -> Projection:
-    """The mean of unit vectors [N, D], and the `dim` directions in which they differ most (PCA).
+    """Fits the mean of unit vectors [N, D] and the `dim` directions of their largest variance (PCA).
 
-    Where D is no more than `dim`, all directions stay as they are.
+    If D is `dim` or less, the projection keeps all D directions unchanged.
     """
     mean = vectors.mean(axis=0, dtype=np.float64)
     if vectors.shape[1] <= dim:
         return Projection(mean.astype(np.float32), np.eye(vectors.shape[1], dtype=np.float32))
     centred = vectors - mean
-    _, directions = np.linalg.eigh(centred.T @ centred)  # by rising variance
+    _, directions = np.linalg.eigh(centred.T @ centred)  # in ascending order of variance
     kernel = directions[:, ::-1][:, :dim]
     largest = np.abs(kernel).argmax(axis=0)
-    kernel = kernel * np.sign(kernel[largest, np.arange(kernel.shape[1])])  # the same on every machine
+    kernel = kernel * np.sign(kernel[largest, np.arange(kernel.shape[1])])  # equal signs on every machine
     return Projection(mean.astype(np.float32), np.ascontiguousarray(kernel, np.float32))
 
 
 class TextTower:
-    """The `serving_default` signature of a SavedModel that maps texts, string [B], to vectors float [B, D].
+    """Runs the `serving_default` signature of a SavedModel from texts, string [B], to vectors float [B, D].
 
     Args:
-        directory: of the SavedModel.
+        directory: folder of the SavedModel.
 
     Raises:
-        InputError: no SavedModel, or one of another signature.
+        InputError: the folder holds no SavedModel, or the signature has other inputs or outputs.
     """
 
     def __init__(self, directory: str | os.PathLike[str]):
@@ -73,7 +73,11 @@ class TextTower:
         self._input_name = next(iter(inputs))
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 [N, D], L2-normalised."""
+        """Returns the vectors float32 [N, D] of texts, L2-normalised.
+
+        Raises:
+            InputError: a text gets zeros or values that are not finite.
+        """
         parts = []
         for start in range(0, len(texts), BATCH):
             given = {self._input_name: tf.constant(texts[start : start + BATCH])}
@@ -83,31 +87,34 @@ class TextTower:
         wrong = np.flatnonzero(~(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)))
         if len(wrong):
             raise InputError(
-                f"text_tower must give every phrase a direction, got zeros or no numbers for {texts[wrong[0]]!r}: leave "
-                f"it out."
+                f"text_tower must give every phrase a direction, got zeros or no numbers for {texts[wrong[0]]!r}: "
+                "leave that phrase out."
             )
         return _unit(vectors)
 
 
 class TextProjection:
-    """The text tower of a context from two towers, and how its vectors become text embeddings.
+    """Embeds texts in a context from two towers: its text tower, followed by its projection.
 
     Args:
-        folder: the stage `text` of the context: `tower/` and `projection.npz`.
+        folder: folder of the context's stage `text`, with `tower/` and `projection.npz`.
+
+    Raises:
+        InputError: the folder has no `tower/`.
     """
 
     def __init__(self, folder: Path):
         if not (folder / "tower").is_dir():
             raise InputError(
-                f"context {str(folder.parent)!r} must hold its tower, got no text/tower: copy the whole folder again, or "
-                f"build the context anew."
+                f"context {str(folder.parent)!r} must hold its tower, got no text/tower: copy the whole folder again, "
+                "or build the context again."
             )
         self._tower = TextTower(folder / "tower")
         with np.load(folder / "projection.npz", allow_pickle=False) as stored:
             self._projection = Projection(stored["mean"], stored["kernel"])
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """The text embeddings float32 [N, text_dim] of any words, L2-normalised."""
+        """Returns the text embeddings float32 [N, text_dim] of any words, L2-normalised."""
         return self._projection(self._tower(texts))
 
 
@@ -120,22 +127,22 @@ class ListedPhrase(NamedTuple):
 
 
 def phrases_of(file: str | os.PathLike[str]) -> Iterator[ListedPhrase]:
-    """Reads `phrase`, `phrase<TAB>language` or `phrase<TAB>language<TAB>count` of each line.
+    """Reads a list of phrases with one `phrase`, `phrase<TAB>language` or `phrase<TAB>language<TAB>count` per line.
 
-    The language is English and the count 1 by default. Empty lines do not count.
+    The language is English and the count 1 by default. Empty lines are skipped.
 
     Raises:
-        InputError: no file, a line that is no UTF-8, or a count that is no whole number of 1 or more.
+        InputError: the file is missing, a line is not UTF-8, or a count is not a whole number of 1 or more.
     """
     if not os.path.isfile(file):
-        raise InputError(f"phrases must be a text file, got {str(file)!r}: write one phrase a line.")
+        raise InputError(f"phrases must be a text file, got {str(file)!r}: write one phrase per line.")
     with open(file, "rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 phrase, _, rest = line.decode("utf-8").strip().partition("\t")
             except UnicodeDecodeError:
                 raise InputError(
-                    f"phrases must be UTF-8, got other bytes in line {number} of {str(file)!r}: mend the line."
+                    f"phrases must be UTF-8, got other bytes in line {number} of {str(file)!r}: correct the line."
                 ) from None
             if phrase:
                 language, _, count = rest.partition("\t")
@@ -148,8 +155,8 @@ def _count(text: str, line: int, file: str | os.PathLike[str]) -> int:
     if text.isascii() and text.isdigit() and len(text) <= len(str(_MOST)) and 1 <= int(text) <= _MOST:
         return int(text)
     raise InputError(
-        f"the count of a phrase must be a whole number from 1 to {_MOST}, got {text!r} in line {line} of {str(file)!r}: "
-        f"correct it, or leave the column out."
+        f"the count of a phrase must be a whole number from 1 to {_MOST}, got {text!r} in line {line} of "
+        f"{str(file)!r}: correct the count, or leave the column out."
     )
 
 

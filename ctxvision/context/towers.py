@@ -1,4 +1,4 @@
-"""The phrase generator as a context's settings describe it, not trained yet."""
+"""Builds the untrained phrase generator of a context's settings."""
 
 import dataclasses
 import re
@@ -17,16 +17,16 @@ from ctxvision.training.fine_tuning import check_train, set_trainable, train_of
 def new_phrase_generator(
     config: ContextConfig, tower: str | None = None, unit_features: bool = False, pretrained: bool = False
 ) -> PhraseGenerator:
-    """The phrase generator with its variables built, before its training.
+    """Builds the untrained phrase generator with all its variables.
 
     Args:
         config: settings of the context.
         tower: file or folder of the backbone, instead of `config.phrase_backbone`.
         unit_features: see `PhraseGenerator`.
-        pretrained: whether the backbone has `config.phrase_weights`, and not random weights that others will replace.
+        pretrained: whether to load `config.phrase_weights`; False gives random weights, which the caller replaces.
 
     Raises:
-        InputError: the weights cannot be had or do not fit.
+        InputError: the weights cannot be loaded or do not fit.
     """
     try:
         layer = PhraseGenerator(
@@ -46,10 +46,10 @@ def new_phrase_generator(
 
 
 def with_found_tower(config: ContextConfig, argument: str = "phrase_backbone") -> ContextConfig:
-    """The same settings with all that is known of the backbone: files by their absolute paths, image size and pixels.
+    """Returns the settings with everything known of the backbone: absolute paths, image size and pixel range.
 
     Raises:
-        InputError: a backbone that cannot be built.
+        InputError: the backbone cannot be built.
     """
     name, weights = config.phrase_backbone, config.phrase_weights
     check_train(config.phrase_train, name, weights, "phrase_train")
@@ -71,13 +71,13 @@ def with_found_tower(config: ContextConfig, argument: str = "phrase_backbone") -
 
 
 def tower_name(config: ContextConfig) -> str:
-    """The name in the context of a backbone that is a file or folder; "" for one given by name."""
+    """Returns the name, inside the context, of a backbone from a file or folder; "" for a backbone given by name."""
     source = Path(config.phrase_backbone)
     return "tower" if source.is_dir() else "tower.keras" if source.is_file() else ""
 
 
 def copy_tower(config: ContextConfig, folder: Path) -> None:
-    """Copies a backbone that is a file or folder into `folder`, so that the context is whole."""
+    """Copies a backbone from a file or folder into `folder`, so that the context is complete."""
     source = Path(config.phrase_backbone)
     if source.is_dir():
         shutil.copytree(source, folder / tower_name(config))

@@ -1,4 +1,4 @@
-"""A context from pictures and the queries that led to them."""
+"""Trains a context from pictures and the queries that led to them."""
 
 import os
 import warnings
@@ -37,24 +37,24 @@ def train_context(
     strategy: str | tf.distribute.Strategy | None = None,
     loaded: LoadedData | None = None,
 ) -> Context:
-    """Trains a context on picture-query pairs; what an earlier call with the same settings did is kept.
+    """Trains a context on picture-query pairs; resumes an earlier call with the same settings.
 
     Args:
-        data: with a split `web`, whose pictures have queries; see `load_data`.
+        data: data with a split `web`, whose pictures have queries; see `load_data`.
         out: folder of the context, new or left by the same call.
         config: settings; the defaults train on a CPU.
-        associations: file of query-query pairs of a log, besides those that share a picture: a TSV of query, query
-            and an optional weight.
-        licence: of the data, for the card.
-        progress: where progress is printed; standard error by default.
-        strategy: where generator and text encoder train; see `train`.
-        loaded: the same data, where it is loaded already at `config.image_size`.
+        associations: file of more pairs of queries from a log, in addition to the queries that share a picture: a TSV
+            of query, query and an optional weight.
+        licence: licence of the data, for the card.
+        progress: prints progress, to standard error by default.
+        strategy: strategy that trains generator and text encoder; see `train`.
+        loaded: the same data, if it is already loaded at `config.image_size`.
 
     Returns:
         The context.
 
     Raises:
-        InputError: data without queries, or settings that cannot be used, before anything is written.
+        InputError: the data has no queries, or the settings cannot be used; nothing is written then.
 
     Example:
         >>> context = cv.train_context("weblog", out="contexts/web")
@@ -72,8 +72,8 @@ def train_context(
     refuse_unfit(refused_queries(manifest, needs))
     if manifest.words_for_queries:
         warnings.warn(
-            f"{manifest.source} has no queries: phrases are learnt from its labels' words, which say nothing that the labels "
-            "do not; name a second source with queries, such as captions:DIR, or train over a context.",
+            f"{manifest.source} has no queries: phrases are learnt from the words of its labels, which add nothing to "
+            "the labels; name a second source with queries, such as captions:DIR, or train over a context.",
             stacklevel=2,
         )
     if not is_chief(strategy):

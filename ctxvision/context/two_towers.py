@@ -1,8 +1,8 @@
-"""A context from a two-tower model: its text tower makes the phrases, its picture tower finds them.
+"""Builds a context from a two-tower model: its text tower makes the prototypes, its picture tower embeds pictures.
 
-Pictures and texts of such a model lie in two separate cones of one space. So each kind is seen from its own mean: phrases
-from the mean of all phrases, pictures from the mean of pictures like those that will be asked about. Without that, what
-all pictures have in common would decide which phrases are near to them.
+Pictures and texts of such a model lie in two separate cones of one space. Each kind is therefore centred on its own
+mean: phrases on the mean of all phrases, pictures on the mean of sample pictures. Without centring, the part that all
+pictures share would decide which phrases are near to them.
 """
 
 import dataclasses
@@ -48,32 +48,34 @@ def build_context(
     progress: Progress | None = None,
     preset: str | None = None,
 ) -> Context:
-    """Builds a context from a two-tower model (CLIP, SigLIP and their kin) and a list of phrases, without training.
+    """Builds a context from a two-tower model (CLIP, SigLIP and others) and a list of phrases, without training.
 
-    A phrase's prototype is its text vector, seen from the mean of all phrases and along the `embedding_dim` directions in
-    which they differ most (PCA of up to 50,000 of them), L2-normalised. Its text embedding is the same in `text_dim`
-    directions. Phrases go through the tower batch by batch, so that there may be millions. Both towers are copied into
-    the context.
+    The prototype of a phrase is its text vector, centred on the mean of all phrases, projected on the `embedding_dim`
+    directions of largest variance (PCA of up to 50,000 phrases) and L2-normalised. Its text embedding is the same with
+    `text_dim` directions. The text tower runs in batches, so there may be millions of phrases. Both towers are copied
+    into the context.
 
     Args:
-        phrases: a UTF-8 file with a phrase a line; behind a tab its language code, and behind another how often people
-            use it (`tools/phrases_from.py` writes such files).
+        phrases: a UTF-8 file with one phrase per line, optionally followed by a tab and its language code, and by
+            another tab and how often people use it (`tools/phrases_from.py` writes such files).
         text_tower: a SavedModel whose `serving_default` maps string [B] to float [B, D].
         picture_tower: a SavedModel whose `serving_default` maps pixels [B, H, W, 3] to float [B, D]. `tower.json` in
-            its folder or `phrase_pixels` tells what its pixels are.
-        out: folder, new or of the same call.
-        pictures: data whose pictures give the mean that pictures are seen from: `train`, else `web`.
-        config: `image_size`, `phrase_pixels`, `embedding_dim`, `text_dim` and `languages` are used; widths are at most D.
-        licence: of the towers and the phrases, for the card.
-        progress: where progress is printed; standard error by default.
-        preset: a CLIP or SigLIP preset of KerasHub, or its folder, instead of the two towers; needs the extra `convert`.
+            its folder, or `phrase_pixels`, tells its pixel range.
+        out: folder of the context, new or left by the same call.
+        pictures: data whose `train` pictures, else `web` pictures, give the mean for centring; required.
+        config: `image_size`, `phrase_pixels`, `embedding_dim`, `text_dim` and `languages` are used; widths above D
+            become D.
+        licence: licence of the towers and the phrases, for the card.
+        progress: prints progress, to standard error by default.
+        preset: a CLIP or SigLIP preset of KerasHub, or its folder, instead of the two towers; needs the extra
+            `convert`.
 
     Returns:
         The context.
 
     Raises:
-        InputError: fewer than 2 phrases, one twice, no pictures, towers of other signatures or neither towers nor a preset,
-            or a preset that cannot be converted.
+        InputError: there are fewer than 2 phrases or one twice, no pictures are given, the towers have other
+            signatures, neither towers nor a preset is given, or the preset cannot be converted.
 
     Example:
         >>> config = cv.ContextConfig(phrase_pixels="clip")
@@ -83,13 +85,15 @@ def build_context(
     config = config or ContextConfig()
     if pictures is None:
         raise InputError(
-            "pictures must name data whose pictures give the mean that pictures are seen from, got none: give a folder of "
-            "pictures like those that will be asked about."
+            "pictures must name data for the mean on which pictures are centred, got none: give a folder of pictures "
+            "like those that the context will describe."
         )
     text_tower, picture_tower = _two_towers(text_tower, picture_tower, preset)
     tower, total = TextTower(text_tower), sum(1 for _ in phrases_of(phrases))
     if total < 2:
-        raise InputError(f"phrases must be at least 2, got {total} in {str(phrases)!r}: write one a line.")
+        raise InputError(
+            f"phrases must be at least 2, got {total} in {str(phrases)!r}: write one phrase per line."
+        )
     sampled = itertools.islice(phrases_of(phrases), 0, None, -(-total // SAMPLE))
     sample = tower([listed.phrase for listed in sampled])
     prototypes, texts = fit_projection(sample, config.embedding_dim), fit_projection(sample, config.text_dim)
@@ -116,20 +120,21 @@ def build_context(
 def _two_towers(
     text: str | os.PathLike[str] | None, picture: str | os.PathLike[str] | None, preset: str | None
 ) -> tuple[str | os.PathLike[str], str | os.PathLike[str]]:
-    """The folders of both towers."""
+    """Returns the folders of the text tower and the picture tower."""
     if preset is not None and text is None and picture is None:
         folder = towers_of(preset)
         if not (folder / "text").is_dir():
             raise InputError(
-                f"preset must be a two-tower model such as CLIP or SigLIP, got {preset!r}, which has a picture tower alone: "
-                "use it as phrase_backbone or visual_backbone."
+                f"preset must be a two-tower model such as CLIP or SigLIP, got {preset!r}, which has only a picture "
+                "tower: use it as phrase_backbone or visual_backbone."
             )
         return folder / "text", folder / "picture"
     if preset is not None or text is None or picture is None:
         given = {"text_tower": text, "picture_tower": picture, "preset": preset}
         told = ", ".join(name for name, value in given.items() if value is not None)
         raise InputError(
-            f"text_tower and picture_tower must be given, or preset alone, got {told or 'neither'}: give the one or the other."
+            "text_tower and picture_tower must both be given, or preset alone, got "
+            f"{told or 'neither'}: give both towers, or the preset."
         )
     return text, picture
 
@@ -148,7 +153,7 @@ def _check_towers(config: ContextConfig, prototypes: Projection) -> None:
 
 
 def _place_generator(context: Context, data: LoadedData, prototypes: Projection) -> None:
-    """The picture tower, projected as the phrases are."""
+    """Saves the picture tower with the projection of the phrases as its bottleneck, centred on the pictures' mean."""
     generator = new_phrase_generator(context.config, unit_features=True)
     split = next((name for name in ("train", "web") if name in data.manifest.splits), data.manifest.splits[0])
     features = features_of_web(context, data).tower_inputs(generator, split)
@@ -179,7 +184,7 @@ def _write_table(
 
 
 def _keep_text_tower(context: Context, tower: TextTower, texts: Projection) -> None:
-    """Copies the text tower, which embeds words in place of a `DualEncoderText`."""
+    """Copies the text tower, which embeds words instead of a `DualEncoderText`."""
     with context.stages.finishing("text") as folder:
         shutil.copytree(tower.directory, folder / "tower")
         np.savez(folder / "projection.npz", mean=texts.mean, kernel=texts.kernel)

@@ -62,7 +62,7 @@ def test_no_context(tmp_path):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("{", "context.json' is damaged .*: make the context anew"),
+        ("{", "context.json' is damaged .*: make the context again"),
         ('{"settings": {}}', "context.json' is damaged"),
         (
             '{"settings": {}, "kind": "queries", "data": {}, "format": 9}',

@@ -35,7 +35,7 @@ BAD = {
     "no words": (lambda run, place: cv.add_phrase(run, " ", SPACE), "phrase must have words, got ' '"),
     "no text": (
         lambda run, place: cv.add_phrase(run, MASCOT, SPACE, text=""),
-        "text must have words, got '': write some",
+        "text must have words, got '': write at least one word",
     ),
     "half a character": (
         lambda run, place: cv.add_phrase(run, "\udcff", SPACE),

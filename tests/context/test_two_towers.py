@@ -230,7 +230,7 @@ def test_towers_that_do_not_belong_together(towers, data, tmp_path):
 
 
 def test_both_towers_or_a_preset(towers, data, tmp_path):
-    rule = "text_tower and picture_tower must be given, or preset alone"
+    rule = "text_tower and picture_tower must both be given, or preset alone"
     for named, got in (
         ({"picture_tower": None}, "got text_tower"),
         ({"text_tower": None, "picture_tower": None}, "got neither"),
