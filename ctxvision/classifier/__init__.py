@@ -1,1 +1,1 @@
-"""A classifier of one taxonomy that uses a context: visual encoder, head, calibration, concepts."""
+"""Classifiers of one taxonomy over a context: visual encoder, head, calibration, concepts."""

@@ -1,4 +1,4 @@
-"""The parts of a run as one end-to-end model."""
+"""Assembles the parts of a run into one end-to-end model."""
 
 from typing import Any
 
@@ -20,16 +20,16 @@ QUANTIZATIONS = ("float16", "int8")
 
 
 def assemble(run: RunFolder, backend: str = "ivf", quantize: str | None = None) -> ContextClassifier:
-    """The end-to-end model of a trained run, with the concepts that were added. Its head is trainable, its towers frozen.
+    """Builds the end-to-end model of a trained run with its concepts; the head is trainable, the towers are frozen.
 
     Args:
-        run: whose stages are finished.
-        backend: of the retrieval, see `PrototypeRetrieval`.
-        quantize: "float16": prototypes (of the backend `ivf`) and the vocabulary's text embeddings are kept in float16;
-            "int8": the latter in int8; None: all in float32.
+        run: a run whose stages are finished.
+        backend: backend of the retrieval, see `PrototypeRetrieval`.
+        quantize: "float16" keeps the vocabulary's text embeddings in float16, "int8" keeps them in int8; both keep the
+            prototypes of the backend `ivf` in float16. None keeps all in float32.
 
     Raises:
-        InputError: another `quantize`, or a stage that is not finished.
+        InputError: `quantize` is unknown, or a stage is not finished.
     """
     if quantize not in (None, *QUANTIZATIONS):
         raise InputError(
@@ -56,7 +56,7 @@ def assemble(run: RunFolder, backend: str = "ivf", quantize: str | None = None) 
     )
     trained = run.stages.folder(STAGE) / "weights.npz"
     load_weights(fusion, ConceptStore(run.directory).head(concepts) if concepts else trained)
-    # Only the head learns from few labels; unfreeze a tower by setting its `trainable`.
+    # Few labels suffice for the head alone; a caller unfreezes a tower by setting its `trainable`.
     for layer in (model.phrase_generator, model.visual_encoder):
         layer.trainable = False
     return model

@@ -1,4 +1,4 @@
-"""A head that learns which phrases to attend to, together with the fusion."""
+"""Trains a head that learns, together with the fusion, which phrases to attend to."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,14 +21,15 @@ def train_attention_head(
     seed: int,
     text: PhraseEmbeddings,
 ) -> keras.Model:
-    """Trains `ContextPooling("attention")` and `ContextFusion` as one, as `train_head` trains the latter.
+    """Trains `ContextPooling("attention")` and `ContextFusion` as one model, as `train_head` trains the fusion.
 
-    Phrases stay row numbers, whose embeddings are looked up a batch at a time: N · k · D floats are never held.
+    Phrases are passed as row numbers, and their embeddings are looked up per batch, so that N · k · D floats are never
+    in memory.
 
     Args:
-        features: visual float32 [N, D], and `nearest_phrases` of the same pictures.
-        targets, num_labels, steps, seed: of `train_head`; label numbers alone.
-        text: from row numbers to embeddings, frozen.
+        features: visual features float32 [N, D], and `nearest_phrases` of the same pictures.
+        targets, num_labels, steps, seed: see `train_head`; targets are label numbers.
+        text: frozen layer from row numbers to text embeddings.
 
     Returns:
         A model from the list of features to probabilities [N, L].
@@ -48,7 +49,7 @@ def train_attention_head(
 def attention_head_model(
     features: Sequence[np.ndarray], num_labels: int, seed: int, text: PhraseEmbeddings, **fusion: Any
 ) -> keras.Model:
-    """The model that `train_attention_head` trains, for features of these widths; `fusion`: as for `train_head`."""
+    """Returns the model that `train_attention_head` trains for features of these widths; `fusion`: see `train_head`."""
     keras.utils.set_random_seed(seed)
     visual, ids, scores = (keras.Input(part.shape[1:], dtype=part.dtype) for part in features)
     context = ContextPooling("attention", name="context_pooling")([text(ids), scores])

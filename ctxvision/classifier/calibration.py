@@ -1,14 +1,14 @@
-"""How much each member of a head counts, fitted so that probabilities are as sure as they are right."""
+"""Fits the weights of a head's members so that its probabilities are calibrated."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 LARGEST_WEIGHT = 100.0
-# What members count where no picture says it: one alone, each of several, and the labels' terms; about what `val` of the
-# demo and of photographs has fitted.
+# Prior weights of a single member, of one of several members, and of the labels' terms; about the weights that `val` of
+# the demo and of photographs gave.
 ALONE, ONE_OF_SEVERAL, TERMS = 1.0, 0.35, 2.5
-# The strength of the prior, in nats: a weight of 0, or of twice the prior's, costs half of it.
+# Strength of the prior in nats: a weight of 0, or of twice the prior's, costs half of it.
 PRIOR_NATS = 3.0
 SMALLEST_SHARE_OF_PRIOR = 0.01
 _LARGEST_SHARE = 0.5
@@ -17,14 +17,14 @@ _MOST_ROWS = 20_000
 
 
 class Calibration(NamedTuple):
-    """What a head's members are added with.
+    """The weights with which a head's members are added.
 
-    Under softmax, calibrated probabilities are (1 - uniform_share) · softmax(Σ w_m · logits_m) + uniform_share / L; under
-    sigmoid they are sigmoid(Σ w_m · logits_m).
+    Under softmax, calibrated probabilities are (1 - uniform_share) · softmax(Σ w_m · logits_m) + uniform_share / L;
+    under sigmoid they are sigmoid(Σ w_m · logits_m).
 
     Attributes:
-        weights: w_m of each member, 0..100. Of a head of one member it is one over the temperature (Guo et al. 2017).
-        uniform_share: in 0..0.5, of pictures on which nothing that the head knows can be relied upon.
+        weights: w_m of each member, 0..100. For a head of one member it is 1 / temperature (Guo et al. 2017).
+        uniform_share: 0..0.5, weight of the uniform distribution that is mixed into the softmax.
     """
 
     weights: tuple[float, ...]
@@ -32,42 +32,43 @@ class Calibration(NamedTuple):
 
 
 def prior_calibration(members: int, terms: bool = False) -> Calibration:
-    """What members count before any picture has said it.
+    """Returns the weights of members before any picture is seen.
 
     Args:
-        members: how many, the terms among them.
-        terms: whether the last one is the labels' terms.
+        members: number of members, including the terms.
+        terms: whether the last member is the labels' terms.
     """
     heads = members - terms
     return Calibration((ALONE if heads == 1 else ONE_OF_SEVERAL,) * heads + (TERMS,) * terms)
 
 
 def fit_calibration(logits: np.ndarray, targets: np.ndarray, terms: bool = False) -> Calibration:
-    """That under which the true labels are likeliest.
+    """Fits the calibration with the highest posterior probability of the true labels.
 
-    The likelihood of a logarithmic opinion pool (Genest & Zidek 1986) is concave in its weights, so they have one best
-    value. A temperature alone has to be so high that the few pictures on which a head is sure and wrong, such as those
-    with a wrong label, become likely, and then doubts all others too much; the uniform share takes those (two of the
-    three parts of ensemble temperature scaling, Zhang et al. 2020, Mix-n-Match). It is fitted by expectation
-    maximisation. Where pictures are few, the weights stay near `prior_calibration`: its Gaussian prior, whose deviation
-    is its own size, counts as much as `PRIOR_NATS` nats.
+    The likelihood of a logarithmic opinion pool (Genest & Zidek 1986) is concave in its weights, so the best weights
+    are unique. A temperature alone must be high enough for the few pictures on which a head is sure and wrong, such as
+    pictures with a wrong label, and then all other pictures get too low a confidence. The uniform share absorbs those
+    pictures (two of the three parts of ensemble temperature scaling, Zhang et al. 2020, Mix-n-Match); it is fitted by
+    expectation maximisation. A Gaussian prior of strength `PRIOR_NATS`, whose deviation equals its mean, keeps the
+    weights of few pictures near `prior_calibration`.
 
     Args:
-        logits: float [M, N, L] of each member, of pictures that no member was trained on; of more than 20,000 the first.
-        targets: int [N], the true labels; or [N, L] of zeros and ones for several labels a picture, -1 is unknown and
-            does not count.
+        logits: float [M, N, L], of each member, for pictures that no member was trained on; only the first 20,000 are
+            used.
+        targets: int [N], the true labels; or [N, L] of 0 and 1 for several labels per picture, with -1 for unknown
+            targets, which are ignored.
         terms: whether the last member is the labels' terms.
 
     Returns:
-        Weights and share; the prior for no pictures.
+        The weights and the share; the prior if there are no pictures.
 
     Raises:
-        ValueError: logits that are not finite.
+        ValueError: a logit is not finite.
     """
     if not np.isfinite(logits).all():
         members = np.flatnonzero(~np.isfinite(logits).all(axis=(1, 2))).tolist()
         raise ValueError(
-            f"logits must be finite, got NaN or infinity from member {members}: look at the features it was trained on."
+            f"logits must be finite, got NaN or infinity from member {members}: check the features of its training."
         )
     prior = prior_calibration(len(logits), terms)
     start = np.array(prior.weights)
@@ -92,7 +93,7 @@ def fit_calibration(logits: np.ndarray, targets: np.ndarray, terms: bool = False
 
 
 def calibrated(logits: np.ndarray, calibration: Calibration, several: bool = False) -> np.ndarray:
-    """float64 [N, L] probabilities of logits [M, N, L]; `several`: by sigmoid."""
+    """Returns the probabilities float64 [N, L] of logits [M, N, L], by softmax, or by sigmoid if `several`."""
     pooled = np.tensordot(calibration.weights, np.asarray(logits, float), axes=1)
     if several:
         return np.exp(-np.logaddexp(0.0, -pooled))
@@ -102,16 +103,19 @@ def calibrated(logits: np.ndarray, calibration: Calibration, several: bool = Fal
 
 
 def equal_weights(members: int) -> Calibration:
-    """All members count the same: their mean."""
+    """Returns equal weights, which average the members' logits."""
     return Calibration((1 / members,) * members)
 
 
 def log_loss(logits: np.ndarray, targets: np.ndarray, calibration: Calibration) -> float:
-    """The mean negative log likelihood of the true labels, in nats; of decisions that are known, under several labels.
+    """Returns the mean negative log likelihood, in nats, of the true labels or of several labels' known decisions.
 
     Args:
-        logits, targets: as of `fit_calibration`.
-        calibration: of the members; 0 for no pictures.
+        logits, targets: see `fit_calibration`.
+        calibration: calibration of the members.
+
+    Returns:
+        The loss; 0 if there are no pictures.
     """
     found = np.clip(calibrated(logits, calibration, targets.ndim == 2), 1e-12, 1 - 1e-12)
     if targets.ndim == 2:
@@ -122,10 +126,12 @@ def log_loss(logits: np.ndarray, targets: np.ndarray, calibration: Calibration) 
 
 
 class _Objective(NamedTuple):
-    """Negative log likelihood of choices among K alternatives: row i's is log Σ_k exp(w · differences[:, i, k]).
+    """Negative log likelihood of choices among K alternatives: log Σ_k exp(w · differences[:, i, k]) for row i.
 
-    `differences` float [M, N, K]: how far each alternative's logit lies above the true one's; `rows` [N]: what each row
-    weighs; `prior` [M]: the weights that are likeliest without any row.
+    Attributes:
+        differences: float [M, N, K], each alternative's logit minus the true one's.
+        rows: [N], weight of each row.
+        prior: [M], mean of the prior of the weights.
     """
 
     differences: np.ndarray
@@ -139,7 +145,7 @@ class _Objective(NamedTuple):
 
     @classmethod
     def of_decisions(cls, logits: np.ndarray, targets: np.ndarray, prior: np.ndarray) -> "_Objective":
-        """Yes or no: the alternative to what is true is 0 against the logit, or the logit against 0."""
+        """Builds the objective of yes-or-no decisions, which are choices between a logit and 0."""
         wrong = np.where(targets > 0, -logits, logits)
         return cls(np.stack([np.zeros_like(wrong), wrong], axis=2), np.ones(len(targets)), prior)
 
@@ -149,7 +155,7 @@ class _Objective(NamedTuple):
         return highest + np.log(np.exp(logits - highest[:, np.newaxis]).sum(axis=1))
 
     def slopes(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Gradient [M] and Hessian [M, M] of `loss`."""
+        """Returns the gradient [M] and Hessian [M, M] of `loss`."""
         logits = np.tensordot(weights, self.differences, axes=1)
         chances = np.exp(logits - self.losses(weights)[:, np.newaxis])
         means = np.einsum("nk,mnk->mn", chances, self.differences)
@@ -161,13 +167,13 @@ class _Objective(NamedTuple):
         return gradient / len(self.rows), hessian / len(self.rows)
 
     def loss(self, weights: np.ndarray) -> float:
-        """The mean over the rows, with what the prior says against the weights."""
+        """Returns the mean over the rows, plus the penalty of the prior."""
         away = PRIOR_NATS / 2 * (((weights - self.prior) / self.prior) ** 2).sum()
         return float((self.losses(weights) @ self.rows + away) / len(self.rows))
 
 
 def _minimised(objective: _Objective, weights: np.ndarray) -> np.ndarray:
-    """The weights in 0..100 of the least loss, by Newton's method on those that are not held at a bound."""
+    """Returns the weights in 0..100 with the least loss, by Newton's method on the weights that are not at a bound."""
     loss = objective.loss(weights)
     for _ in range(_NEWTON_STEPS):
         gradient, hessian = objective.slopes(weights)
@@ -185,12 +191,12 @@ def _minimised(objective: _Objective, weights: np.ndarray) -> np.ndarray:
         else:
             break
         weights, loss = tried, after
-    # Where nothing helps, a hint of the prior keeps the order of the labels.
+    # If all weights are 0, a small share of the prior keeps the order of the labels.
     return weights if weights.any() else SMALLEST_SHARE_OF_PRIOR * objective.prior
 
 
 def _likeliest_share(true: np.ndarray, num_labels: int) -> float:
-    """The likelihood is concave in the share: where its slope is 0."""
+    """Returns the share at which the slope of the likelihood, which is concave in the share, is 0."""
     true = np.maximum(true, 1e-38)
     low, high, gain = 0.0, _LARGEST_SHARE, 1 / num_labels - true
     if gain @ (1 / true) <= 0:

@@ -1,4 +1,4 @@
-"""What the head's stage has chosen on `val`."""
+"""The settings that the stage `head` chose on `val`."""
 
 from typing import Any, NamedTuple
 
@@ -14,20 +14,20 @@ class Choice(NamedTuple):
     """The typed content of `head/choice.json`.
 
     Attributes:
-        k: phrases a picture.
-        weighting: of the phrases, see `ContextPooling`.
-        balance: of the loss, see `train_head`.
+        k: phrases per picture.
+        weighting: weighting of the phrases, see `ContextPooling`.
+        balance: balance of the loss, see `train_head`.
         labels: the L labels in the order of the probabilities.
-        tuning: what `PrototypeRetrieval.tune` found.
-        member_weights: how much each member of the head counts, in the order of `ContextFusion.member_weights`.
-        terms: the most terms of a label; 0: labels are not scored by terms.
-        uniform_share: see `fit_calibration`; None under several labels a picture.
-        thresholds: of each label under several labels a picture; None under one.
-        precision: that the thresholds were fitted for.
+        tuning: the result of `PrototypeRetrieval.tune`.
+        member_weights: weight of each member of the head, in the order of `ContextFusion.member_weights`.
+        terms: largest number of terms of a label; 0 if labels are not scored by terms.
+        uniform_share: see `fit_calibration`; None for several labels per picture.
+        thresholds: threshold of each label for several labels per picture; None for one.
+        precision: precision for which the thresholds were fitted.
         val_ece: expected calibration error on `val`, 0..1.
         val_loss: negative log likelihood on `val` in nats.
-        val_ece_uncalibrated: the same before calibration; None under several labels.
-        balances: each balance's quality on `val`; None of one label a picture.
+        val_ece_uncalibrated: `val_ece` before calibration; None for several labels.
+        balances: quality of each balance on `val`; None for one label per picture.
     """
 
     k: int
@@ -47,16 +47,16 @@ class Choice(NamedTuple):
 
     @property
     def index_settings(self) -> dict[str, int]:
-        """Settings of the approximate search, arguments of `PrototypeRetrieval.index`."""
+        """The settings of the approximate search, as arguments of `PrototypeRetrieval.index`."""
         chosen = self.tuning["chosen"]
         return {name: chosen[name] for name in ("num_lists", "probes") if name in chosen}
 
 
 def read_choice(stages: Stages) -> Choice:
-    """What a run's stage `head` has chosen.
+    """Reads the choice of a run's stage `head`.
 
     Raises:
-        InputError: the stage is not done, or its file is damaged.
+        InputError: the stage is not finished, or its file is damaged.
     """
     path = stages.folder(STAGE) / _FILE
     try:
@@ -66,5 +66,5 @@ def read_choice(stages: Stages) -> Choice:
 
 
 def write_choice(folder: Any, choice: Choice) -> None:
-    """Writes it into the stage's folder; what is None is left out."""
+    """Writes a choice into the stage's folder, without attributes that are None."""
     write_json(folder / _FILE, {name: value for name, value in choice._asdict().items() if value is not None})

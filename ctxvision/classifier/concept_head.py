@@ -1,4 +1,4 @@
-"""A head that learns labels from a handful of pictures and keeps those that it knows."""
+"""Extends a trained head by labels from a handful of pictures, without forgetting its old labels."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,19 +11,19 @@ from ctxvision.classifier.head import batches, member_logits_of
 from ctxvision.layers import ContextFusion, TermPlaces
 from ctxvision.training.fit import cosine_adamw, fit
 
-# Chosen on `val` of the demo when it was of new things alone, with labels held out of training. COST was halved, and set
-# back to what `val` had chosen, after benchmarks on test pictures.
+# Chosen on the demo's `val`, which then held only new things, with labels held out of training. After benchmarks on
+# test pictures, COST was halved and then set back to the value that `val` had chosen.
 STEPS = 100
 LEARNING_RATE = 3e-3
-SHARE = 0.1  # of a batch that is one concept's pictures
-LARGEST_SHARE = 0.5  # of all concepts'
+SHARE = 0.1  # of the training pictures, for each concept
+LARGEST_SHARE = 0.5  # of the training pictures, for all concepts together
 MOST_REPLAYED = 20_000
-COST = 0.01  # of the old labels' accuracy, that a concept may cost
-MOST_RAISED = 1.5  # logits that its bias is raised at most
+COST = 0.01  # loss of accuracy on the old labels that each concept may cause
+MOST_RAISED = 1.5  # largest rise of a concept's bias, in logits
 
 
 class Examples(NamedTuple):
-    """Features float32 [N, D_i], one array a modality, and int label numbers [N]."""
+    """Features float32 [N, D_i], one array per modality, and int label numbers [N]."""
 
     features: Sequence[np.ndarray]
     labels: np.ndarray
@@ -37,27 +37,27 @@ def grow_head(
     terms: TermPlaces | None = None,
     seed: int = 0,
 ) -> ContextFusion:
-    """A head that knows the labels of `concepts` as well, trained in a second or two.
+    """Returns a head that also knows the labels of `concepts`; training takes a second or two.
 
-    In each member a new label's row of the last layer starts as the direction in which its pictures' penultimate
-    features differ from the others' (weight imprinting, Qi et al. 2018), of the old rows' mean length and with the bias
-    that gives it their mean logit. An old label's row moves in that direction until its logit, at the pictures' mean,
-    has risen by as much as the picture that is furthest from it lacks (passive-aggressive, Crammer et al. 2006). Then
-    the last layers alone are trained on the concepts' pictures, and on replayed ones with what `head` says of them as
-    targets (learning without forgetting, Li & Hoiem 2016): so it stays as right and as sure. At last each
-    concept's bias is set so high that it costs `COST` of the accuracy on held-out pictures.
+    In each member, the last layer's row of a new label starts as the direction in which the penultimate features of its
+    pictures differ from those of other pictures (weight imprinting, Qi et al. 2018), with the mean length of the old
+    rows and a bias that gives it their mean logit. The row of an old label moves in that direction until its logit, at
+    the pictures' mean, has risen by what the furthest picture lacks (passive-aggressive, Crammer et al. 2006). Only the
+    last layers are then trained, on the concepts' pictures and on replayed pictures with the answers of `head` as
+    targets (learning without forgetting, Li & Hoiem 2016), which keeps accuracy and confidence. Last, each concept's
+    bias is set as high as it can be at a cost of `COST` in accuracy on held-out pictures.
 
     Args:
-        head: under softmax, of the old labels.
-        replay: features of what the head was trained on, float32 [N, D_i], one array a modality; at most 20,000
-            pictures of it are used.
-        held_out: pictures of the old labels that it was not trained on, may be none.
-        concepts: the added pictures, each concept with one label: an old one, or the next new number.
-        terms: where the terms of all labels lie, those of the concepts too, for a head that scores labels by terms.
-        seed: of the order of pictures and dropout.
+        head: head with softmax, of the old labels.
+        replay: features float32 [N, D_i] of the head's training pictures, one array per modality; at most 20,000
+            pictures are used.
+        held_out: pictures of the old labels that the head was not trained on; may be empty.
+        concepts: the added pictures; each concept has one label, which is an old label or the next new number.
+        terms: places of the terms of all labels, including the concepts', for a head that scores labels by terms.
+        seed: seed of the order of pictures and of dropout.
 
     Returns:
-        A head of max(label) + 1 labels, whose other stages and member weights are those of `head`.
+        A head of max(old labels, max(label) + 1) labels, with the other layers and the member weights of `head`.
     """
     rows = np.random.default_rng(seed).permutation(len(replay[0]))[:MOST_REPLAYED]
     replay = [part[rows] for part in replay]
@@ -81,7 +81,7 @@ def grow_head(
 
 
 def _seen(head: ContextFusion, features: Sequence[np.ndarray], member: int) -> list[tf.Tensor]:
-    """What a member sees of all modalities."""
+    """Returns the inputs of a member."""
     parts = [features[member]] if head.fusion == "pool" else features
     return [tf.constant(part) for part in parts]
 
@@ -89,7 +89,7 @@ def _seen(head: ContextFusion, features: Sequence[np.ndarray], member: int) -> l
 def _imprinted(
     head: ContextFusion, number: int, replay: Sequence[np.ndarray], concepts: Sequence[Examples]
 ) -> list[np.ndarray]:
-    """A member's last kernel and bias, with a column for each new label, and those of old ones moved."""
+    """Returns a member's last kernel and bias, with a column for each new label and moved columns for old labels."""
 
     def penultimate(features: Sequence[np.ndarray]) -> np.ndarray:
         return member.penultimate(_seen(head, features, number), training=False).numpy()
@@ -103,7 +103,7 @@ def _imprinted(
     for label in sorted({int(concept.labels[0]) for concept in concepts}):
         own = np.concatenate([penultimate(c.features) for c in concepts if c.labels[0] == label])
         direction = own.mean(axis=0) - usual
-        # Examples that look like any pictures make a short row: they say nothing here.
+        # Examples that look like average pictures get a short row: this member says nothing about them.
         size = max(float(np.linalg.norm(direction)), spread / 2)
         if label < head.num_labels:
             logits = own @ kernel + bias
@@ -128,7 +128,7 @@ def _train_last_layers(
     features, targets = _with_replay(head, grown.num_labels, replay, concepts)
     stages = [stage for member in grown.members for stage in member.lower_stages()]
     for stage in stages:
-        stage.trainable = False  # standardisation goes on with the statistics that it has
+        stage.trainable = False  # standardisation keeps its statistics
     model.compile(cosine_adamw(LEARNING_RATE, STEPS, weight_decay=0.0), "categorical_crossentropy")
     fit(model, batches(features, targets, STEPS, seed))
     for stage in stages:
@@ -138,7 +138,7 @@ def _train_last_layers(
 def _with_replay(
     head: ContextFusion, num_labels: int, replay: Sequence[np.ndarray], concepts: Sequence[Examples]
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """Features and targets float32 [N, L], each concept's pictures repeated so that they are `SHARE` of them."""
+    """Returns features and targets float32 [N, L]; each concept's pictures are repeated up to a share of `SHARE`."""
     old = len(replay[0])
     targets = np.zeros((old, num_labels), np.float32)
     targets[:, : head.num_labels] = head.probabilities(tf.constant(_logits(head, replay)), True)
@@ -155,7 +155,7 @@ def _with_replay(
 def _settle_biases(
     head: ContextFusion, grown: ContextFusion, held_out: Examples, concepts: Sequence[Examples]
 ) -> None:
-    """Raises each concept's bias as far as the old labels' accuracy allows, or lowers it until it does."""
+    """Raises each concept's bias as far as the old labels' accuracy allows, or lowers it until the accuracy is kept."""
     counted = float(tf.reduce_sum(grown.member_weights[: len(grown.members)]))
     if not len(held_out.labels) or not counted:
         return
@@ -177,7 +177,7 @@ def _settle_biases(
 
 
 def _raise(leads: np.ndarray, cost: int) -> float:
-    """By how much a label's logits may rise, or must fall, so that at most `cost` of its leads are above 0."""
+    """Returns how far a label's logits may rise, or must fall, so that at most `cost` of its leads are above 0."""
     if len(leads) <= cost:
         return MOST_RAISED
     first_kept = np.sort(leads)[::-1][cost]
@@ -185,5 +185,5 @@ def _raise(leads: np.ndarray, cost: int) -> float:
 
 
 def _logits(head: ContextFusion, features: Sequence[np.ndarray]) -> np.ndarray:
-    """float32 [N, L]."""
+    """Returns the pooled logits float32 [N, L]."""
     return np.tensordot(head.member_weights.numpy(), member_logits_of(head, features), axes=1)

@@ -1,4 +1,4 @@
-"""Where a run keeps the concepts that were added to it."""
+"""Stores the concepts that were added to a run."""
 
 import fcntl
 import hashlib
@@ -15,27 +15,27 @@ from ctxvision.vocabulary import PhraseTable
 
 
 class Concept(NamedTuple):
-    """A label that was learnt from a handful of pictures, or from words."""
+    """A label that was learnt from a handful of pictures or from words."""
 
     name: str
     label: str
     pictures: int
-    key: str  # of what was learnt from
-    brought_phrase: bool  # whether the vocabulary did not know its name before
-    words: tuple[str, ...] = ()  # that the label is known by
+    key: str  # digest of name, label, words and features
+    brought_phrase: bool  # whether adding the concept also added its name to the vocabulary
+    words: tuple[str, ...] = ()  # terms of the label
 
 
 class ConceptStore:
-    """`RUN/concepts`, of which `concepts.json` says what counts; it is replaced by a rename.
+    """The folder `RUN/concepts`; `concepts.json`, which a rename replaces, lists the valid concepts.
 
         concepts.json       the concepts, in the order in which they were added
-        pictures/<key>.npz  a concept's visual features and query embeddings
-        heads/<key>.npz     the head's weights with some concepts, the first ones of the list
-        unfinished.json     the phrase that a change under way has added or will remove
-        .lock               held by the one who changes something
+        pictures/<key>.npz  visual features and query embeddings of a concept
+        heads/<key>.npz     weights of the head with the first concepts of the list
+        unfinished.json     the phrase that a change in progress has added or will remove
+        .lock               held while the concepts change
 
     Args:
-        run: the run's folder.
+        run: folder of the run.
     """
 
     def __init__(self, run: Path):
@@ -43,7 +43,7 @@ class ConceptStore:
         self._table = run / "table"
 
     def read(self) -> list[Concept]:
-        """The concepts in the order in which they were added.
+        """Returns the concepts in the order in which they were added.
 
         Raises:
             InputError: `concepts.json` is damaged.
@@ -56,23 +56,23 @@ class ConceptStore:
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(
                 f"{str(path)!r} must be a list of concepts, got one that is damaged ({error}): delete the file, and "
-                f"add the concepts again."
+                "add the concepts again."
             ) from None
 
     def head(self, concepts: Sequence[Concept]) -> Path:
-        """Where the head that knows these concepts lies, or will."""
+        """Returns the path of the head that knows these concepts, whether or not the file exists."""
         keys = "".join(concept.key for concept in concepts)
         return self.folder / "heads" / f"{_hash(keys.encode())}.npz"
 
     def features(self, concept: Concept) -> tuple[np.ndarray, np.ndarray]:
-        """A concept's visual features float32 [N, D] and query embeddings float32 [N, 64]."""
+        """Reads a concept's visual features float32 [N, D] and query embeddings float32 [N, 64]."""
         with np.load(self._pictures(concept.key), allow_pickle=False) as stored:
             return stored["visual"], stored["queries"]
 
     def keep_features(
         self, name: str, label: str, words: Sequence[str], visual: np.ndarray, queries: np.ndarray
     ) -> str:
-        """Writes them, and returns the key of all that a concept is learnt from."""
+        """Writes a concept's features, and returns the key of the concept."""
         told = "\n".join([name, label, *words, ""])
         key = _hash(told.encode() + visual.tobytes() + queries.tobytes())
         with atomic_path(self._pictures(key)) as temporary, open(temporary, "wb") as file:
@@ -85,7 +85,7 @@ class ConceptStore:
             np.savez(file, *weights)
 
     def commit(self, concepts: Sequence[Concept]) -> None:
-        """These are the run's concepts from now on; what only others needed is deleted."""
+        """Makes these the concepts of the run, and deletes files that only other concepts need."""
         write_json(self.folder / "concepts.json", [concept._asdict() for concept in concepts])
         needed = {self._pictures(concept.key) for concept in concepts}
         needed |= {self.head(concepts[:number]) for number in range(1, len(concepts) + 1)}
@@ -95,10 +95,10 @@ class ConceptStore:
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Nobody else changes the concepts meanwhile.
+        """Locks the concepts against other changes, and ends a change that was killed.
 
         Raises:
-            InputError: somebody else does.
+            InputError: another change is in progress.
         """
         self.folder.mkdir(exist_ok=True)
         with open(self.folder / ".lock", "w") as lock:
@@ -106,32 +106,32 @@ class ConceptStore:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise InputError(
-                    f"concepts of {str(self.folder.parent)!r} must be changed by one at a time, got another change under "
-                    f"way: try again when it is done."
+                    f"concepts of {str(self.folder.parent)!r} must be changed by one at a time, got another change "
+                    "under way: try again when that change is done."
                 ) from None
             self._recover()
             yield
 
     def begin(self, phrase: str) -> None:
-        """Notes that the vocabulary is about to change, under `changing`."""
+        """Notes, under `changing`, the phrase that the vocabulary is about to add or remove."""
         write_json(self.folder / "unfinished.json", phrase)
 
     def end(self) -> None:
-        """The vocabulary has changed, or is as it was."""
+        """Removes the note of `begin` after the vocabulary has changed or kept its state."""
         (self.folder / "unfinished.json").unlink()
 
     def is_orphan(self, phrase: str, table: PhraseTable) -> bool:
-        """Whether a concept that is not there has left its phrase in the vocabulary."""
+        """Whether the vocabulary holds a phrase that was brought by a concept which does not exist."""
         owned = any(concept.name == phrase and concept.brought_phrase for concept in self.read())
         return not owned and knows(table, phrase)
 
     def recover(self) -> None:
-        """Ends what somebody who was killed has begun: a concept is there whole or not at all."""
+        """Ends a change that was killed: its concept then exists completely or not at all."""
         if (self.folder / "unfinished.json").exists():
             with open(self.folder / ".lock", "w") as lock:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:  # not killed: still at work
+                except BlockingIOError:  # the change is still in progress
                     return
                 self._recover()
 
@@ -148,12 +148,12 @@ class ConceptStore:
 
 
 def labels_with(labels: Sequence[str], concepts: Sequence[Concept]) -> list[str]:
-    """The labels of a classifier that was trained on `labels` and then learnt `concepts`: new ones come last."""
+    """Returns the labels of a classifier of `labels` that has learnt `concepts`; new labels come last."""
     return list(dict.fromkeys([*labels, *(concept.label for concept in concepts)]))
 
 
 def knows(table: PhraseTable, phrase: str) -> bool:
-    """Whether a phrase is in the vocabulary and has not been removed."""
+    """Returns whether the vocabulary holds a phrase that has not been removed."""
     return bool(table.ids([phrase])[0] >= 0)
 
 

@@ -1,4 +1,4 @@
-"""Labels learnt from a handful of pictures, without training the rest anew."""
+"""Adds labels to a run from a handful of pictures or words, without training the run again."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from ctxvision.training.given_pictures import Images, given_pictures
 from ctxvision.training.weights import embed, load_weights
 
 MOST_PICTURES = 50
-# What stands for the pictures of a label of words alone.
+# Number of examples that stand in for the pictures of a label from words alone.
 WORD_EXAMPLES = 64
 
 
@@ -32,38 +32,41 @@ def add_concept(
     label: str | None = None,
     words: Sequence[str] = (),
 ) -> Concept:
-    """Teaches a run's classifier a new label, or more of a label that it knows, from up to 50 pictures, words, or both.
+    """Teaches a run's classifier a new label, or extends a known label, from up to 50 pictures, words, or both.
 
-    With pictures the name becomes a phrase of the vocabulary, with the pictures' prototype, unless it is one already. Each
-    member of the head gets a row for a new label, and the last layers are trained briefly beside pictures replayed from
-    `train`; see `grow_head`. A new label's words become its terms. Without pictures a label is learnt from where its words
-    lie in query space and in text space. The towers stay as they are. The next export knows the label.
+    Each member of the head gets a row for a new label, and the last layers are trained briefly on the concept and on
+    pictures replayed from `train`; see `grow_head`. The towers do not change. With pictures, the name becomes a phrase
+    of the vocabulary with the pictures' prototype, unless the vocabulary knows it. Words become terms of the label.
+    Without pictures, the label is learnt from the places of its words in query space and text space. The next export
+    knows the label.
 
     Args:
-        run: past its training.
-        name: of the concept, by which it is removed; cleaned as labels of data are.
-        images: see `Images`; None for a label of words alone.
-        label: what the classifier is to answer; the name by default.
-        words: that people call it by; of a new label the label itself by default.
+        run: a trained run.
+        name: name of the concept, with which `remove_concept` finds it; cleaned like labels of data.
+        images: see `Images`; None for a label from words alone.
+        label: the label that the classifier learns; the name by default.
+        words: terms of the label; a new label without words has itself as its term.
 
     Returns:
         The concept.
 
     Raises:
-        InputError: a name that a concept has already, an empty name, label or word, neither pictures nor words, words that
-            nobody knows, more than 50 pictures or one that cannot be read, or a run of several labels a picture; nothing
-            changes then.
+        InputError: a concept has the name already; name, label or a word is empty; there are neither pictures nor
+            words; without pictures, the context knows none of the words; there are more than 50 pictures, or one cannot
+            be read; or the run has several labels per picture. The run is then unchanged.
     """
     label = name if label is None else label
     given = [("name", name), ("label", label), *(("words", word) for word in words)]
     for argument, text in given:
         if not isinstance(text, str) or not clean(text):
-            raise InputError(f"{argument} of a concept must be a text, got {text!r}: write some words.")
+            raise InputError(
+                f"{argument} of a concept must be a non-empty text, got {text!r}: write a word or more."
+            )
     name, label, words = clean(name), clean(label), tuple(map(clean, words))
     if run.config.multi_label:
         raise InputError(
-            "a concept must be added to a run of one label a picture, got one of several (multi_label): train anew with "
-            "pictures of the label in images.csv."
+            "a concept must be added to a run of one label a picture, got one of several (multi_label): train again "
+            "with pictures of the label in images.csv."
         )
     if images is None:
         _check_words(run, words)
@@ -103,16 +106,18 @@ def _check_words(run: RunFolder, words: Sequence[str]) -> None:
     placed = place_terms(run.context, Terms(list(words), np.zeros(len(words), int)), run.config.seed)
     if not placed.known.any():
         raise InputError(
-            f"words of a concept without images must be known to the context, got {' | '.join(words)!r}: use other words, or "
-            f"give pictures."
+            f"words of a concept without images must be known to the context, got {' | '.join(words)!r}: use other "
+            "words, or give pictures."
         )
 
 
 def remove_concept(run: RunFolder, name: str) -> None:
-    """Takes a concept away: the run is as it was without it, to the bit where it was the last one added.
+    """Removes a concept; the run is then as it would be without the concept.
+
+    Removing the last concept restores the earlier head to the bit.
 
     Raises:
-        InputError: there is no such concept.
+        InputError: the run has no such concept.
     """
     name = clean(name)
     store, table = ConceptStore(run.directory), run.context.phrase_table
@@ -136,7 +141,7 @@ def remove_concept(run: RunFolder, name: str) -> None:
 
 @contextmanager
 def _phrase_as_concept(run: RunFolder, store: ConceptStore, concept: Concept) -> Iterator[None]:
-    """At the end, however it comes, the vocabulary has the phrase that a concept brought if the run has the concept."""
+    """Ensures that, even after an error, the vocabulary has a concept's phrase only if the run has the concept."""
     if not concept.brought_phrase:
         yield
         return
@@ -152,7 +157,7 @@ def _phrase_as_concept(run: RunFolder, store: ConceptStore, concept: Concept) ->
 def _learn(
     run: RunFolder, store: ConceptStore, concepts: Sequence[Concept], phrases: np.ndarray | None = None
 ) -> None:
-    """Writes the head that knows the concepts, trained on the run's own; `phrases` are the vocabulary's rows to use."""
+    """Trains and writes the head that knows the concepts; `phrases` are the rows of the vocabulary to use."""
     folder, choice = run.stages.folder(STAGE), run.choice
     table = run.context.phrase_table if phrases is None else run.context.phrase_table.take(phrases)
     labels = labels_with(choice.labels, concepts)
@@ -184,9 +189,9 @@ def _learn(
 
 
 def _examples_of_words(run: RunFolder, concept: Concept, replay: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """What the head would be given of pictures that these words are found for, [WORD_EXAMPLES, D_i] of each modality.
+    """Returns the inputs of the head for pictures that would find these words, [WORD_EXAMPLES, D_i] of each modality.
 
-    Words say nothing of the visual features: those are of any pictures, so that they speak neither for nor against it.
+    The visual features are those of random pictures, so that they speak neither for nor against the label.
     """
     visual, contexts, queries = replay
     terms = terms_of([concept.label], {concept.label: concept.words})

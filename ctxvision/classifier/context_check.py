@@ -1,4 +1,4 @@
-"""Stage `visual_only`: does context help on `val`, and how sure the picture alone may be."""
+"""Stage `visual_only`: tests on `val` whether context helps, and calibrates the picture alone."""
 
 from typing import Any
 
@@ -24,13 +24,13 @@ NO_PICTURES = (
 
 
 def check_context(run: RunFolder, progress: Progress) -> str:
-    """Compares heads with and without context on `val`, over the run's seeds, and keeps the weights of one without.
+    """Compares heads with and without context on `val`, over the run's seeds, and writes the result.
 
-    They are compared by top-1, under `multi_label` by mAP.
+    The metric is top-1, or mAP under `multi_label`. The stage also keeps the calibration of the visual member alone.
 
     Returns:
-        What was found, in a sentence; where context is not shown to help, with the way to switch it off. It is in
-        the stage's `check.json` as well, with the numbers.
+        The result in a sentence, which tells how to switch context off if it is not shown to help. The stage's
+        `check.json` holds the sentence and the figures.
     """
     data, config, choice, task = run.data, run.config, run.choice, task_of(run.config)
     inputs = {split: pool_inputs(run, split, choice.k, choice.weighting) for split in ("train", "val")}
@@ -66,20 +66,20 @@ def check_context(run: RunFolder, progress: Progress) -> str:
 
 
 def without_context(run: Run, backend: str = "ivf", quantize: str | None = None) -> ContextClassifier:
-    """The end-to-end model whose visual member alone counts: phrases are still found and shown, but decide nothing.
+    """Builds the end-to-end model with only its visual member: phrases are found and shown, but decide nothing.
 
     Args:
-        run: past its stage `visual_only`.
+        run: a run whose stage `visual_only` is finished.
         backend, quantize: see `Run.build_classifier`.
 
     Raises:
-        InputError: the run has no stage `visual_only`, or concepts, which are learnt for the whole head.
+        InputError: the stage is not finished, or the run has concepts, which are learnt for the whole head.
     """
     check = read_json(run.stages.folder(STAGE) / "check.json")
     if run.concepts():
         names = ", ".join(repr(concept.name) for concept in run.concepts())
         raise InputError(
-            f"a run must have no concepts to do without context, got {names}: remove them, or keep context."
+            f"a run must have no concepts to do without context, got {names}: remove the concepts, or keep context."
         )
     model = run.build_classifier(backend, quantize)
     weights = np.zeros(model.fusion.member_weights.shape)
@@ -92,7 +92,7 @@ def without_context(run: Run, backend: str = "ivf", quantize: str | None = None)
 
 
 def sentence_of(gain: Interval, metric: str = "top-1") -> str:
-    """What the gain on `val` says, no stronger than its interval, and what to do."""
+    """Returns the gain on `val` in a sentence that claims no more than its interval, with the action to take."""
     mean, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in gain)
     switch = "`ctxvision export RUN --to DIR --without-context` switches it off."
     if gain.low > 0:

@@ -1,4 +1,4 @@
-"""Stage `table`: a run's own fork of its context's phrases."""
+"""Stage `table`: makes a run's own fork of its context's phrases."""
 
 import os
 import shutil
@@ -12,13 +12,13 @@ from ctxvision.data.source import Source
 
 
 def new_run(directory: str | os.PathLike[str], config: Config, data: Source, context: Context) -> Run:
-    """A run over a context, with its own fork of the phrases and nothing trained yet.
+    """Creates a run over a context, with its own fork of the phrases and nothing trained yet.
 
     Args:
-        directory: of the run, new or of the same call.
-        config: its settings.
-        data: that it learns from.
-        context: that it uses.
+        directory: folder of the run, new or left by the same call.
+        config: settings of the run.
+        data: source of the run's data.
+        context: the context of the run.
     """
     create_run(directory, config, data, context.directory, context.config.image_size)
     run = Run(directory)
@@ -28,11 +28,11 @@ def new_run(directory: str | os.PathLike[str], config: Config, data: Source, con
 
 
 def fork_table(run: RunFolder, context: Context) -> None:
-    """Forks the phrase table by hard links: no column is copied, and a change to either is not seen by the other.
+    """Forks the phrase table by hard links: no column is copied, and neither table sees later changes of the other.
 
     Args:
-        run: whose fork it is.
-        context: past its stage `text`.
+        run: the run that gets the fork.
+        context: a context whose stage `text` is finished.
     """
     with run.stages.finishing("table", fingerprint=context.fingerprint) as folder:
         # Columns are never changed in place, and table.json is replaced by a rename.

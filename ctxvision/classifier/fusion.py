@@ -1,4 +1,4 @@
-"""Stage `head`: trains the head, and fits on `val` how much each of its members counts (section 3.5)."""
+"""Stage `head`: trains the head, and fits the weights of its members on `val` (section 3.5)."""
 
 from typing import Any
 
@@ -18,21 +18,22 @@ from ctxvision.layers import PrototypeRetrieval
 from ctxvision.training.progress import Progress
 from ctxvision.training.weights import save_weights
 
-# Of the k nearest phrases, by the approximate search of the end-to-end model.
+# Recall of the k nearest phrases by the approximate search of the end-to-end model.
 RECALL = 0.99
 MOST_TUNING_QUERIES = 1000
-# A picture's context by default: so many phrases, weighted by similarity. On `val` of two deals of the demo and of
-# photographs no other of three, ten and twenty phrases, plainly averaged or weighted, was likelier in a pool.
+# Default number of phrases in a picture's context, weighted by similarity. Among three, ten and twenty phrases, plain
+# or weighted, no other choice had a higher likelihood in a pool on `val`, in two splits of the demo and in photographs.
 PHRASES = 10
 
-# A split's name to its features, one array a modality: visual, context, query embedding.
+# Maps a split to its features, one array per modality: visual, context, query embedding.
 Inputs = dict[str, list[np.ndarray]]
 
 
 def train_classifier(run: RunFolder, progress: Progress) -> None:
-    """Trains the head of the end-to-end model, and fits on `val` how much each of its members counts.
+    """Trains the head of the end-to-end model, and fits the weights of its members on `val`.
 
-    Under several labels a picture, `val` also chooses the loss's balance by mAP, see `train_head`, and fits thresholds.
+    For several labels per picture, `val` also chooses the balance of the loss by mAP, see `train_head`, and fits
+    thresholds.
     """
     data, config, task = run.data, run.config, task_of(run.config)
     k, weighting = context_of(run)
@@ -57,30 +58,30 @@ def train_classifier(run: RunFolder, progress: Progress) -> None:
 
 
 def context_of(run: RunFolder) -> tuple[int, str]:
-    """How many phrases make a picture's context, and how they are weighted; raises as `check_vocabulary` does."""
+    """Returns the number of phrases in a picture's context and their weighting; raises as `check_vocabulary` does."""
     check_vocabulary(run.context, run.config)
     asked = run.config.context_phrases
     return (asked, "uniform") if asked else (min(PHRASES, run.context.num_retrievable()), "similarity")
 
 
 def check_vocabulary(context: Context, config: Config) -> None:
-    """Raises an InputError where a context has too few phrases for a picture's context.
+    """Raises an InputError if a context has too few phrases for a picture's context.
 
     Args:
-        context: with the run's language filter.
-        config: of the run.
+        context: the context with the run's language filter.
+        config: settings of the run.
     """
     found, least = context.num_retrievable(), config.context_phrases or 1
     if found < least:
         raise InputError(
             f"the vocabulary must have at least {least} phrases for context, got {found} in "
             f"{', '.join(context.languages)} with {context.config.min_phrase_count} pictures or more: use other "
-            f"languages, or a context of more phrases."
+            f"languages, or a context with more phrases."
         )
 
 
 def _tuned(run: RunFolder, k: int) -> dict[str, Any]:
-    """What the quickest approximate search that hardly differs from the exact one was measured to be, on `val` or `train`."""
+    """Tunes the fastest approximate search with a recall of `RECALL` on `val`, else `train`; returns its figures."""
     retrieval = PrototypeRetrieval(k, "ivf")
     split = "val" if len(run.data.split("val")) else "train"
     queries = run.query_embeddings(split)[:MOST_TUNING_QUERIES]
@@ -90,7 +91,7 @@ def _tuned(run: RunFolder, k: int) -> dict[str, Any]:
 
 
 def _quality_on_val(run: RunFolder, inputs: Inputs, balance: str) -> float:
-    """The task's metric on `val` of a pool of picture and phrases, mean over the run's seeds."""
+    """Returns the task's metric on `val` for a pool of picture and phrases, averaged over the run's seeds."""
     data, config, task = run.data, run.config, task_of(run.config)
     train, val = data.label_targets("train"), data.label_targets("val")
     both = {split: parts[:2] for split, parts in inputs.items()}

@@ -1,4 +1,4 @@
-"""Heads over frozen features: what the tables compare and the classifier keeps."""
+"""Trains heads over frozen features, for the tables and for the classifier."""
 
 import functools
 import hashlib
@@ -16,14 +16,14 @@ from ctxvision.training.fit import cosine_adamw, fit
 from ctxvision.training.strategies import building
 
 BATCH_SIZE = 128
-LEARNING_RATES = {0: 4e-3, 1: 4e-3, 2: 2e-3}  # by the hidden stages of a head
-FEWEST_COMPILED = 200  # steps
-# What helps labels with few positives, under several labels a picture.
+LEARNING_RATES = {0: 4e-3, 1: 4e-3, 2: 2e-3}  # by the number of hidden stages of a head
+FEWEST_COMPILED = 200  # steps from which XLA compiles the training
+# Ways to help labels with few positives, for several labels per picture.
 BALANCES = ("none", "positive_weight", "focal")
 LARGEST_POSITIVE_WEIGHT = 20.0
-# A run's stages and its evaluation ask for about 60.
+# A run's stages and its evaluation train about 60 heads.
 MOST_REMEMBERED = 64
-_ROWS = 4096  # answered at a time
+_ROWS = 4096  # rows per call
 
 
 def train_head(
@@ -35,35 +35,35 @@ def train_head(
     balance: str = "none",
     **fusion: Any,
 ) -> keras.Model:
-    """Trains one joint head, or that of one modality, on frozen features; see `train_pool` for several members.
+    """Trains a joint head, or the head of one modality, on frozen features; see `train_pool` for several members.
 
-    Training runs on the strategy in whose scope this is called, on the host by default: a head takes less than a second
-    there. Heads of the same shape share one compiled model, so that only the first of them is traced. A process
-    remembers the last `MOST_REMEMBERED` heads by their inputs, and trains none of them twice.
+    Training runs under the strategy in scope, by default on the host, where a head takes less than a second. Heads of
+    the same shape share one compiled model, so only the first of them is traced. A process remembers the last
+    `MOST_REMEMBERED` heads by their inputs, and trains none of them twice.
 
     Args:
-        features: float32 [N, D_i], one array for each modality.
-        targets: int label numbers [N]; or float32 [N, L] of zeros and ones, then each label is learnt on its own
-            (sigmoid); -1 is unknown and teaches nothing.
+        features: float32 [N, D_i], one array per modality.
+        targets: int label numbers [N]; or float32 [N, L] of 0 and 1, with -1 for unknown targets, which are ignored;
+            each label is then learnt on its own (sigmoid).
         num_labels: L.
-        steps: of 128 rows each.
-        seed: of initial weights, dropout and the order of rows.
-        balance: of the second kind of targets: `"none"`; `"positive_weight"` weighs a label's positives by its
-            negatives over its positives, at most 20, and subtracts what that adds to the logits afterwards;
-            `"focal"` is the focal loss with gamma 2 (Lin et al. 2017).
+        steps: training steps of 128 rows each.
+        seed: seed of the initial weights, of dropout and of the order of rows.
+        balance: balance of the loss for targets [N, L]: `"none"`; `"positive_weight"` weighs a label's positives by
+            negatives / positives, between 1 and 20, and afterwards subtracts the logarithm of that weight from the
+            label's bias; `"focal"` is the focal loss with gamma 2 (Lin et al. 2017). Targets [N] ignore it.
         **fusion: arguments of `ContextFusion`, whose `fusion` is "concat" by default.
 
     Returns:
         A model from the list of features to probabilities [N, L]; `model.get_layer("context_fusion")` is the head.
 
     Raises:
-        ValueError: features that are not finite, or an unknown balance.
+        ValueError: a feature is not finite, or the balance is unknown.
     """
     for number, part in enumerate(features):
         if not np.isfinite(part).all():
             raise ValueError(
                 f"features must be finite, got {np.count_nonzero(~np.isfinite(part).all(axis=1))} rows of modality "
-                f"{number} with NaN or infinity: look at the tower that made them."
+                f"{number} with NaN or infinity: check the tower that made them."
             )
     strategy = tf.distribute.get_strategy()
     shape = _Shape(
@@ -89,7 +89,7 @@ def train_head(
 def head_model(
     widths: Sequence[int], num_labels: int, several: bool, seed: int, fusion: str = "concat", **arguments: Any
 ) -> keras.Model:
-    """The model that `train_head` trains: features of these widths to probabilities [N, num_labels]."""
+    """Returns the model that `train_head` trains, from features of these widths to probabilities [N, num_labels]."""
     inputs = [keras.Input([width]) for width in widths]
     activation = "sigmoid" if several else "softmax"
     fused = ContextFusion(num_labels, fusion, activation, seed=seed, name="context_fusion", **arguments)
@@ -97,7 +97,7 @@ def head_model(
 
 
 class _Loss(NamedTuple):
-    """What the loss is made of. `positive_weights` has a number for each label, or is empty."""
+    """The parts of the loss; `positive_weights` has one number per label, or is empty."""
 
     several: bool
     focal: bool
@@ -130,7 +130,7 @@ def _loss_of(targets: np.ndarray, balance: str) -> _Loss:
 
 
 class _Shape(NamedTuple):
-    """What the graph of a head's training depends on."""
+    """Everything that the graph of a head's training depends on."""
 
     widths: tuple[int, ...]
     num_labels: int
@@ -139,7 +139,7 @@ class _Shape(NamedTuple):
     fusion: tuple[tuple[str, Any], ...]
 
 
-# Weights of the heads that this process has trained, by their inputs, the last one that was asked for at the end.
+# Weights of the heads that this process has trained, by their inputs; the most recently used head is last.
 _remembered: OrderedDict[tuple[Any, ...], list[np.ndarray]] = OrderedDict()
 
 
@@ -153,8 +153,9 @@ def _compiled(shape: _Shape, strategy: tf.distribute.Strategy) -> keras.Model:
         model = head_model(shape.widths, shape.num_labels, shape.loss.several, 0, **dict(shape.fusion))
         rate = LEARNING_RATES[max(dict(shape.fusion).get("stages") or (2,))]
         optimizer = cosine_adamw(rate, shape.steps, weight_decay=0.05)
-        # All steps in one execution: a step takes less time than Python takes between two. On the host XLA fuses
-        # AdamW's many small operations; it compiles for a second, which few steps do not earn.
+        # All steps run in one execution, because a step takes less time than Python takes between two steps. On the
+        # host XLA fuses AdamW's many small operations; its compilation takes a second, which pays off only for many
+        # steps.
         compiled = not tf.distribute.has_strategy() and shape.steps >= FEWEST_COMPILED
         model.compile(optimizer, shape.loss.make(), steps_per_execution=shape.steps, jit_compile=compiled)
     return model
@@ -163,7 +164,7 @@ def _compiled(shape: _Shape, strategy: tf.distribute.Strategy) -> keras.Model:
 def _fitted(
     model: keras.Model, shape: _Shape, features: Sequence[np.ndarray], targets: np.ndarray, seed: int
 ) -> list[np.ndarray]:
-    """The weights after training `model` from those that it has."""
+    """Trains `model` from its present weights, and returns the new weights."""
     head = model.get_layer("context_fusion")
     head.restart_dropout(seed)
     for variable in model.optimizer.variables:
@@ -176,12 +177,12 @@ def _fitted(
 
 
 def probabilities_of(head: keras.Model, features: Sequence[np.ndarray]) -> np.ndarray:
-    """float32 [N, L] of features [N, D_i]; small heads answer quicker than `predict` is traced."""
+    """Returns the probabilities float32 [N, L] of features [N, D_i], in calls, which are faster than `predict` here."""
     return np.concatenate([head(part, training=False) for part in _chunks(features)])
 
 
 def member_logits_of(fusion: ContextFusion, features: Sequence[np.ndarray]) -> np.ndarray:
-    """float32 [M, N, L] of features [N, D_i]: what each member of a built fusion says."""
+    """Returns the logits float32 [M, N, L] of each member of a built fusion for features [N, D_i]."""
     return np.concatenate([np.stack(fusion.member_logits(part)) for part in _chunks(features)], axis=1)
 
 
@@ -191,14 +192,14 @@ def _chunks(features: Sequence[np.ndarray]) -> Iterator[list[tf.Tensor]]:
 
 
 def batches(features: Sequence[np.ndarray], labels: np.ndarray, steps: int, seed: int) -> tf.data.Dataset:
-    """`steps` batches, each pass over the rows in a new order."""
+    """Returns `steps` batches; each pass over the rows has a new order."""
     rng = np.random.default_rng(seed)
     passes = -(-steps * BATCH_SIZE // len(labels))
     order = np.concatenate([rng.permutation(len(labels)) for _ in range(passes)])
     rows = order[: steps * BATCH_SIZE].reshape(steps, BATCH_SIZE)
     parts = tuple(tf.constant(part) for part in features)
     targets = tf.constant(labels)
-    # Prefetched: a step takes no longer than its batch.
+    # Prefetched, because a step takes no longer than preparing its batch.
     return (
         tf.data.Dataset.from_tensor_slices(rows)
         .map(lambda batch: (tuple(tf.gather(part, batch) for part in parts), tf.gather(targets, batch)))

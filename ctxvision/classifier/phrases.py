@@ -1,4 +1,4 @@
-"""The vocabulary of a context or a run, changed and looked into without training."""
+"""Changes and searches the vocabulary of a context or a run without training."""
 
 import os
 from collections.abc import Sequence
@@ -20,25 +20,26 @@ Owner: TypeAlias = "Context | Run | str | os.PathLike[str]"
 def add_phrase(
     owner: Owner, phrase: str, images: Images, language: str = "en", text: str | None = None
 ) -> int:
-    """Adds a phrase to the vocabulary of a context or a run, or replaces it, from pictures of it.
+    """Adds or replaces a phrase in the vocabulary of a context or a run, from pictures of it.
 
-    Its prototype is the mean of the pictures' query embeddings (Eq. 2). It may become context however few pictures
-    there are, if the language filter admits `language`. A run changes its own fork of the phrases: its context stays as
-    it is, and so do other runs. A classifier that the run has built finds the phrase at once; an export does from the
-    next version on. After some thousand new phrases `run.classifier` is rebuilt.
+    The phrase's prototype is the mean of the pictures' query embeddings (Eq. 2). The phrase is retrievable for any
+    number of pictures, if the language filter admits `language`. A run changes its own fork of the phrases; its context
+    and other runs do not change. A classifier that the run has built finds the phrase at once, an export from its next
+    version on. After some thousand new phrases `run.classifier` is rebuilt.
 
     Args:
-        owner: a context or a run that is trained, or its folder.
+        owner: a context or a trained run, or its folder.
         phrase: 1 to 1,000 bytes of UTF-8.
         images: a folder of pictures, paths, or uint8 [N, S, S, 3].
-        language: code of the phrase's language.
-        text: read by the text encoder instead of the phrase, for a phrase whose words it cannot know.
+        language: language code of the phrase.
+        text: text that the text encoder reads instead of the phrase, for a phrase with words that it cannot know.
 
     Returns:
         The phrase's id.
 
     Raises:
-        InputError: no pictures, one that cannot be read, or a phrase or text without words; nothing changes then.
+        InputError: there are no pictures, a picture cannot be read, or the phrase or the text has no words; the
+            vocabulary is then unchanged.
     """
     owner = opened(owner)
     context = context_of(owner)
@@ -52,7 +53,8 @@ def remove_phrases(owner: Owner, phrases: Sequence[str]) -> None:
     """Removes phrases from the vocabulary of a context or a run.
 
     Raises:
-        InputError: a phrase is not there, or fewer would be left than the classifier needs; nothing changes then.
+        InputError: a phrase is not in the vocabulary, or too few phrases would remain for the classifier; the
+            vocabulary is then unchanged.
     """
     owner = opened(owner)
     needed = owner.choice.k if isinstance(owner, Run) else 1
@@ -60,25 +62,25 @@ def remove_phrases(owner: Owner, phrases: Sequence[str]) -> None:
 
 
 def list_phrases(owner: Owner, language: str | None = None) -> list[FoundPhrase]:
-    """Every phrase of a context or a run; see `context.phrases.list_phrases`."""
+    """Lists every phrase of a context or a run; see `context.phrases.list_phrases`."""
     return of_context.list_phrases(context_of(opened(owner)), language)
 
 
 def search_phrases(owner: Owner, query: str, k: int = 10) -> list[FoundPhrase]:
-    """The phrases of a context or a run nearest to a picture or to a phrase; see `context.phrases.search_phrases`."""
+    """Returns the phrases nearest to a picture or to a phrase; see `context.phrases.search_phrases`."""
     return of_context.search_phrases(context_of(opened(owner)), query, k)
 
 
 def phrase_stats(owner: Owner) -> PhraseStats:
-    """What the vocabulary of a context or a run holds."""
+    """Counts the phrases of a context or a run; see `PhraseStats`."""
     return of_context.phrase_stats(context_of(opened(owner)))
 
 
 def opened(owner: Owner) -> "Context | Run":
-    """The context or run itself, or that of the folder.
+    """Returns the context or run itself, or opens the one in a folder.
 
     Raises:
-        InputError: the folder holds neither.
+        InputError: the folder holds neither a context nor a run.
     """
     if isinstance(owner, (Context, Run)):
         return owner
@@ -86,17 +88,17 @@ def opened(owner: Owner) -> "Context | Run":
 
 
 def context_of(owner: "Context | Run") -> Context:
-    """The context itself, or the run's with the run's own phrases."""
+    """Returns a context itself, or a run's context with the run's own phrases."""
     return owner.context if isinstance(owner, Run) else owner
 
 
 def _take_over(owner: "Context | Run", ids: np.ndarray, grown: bool) -> None:
-    """Lets the classifier that a run has built find the change."""
+    """Updates the index of the classifier that a run has built."""
     if not isinstance(owner, Run) or "classifier" not in owner.__dict__:
         return
     try:
         owner.classifier.retrieval.update(owner.context.phrase_table, ids)
     except ValueError:
         grown = True
-    if grown:  # the next one is built with room
+    if grown:  # the next classifier is built with room for more phrases
         del owner.classifier

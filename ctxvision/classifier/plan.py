@@ -1,4 +1,4 @@
-"""What a training will take, before it is started."""
+"""Estimates what a training will take before it is started."""
 
 import dataclasses
 import math
@@ -12,26 +12,28 @@ from ctxvision.layers.backbone import build_backbone
 from ctxvision.training.costs import forward_flops
 from ctxvision.training.devices import DEVICES, parse_devices
 
-# === Measured, on a CPU; each names the file under tools/benchmarks/results/ that it is from ===
-GFLOPS_A_CORE = 20.99  # steps.json: of a training step of ResNet-101
-ACTIVATION_BYTES_A_PIXEL = 4200  # steps.json: what a step of ResNet-101 takes beside its weights
-TEXT_STEP_MS = 43.3  # steps.json: of one core
-TABLE_STEP_MS = 8.0  # class_table.json: a whole step over 5 million classes, the backbone a linear layer
-PAIRS_A_SECOND = 376_648  # build_prototypes.json: of build_prototypes, one process
-INDEX_BYTES_A_ROW = 391  # retrieval.json: of the backend ivf
-INDEX_SECONDS_AT_10M = 1515.3  # retrieval.json: of clustering 10 million rows
-# What a phrase takes in a table beside its vectors, from ctxvision/prototypes/README.md.
+# === Measured on a CPU; each line names its file under tools/benchmarks/results/ ===
+GFLOPS_A_CORE = 20.99  # steps.json: a training step of ResNet-101
+ACTIVATION_BYTES_A_PIXEL = 4200  # steps.json: memory of a step of ResNet-101 without its weights
+TEXT_STEP_MS = 43.3  # steps.json: on one core
+TABLE_STEP_MS = (
+    8.0  # class_table.json: a whole step over 5 million classes, with a linear layer as the backbone
+)
+PAIRS_A_SECOND = 376_648  # build_prototypes.json: build_prototypes in one process
+INDEX_BYTES_A_ROW = 391  # retrieval.json: backend ivf
+INDEX_SECONDS_AT_10M = 1515.3  # retrieval.json: clustering 10 million rows
+# Bytes of a phrase in a table without its vectors, from ctxvision/vocabulary/README.md.
 PHRASE_BYTES = 56
-JPEG_BYTES_A_PIXEL = 0.7  # of small photographs; larger ones take less
+JPEG_BYTES_A_PIXEL = 0.7  # for small photographs; larger ones take less
 
 # === Assumed ===
-UTILIZATION = 0.3  # of a device's peak
+UTILIZATION = 0.3  # share of a device's peak
 QUERIES_A_PICTURE = 4
 SAMPLED_CLASSES = 512
 
 
 class PlanRow(NamedTuple):
-    """One figure and where it comes from."""
+    """One figure and its source."""
 
     part: str  # "bytes", "a step" or "hours"
     what: str
@@ -40,17 +42,17 @@ class PlanRow(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a training takes; `str(plan)` is the whole as a table."""
+    """Bytes, seconds and hours of a training; `str(plan)` is a table of them."""
 
     title: str
     rows: list[PlanRow]
-    device_bytes: float  # that each device must hold
-    device_limit: float | None  # that it has; None for a CPU
+    device_bytes: float  # needed on each device
+    device_limit: float | None  # memory of a device; None for a CPU
     notes: list[str]
 
     @property
     def fits(self) -> bool | None:
-        """Whether a device's memory suffices; None where it is not known."""
+        """Whether the training fits into a device's memory; None if the memory is not known."""
         return None if self.device_limit is None else self.device_bytes <= self.device_limit
 
     def __str__(self) -> str:
@@ -67,30 +69,30 @@ class Plan(NamedTuple):
 
 
 def plan(queries: float, images: float, devices: str, config: Config | None = None) -> Plan:
-    """Bytes, seconds and hours of training on so many pictures and queries.
+    """Estimates the bytes, seconds and hours of a training on so many pictures and queries.
 
-    Sizes are counted. Times are extrapolated from what was measured on a CPU (`cpu-N`), or from a device's published
-    peak figures and an assumed utilisation of 30%; each row says so, and the notes say what is left out.
+    Sizes are counted. Times are extrapolated from measurements on a CPU (`cpu-N`), or from a device's published peak
+    figures and an assumed utilisation of 30%. Each row names its source, and the notes name what is left out.
 
     Args:
-        queries: V, each a softmax class.
-        images: pictures with queries; one pass over them is planned.
-        devices: "v5e-64", "a100-8", "cpu-16" and the like; see `training.devices.DEVICES`.
+        queries: V, each of them a softmax class.
+        images: pictures with queries; the plan covers one pass over them.
+        devices: a name such as "v5e-64", "a100-8" or "cpu-16"; see `training.devices.DEVICES`.
         config: settings; the preset "paper" by default.
 
     Returns:
         The plan; print it.
 
     Raises:
-        InputError: fewer than 2 queries or 1 picture, unknown devices, or a batch that they cannot share.
-
+        InputError: there are fewer than 2 queries or 1 picture, or a number is not whole; the devices are unknown; or
+            the batch is not a multiple of their number.
     Example:
         >>> print(cv.plan(queries=40e6, images=260e6, devices="v5e-64"))
     """
     for name, value, least in (("queries", queries, 2), ("images", images, 1)):
         if not math.isfinite(value) or value < least or value != int(value):
             raise InputError(
-                f"{name} must be a whole number of at least {least}, got {value!r}: give how many."
+                f"{name} must be a whole number of at least {least}, got {value!r}: give such a number."
             )
     kind, chips = parse_devices(devices)
     config = config or Config.preset("paper")
@@ -106,7 +108,7 @@ def plan(queries: float, images: float, devices: str, config: Config | None = No
 
 
 class _Reckoning:
-    """The figures of a plan, one method a part."""
+    """Computes the figures of a plan, one method per part."""
 
     def __init__(self, queries: int, images: int, kind: str, chips: int, config: Config):
         self.queries, self.images, self.kind, self.chips, self.config = queries, images, kind, chips, config
@@ -126,7 +128,7 @@ class _Reckoning:
         return Plan(self.title(), rows, held, limit, self.notes())
 
     def sizes(self) -> list[tuple[str, float, str]]:
-        """The first three are what each device holds."""
+        """Returns all sizes; the first three are those that each device holds."""
         config, where = self.config, "the machine" if self.cpu else "each device"
         queries, images, area = self.queries, self.images, config.image_size**2
         activations = config.batch_size / self.replicas * area * ACTIVATION_BYTES_A_PIXEL
@@ -197,11 +199,11 @@ class _Reckoning:
             ]
         device = DEVICES[self.kind]
         rows = config.batch_size * QUERIES_A_PICTURE + SAMPLED_CLASSES
-        # Read, gathered, sorted, added up, read again and written.
+        # Rows are read, gathered, sorted, added up, read again and written.
         moved = 6 * rows * config.context.embedding_dim * 4
         step.append(("class table", moved / (device.memory_bandwidth * 1e9), "bytes moved at peak bandwidth"))
         if self.chips > 1:
-            # Sums over devices: of the tower's gradients; of the classes' rows, and then of their gradients.
+            # Devices sum the tower's gradients, the classes' rows and the gradients of these rows.
             shared = 2 * 4 * self.phrase_weights / (device.link_bandwidth * 1e9)
             fetched = 2 * 2 * rows * config.context.embedding_dim * 4 / (device.link_bandwidth * 1e9)
             step.append(("gradients between devices", shared, "bytes moved at peak bandwidth"))
@@ -212,10 +214,10 @@ class _Reckoning:
         rate = self.config.batch_size / sum(seconds for _, seconds, _ in self.phrase_step())
         return [
             f"The input must deliver {rate:,.0f} pictures a second.",
-            f"Assumed: {QUERIES_A_PICTURE} queries a picture; every query a softmax class.",
-            "Left out: waiting for input, start and compilation, checkpoints, evaluation, and on a TPU the padding of rows to "
-            "128 numbers that its compiler may choose, which would double the class table.",
-            "No training has been run on a TPU or GPU: what is said of them is reckoned, not measured.",
+            f"Assumed: {QUERIES_A_PICTURE} queries per picture; every query is a softmax class.",
+            "Left out: waiting for input, start and compilation, checkpoints, evaluation, and on a TPU the padding of "
+            "rows to 128 numbers that its compiler may choose, which would double the class table.",
+            "No training has been run on a TPU or GPU: their figures are computed, not measured.",
         ]
 
 

@@ -1,4 +1,4 @@
-"""A head of separate members, one for each modality, and the labels' own terms."""
+"""Trains a head of separate members, one per modality, and the labels' own terms."""
 
 from collections.abc import Sequence
 
@@ -20,15 +20,16 @@ def train_pool(
     terms: TermPlaces | None = None,
     stages: Sequence[int] | None = None,
 ) -> keras.Model:
-    """Trains `ContextFusion("pool")` on frozen features, each member on its own loss.
+    """Trains `ContextFusion("pool")` on frozen features, each member with its own loss.
 
-    A member is the head of one modality that `train_head` trains, which a process trains once. The members' weights are
-    1 until `Task.calibrate` fits them.
+    A member is the head of one modality that `train_head` trains, once per process. The members' weights are 1 until
+    `Task.calibrate` fits them.
 
     Args:
-        features, targets, num_labels, steps, seed, balance: as of `train_head`.
-        terms: where the labels' terms lie; `features` are then [visual, context, query embedding].
-        stages: hidden stages of each member; by default those of visual features, context and query embedding.
+        features, targets, num_labels, steps, seed, balance: see `train_head`.
+        terms: places of the labels' terms; `features` are then [visual, context, query embedding].
+        stages: number of hidden stages of each member; by default those for visual features, context and query
+            embedding.
 
     Returns:
         A model from the list of features to probabilities [N, L]; `model.get_layer("context_fusion")` is the head.

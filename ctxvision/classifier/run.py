@@ -1,4 +1,4 @@
-"""A trained run: its classifier, and the concepts it is taught."""
+"""A trained run with its classifier and concepts."""
 
 import functools
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from ctxvision.training.given_pictures import Images
 
 
 class Run(RunFolder):
-    """A run as `train` returns it; arguments, attributes and errors are those of `RunFolder`.
+    """A run as `train` returns it; `RunFolder` describes arguments, attributes and errors.
 
     Example:
         >>> run = cv.Run("runs/photos")
@@ -23,12 +23,12 @@ class Run(RunFolder):
 
     @functools.cached_property
     def classifier(self) -> ContextClassifier:
-        """The end-to-end model: pixels to probabilities and phrases. Its head is trainable, its towers are frozen."""
+        """The end-to-end model from pixels to probabilities and phrases; its head is trainable, its towers frozen."""
         return self.build_classifier()
 
     def build_classifier(self, backend: str = "ivf", quantize: str | None = None) -> ContextClassifier:
-        """The end-to-end model, see `assemble`; in a strategy's scope all of it is made anew."""
-        # Variables belong to the scope that they are made in, and this run's towers may belong to another.
+        """Builds the end-to-end model, see `assemble`; in a strategy's scope, all its variables are new."""
+        # A variable belongs to the scope in which it is made, and this run's towers may belong to another scope.
         owner = self._reopened() if tf.distribute.has_strategy() else self
         return assemble(owner, backend, quantize)
 
@@ -39,11 +39,11 @@ class Run(RunFolder):
         label: str | None = None,
         words: Sequence[str] = (),
     ) -> Concept:
-        """Teaches the classifier a label from up to 50 pictures, words, or both; see `classifier.concepts.add_concept`."""
+        """Teaches the classifier a label from pictures, words, or both; see `classifier.concepts.add_concept`."""
         self.__dict__.pop("classifier", None)
         return concepts.add_concept(self, name, images, label, words)
 
     def remove_concept(self, name: str) -> None:
-        """Takes a concept away, as if it had never been added; see `classifier.concepts.remove_concept`."""
+        """Removes a concept as if it had never been added; see `classifier.concepts.remove_concept`."""
         self.__dict__.pop("classifier", None)
         concepts.remove_concept(self, name)

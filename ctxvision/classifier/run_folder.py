@@ -1,4 +1,4 @@
-"""The folder of a run, and what lies in it as Python objects."""
+"""Opens the folder of a run and gives its contents as Python objects."""
 
 import functools
 import os
@@ -25,25 +25,25 @@ from ctxvision.training.versions import installed_versions, source_commit
 from ctxvision.training.weights import load_weights
 
 FORMAT = 4
-# Where a run keeps the context that it made for itself.
+# Folder, inside a run, of the context that the run made for itself.
 OWN_CONTEXT = "context"
 
 
 class RunFolder:
-    """Settings, stages, features and trained parts of a run; `Run` makes a classifier of them.
+    """Settings, stages, features and trained parts of a run; `Run` builds a classifier from them.
 
     Args:
-        directory: made by `train`.
-        context: folder of the run's context, where it lies elsewhere than when the run was made.
-        data: the run's data, where it lies elsewhere than when the run was made; the run remembers it.
+        directory: folder made by `train`.
+        context: folder of the run's context, if it has moved since the run was made.
+        data: the run's data, if it has moved since the run was made; the run remembers the new place.
 
     Attributes:
-        directory: as given.
+        directory: the folder.
         config: the run's settings.
-        stages: of the folder.
+        stages: the finished stages of the folder.
 
     Raises:
-        InputError: the folder holds no run, or one of an earlier version.
+        InputError: the folder holds no run, a damaged one, or one of another format; or `data` has other rows.
     """
 
     def __init__(
@@ -66,22 +66,22 @@ class RunFolder:
             self._move_data(data)
 
     def _move_data(self, data: Source) -> None:
-        """Remembers that the run's data lies elsewhere."""
+        """Writes the new place of the run's data into its configuration."""
         found = data_facts(data, self.directory, self.config.label_column)
         self._refuse_other(found, "data")
         self._stored["data"] = found
         write_json(self.directory / "config.json", self._stored)
 
     def _refuse_other(self, found: dict[str, Any], name: str) -> None:
-        """Raises an InputError for data that says other things of its pictures than when the run was made."""
+        """Raises an InputError for data whose rows differ from those that the run was made with."""
         if found["sha256"] != self._stored["data"]["sha256"]:
             raise InputError(
-                f"{name} must say of its pictures what it said when run {str(self.directory)!r} was made, got other rows in "
-                f"{found['folder']!r}: put them back, name the data with --data, or train a new run."
+                f"{name} must say of its pictures what it said when run {str(self.directory)!r} was made, got other "
+                f"rows in {found['folder']!r}: restore the rows, name the data with --data, or train a new run."
             )
 
     def _reopened(self) -> "RunFolder":
-        """The same folder, with nothing loaded yet."""
+        """Opens the same folder again, with nothing loaded yet."""
         return RunFolder(self.directory, self._context_folder)
 
     @property
@@ -93,9 +93,13 @@ class RunFolder:
 
     @functools.cached_property
     def data(self) -> LoadedData:
-        """The run's pictures, labels and queries."""
+        """The run's pictures, labels and queries.
+
+        Raises:
+            InputError: the data is not at its path, or has other rows than the run was made with.
+        """
         config, source = self.config, located(self._stored["data"]["folder"], self.directory)
-        # As in the classifier: pictures have the larger tower's size, and the smaller one's is made from it.
+        # The classifier also takes pictures of the larger tower's size and resizes them for the smaller tower.
         size = max(config.image_size, self._stored["context_image_size"])
         folder = self.directory / "pictures"
         known, labels = self.directory / "pictures.json", (config.label_column, config.multi_label)
@@ -110,15 +114,15 @@ class RunFolder:
         return loaded
 
     def query_embeddings(self, split: str) -> np.ndarray:
-        """float32 [N, embedding_dim] of a split, each row L2-normalised; computed once."""
+        """Returns the query embeddings float32 [N, embedding_dim] of a split, each L2-normalised; computed once."""
         return self._features.of("queries", lambda: self.context.phrase_generator, split, shared=True)
 
     def visual_features(self, split: str, fraction: float) -> np.ndarray:
-        """float32 [N, D] of a split by the visual encoder of `fraction`; computed once."""
+        """Returns the features float32 [N, D] of a split from the visual encoder of `fraction`; computed once."""
         return self._features.of(f"visual-{fraction:g}", lambda: self.visual_encoder(fraction), split)
 
     def tower_inputs(self, tower: Tower, split: str) -> np.ndarray:
-        """The pictures of a split, or what a frozen backbone makes of them, see `CachedFeatures`."""
+        """Returns the pictures of a split, or a frozen backbone's features of them, see `CachedFeatures`."""
         return self._features.tower_inputs(tower, split)
 
     @functools.cached_property
@@ -132,25 +136,25 @@ class RunFolder:
         """The run's context, with the run's own fork of its phrases and the run's language filter.
 
         Raises:
-            InputError: there is no context at its path, or another one than the run was made with.
+            InputError: there is no context at its path, or it is not the context that the run was made with.
         """
         if not (self._context_folder / "context.json").is_file():
             raise InputError(
-                f"the context of run {str(self.directory)!r} must be at {str(self._context_folder)!r}, got none there: name "
-                "its folder with --context."
+                f"the context of run {str(self.directory)!r} must be at {str(self._context_folder)!r}, got none there: "
+                "name its folder with --context."
             )
         fork = self.stages.folder("table")
         ConceptStore(self.directory).recover()
         found = Context(self._context_folder, fork, self.config.languages)
         if found.fingerprint != (wanted := self.stages.facts("table")["fingerprint"]):
             raise InputError(
-                f"the context of run {str(self.directory)!r} must have fingerprint {wanted}, got {found.fingerprint} at "
-                f"{str(self._context_folder)!r}: name the context that the run was made with, or train a new run."
+                f"the context of run {str(self.directory)!r} must have fingerprint {wanted}, got {found.fingerprint} "
+                f"at {str(self._context_folder)!r}: name the context that the run was made with, or train a new run."
             )
         return found
 
     def visual_encoder(self, fraction: float) -> VisualEncoder:
-        """As trained by the stage `visual` on `fraction` of the labelled pictures."""
+        """Loads the encoder that the stage `visual` trained on `fraction` of the labelled pictures."""
         if fraction not in self._visual_encoders:
             shared = self.config.visual_backbone == SHARED
             layer = new_visual_encoder(self.config, self.context.phrase_generator if shared else None)
@@ -160,11 +164,11 @@ class RunFolder:
 
     @property
     def choice(self) -> Choice:
-        """What the stage `head` has chosen on `val`."""
+        """The choice of the stage `head` on `val`."""
         return read_choice(self.stages)
 
     def concepts(self) -> list[Concept]:
-        """The concepts in the order in which they were added."""
+        """Returns the concepts in the order in which they were added."""
         return ConceptStore(self.directory).read()
 
 
@@ -175,14 +179,17 @@ def create_run(
     context_folder: Path,
     context_image_size: int,
 ) -> None:
-    """Makes the folder of a run, or refuses one in which other settings, data or another context have trained a part.
+    """Creates the folder of a run, or accepts a folder in which the same settings and data have trained a part.
 
     Args:
-        directory: of the run.
-        config: its settings.
-        data: that it learns from.
-        context_folder: where its context is or will be.
-        context_image_size: side in pixels of the pictures that the context sees.
+        directory: folder of the run.
+        config: settings of the run.
+        data: source of the run's data.
+        context_folder: folder where the run's context is or will be.
+        context_image_size: side in pixels of the context's pictures.
+
+    Raises:
+        InputError: other settings, data or picture size have trained a part in the folder.
     """
     folder, config = Path(directory), with_found_tower(config, context_image_size)
     inside = context_folder.resolve().is_relative_to(folder.resolve())
@@ -199,7 +206,8 @@ def create_run(
     before = read_config(folder) if there else {}
     if not there or not Stages(folder, "").begun:
         if config.visual_weights or Path(config.visual_backbone).is_file():
-            new_visual_encoder(config, pretrained=True)  # raises here, or half a run would be left behind
+            # Raises before the folder is created if the weights cannot be loaded.
+            new_visual_encoder(config, pretrained=True)
         (folder / "pictures.json").unlink(missing_ok=True)
         write_json(folder / "config.json", stored)
         return
@@ -212,15 +220,15 @@ def create_run(
             f"out must be a new folder or a run made with the same settings, got {str(directory)!r} where "
             f"{', '.join(changed)} differ: choose another folder, or delete this one."
         )
-    if before["data"] != stored["data"]:  # moved
+    if before["data"] != stored["data"]:  # the data has moved
         write_json(folder / "config.json", {**before, "data": stored["data"]})
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The `config.json` of a run.
+    """Reads the `config.json` of a run.
 
     Raises:
-        InputError: it is damaged, or of another version of ctxvision.
+        InputError: the file is damaged, or its format is another one.
     """
     try:
         stored = read_json(folder / "config.json")
@@ -231,6 +239,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         ) from None
     if (version := stored.get("format", 2)) != FORMAT:
         raise InputError(
-            f"run {str(folder)!r} must have format {FORMAT}, got {version}, of another version of ctxvision: train it anew."
+            f"run {str(folder)!r} must have format {FORMAT}, got {version} of another version of ctxvision: train a "
+            "new run."
         )
     return stored

@@ -1,4 +1,4 @@
-"""What depends on whether a picture has one label or several: targets, losses, metric and calibration."""
+"""Everything that differs between one and several labels per picture: targets, losses, metric and calibration."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -28,22 +28,23 @@ Compared = tuple[float, float, Interval]
 
 
 class Task(NamedTuple):
-    """One of `ONE_LABEL` and `SEVERAL_LABELS`.
+    """The parts of a task; its two values are `ONE_LABEL` and `SEVERAL_LABELS`.
 
     Attributes:
-        metric: chooses a head; its name in records.
-        title: the metric's name in sentences.
-        suite: measures Table 1 for it.
-        activation: of the head's output.
-        balances: of the head's loss, tried on `val`; see `train_head`.
-        steps: how many times `Config.head_steps` a head takes. A label of several has few positives to learn from: on `val` of
-            three deals of the demo, twice the steps made mAP better by 1.5 to 5 points.
-        quality: the metric of probabilities [N, L] and targets.
-        compare: two methods' mean metrics and the interval of their difference, of probabilities [N, L] of each seed of
-            either and targets.
-        calibrate: of a head, features and targets of `val`; see `calibrate_by_softmax` and `calibrate_by_thresholds`.
-        encoder_targets: float32 [N, L] of targets and L, for the training of a visual encoder.
-        encoder_loss: of such targets and logits [N, L].
+        metric: name in records of the metric that chooses a head.
+        title: name of the metric in sentences.
+        suite: name of the suite that measures Table 1 for the task.
+        activation: activation of the head's output.
+        balances: balances of the head's loss that are tried on `val`; see `train_head`.
+        steps: factor of `Config.head_steps`. A label among several has few positives: on `val` of three splits of the
+            demo, twice the steps improved mAP by 1.5 to 5 points.
+        quality: function from probabilities [N, L] and targets to the metric.
+        compare: function from two methods' probabilities [N, L] of each seed, and targets, to both mean metrics and the
+            interval of their difference.
+        calibrate: function of a head, and features and targets of `val`; see `calibrate_by_softmax` and
+            `calibrate_by_thresholds`.
+        encoder_targets: function from targets and L to float32 [N, L], for the training of a visual encoder.
+        encoder_loss: function that makes the loss of such targets and logits [N, L].
     """
 
     metric: str
@@ -62,15 +63,15 @@ class Task(NamedTuple):
 def calibrate_by_softmax(
     head: keras.Model, features: Sequence[np.ndarray], targets: np.ndarray
 ) -> dict[str, Any]:
-    """Fits on `val` how much each member of a head of one label a picture counts, and sets it.
+    """Fits the weights of the members of a head for one label per picture on `val`, and sets them.
 
     Args:
-        head: of `train_head` or `train_pool`; it is changed.
-        features, targets: of `val`, as of `train_head`; without pictures nothing is fitted, see `prior_calibration`.
+        head: a head from `train_head` or `train_pool`; it is changed.
+        features, targets: of `val`, see `train_head`; without pictures the head gets `prior_calibration`.
 
     Returns:
-        The list `member_weights`, `uniform_share`, `val_loss` in nats, `val_ece` and `val_ece_uncalibrated`, that of
-        members which all count the same.
+        A dict of `member_weights`, a list, `uniform_share`, `val_loss` in nats, `val_ece`, and `val_ece_uncalibrated`,
+        which is the error with equal weights.
     """
     fusion = head.get_layer("context_fusion")
     logits = member_logits_of(fusion, features)
@@ -88,13 +89,14 @@ def calibrate_by_softmax(
 def calibrate_by_thresholds(
     head: keras.Model, features: Sequence[np.ndarray], targets: np.ndarray
 ) -> dict[str, Any]:
-    """Fits on `val` how much each member counts, and from which probability on each label of several is accepted.
+    """Fits the weights of a head's members on `val` and sets them, and fits a threshold for each of several labels.
 
     Args:
-        head, features, targets: as of `calibrate_by_softmax`.
+        head, features, targets: see `calibrate_by_softmax`.
 
     Returns:
-        The lists `member_weights` and `thresholds`, the thresholds' `precision`, `val_loss` in nats a decision, and `val_ece`.
+        A dict of `member_weights` and `thresholds`, lists, the thresholds' `precision`, `val_loss` in nats per
+        decision, and `val_ece`.
     """
     fusion = head.get_layer("context_fusion")
     logits = member_logits_of(fusion, features)
@@ -107,7 +109,7 @@ def calibrate_by_thresholds(
 
 
 def _calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
-    """0 for no pictures."""
+    """Returns the expected calibration error, 0 for no pictures."""
     return expected_calibration_error(confidence, correct) if correct.size else 0.0
 
 
@@ -159,11 +161,11 @@ SEVERAL_LABELS = Task(
     compare=_compared_by_map,
     calibrate=calibrate_by_thresholds,
     encoder_targets=lambda targets, num_labels: targets,
-    # Labels that nobody verified are left out.
+    # Ignores labels that nobody verified.
     encoder_loss=lambda: KnownLabels(keras.losses.BinaryCrossentropy(from_logits=True)),
 )
 
 
 def task_of(config: Config) -> Task:
-    """The task that a run's settings ask for."""
+    """Returns the task of a run's settings."""
     return SEVERAL_LABELS if config.multi_label else ONE_LABEL

@@ -1,4 +1,4 @@
-"""The words that stand for a label where no labelled picture does (section 4.3)."""
+"""Scores labels by their terms, so that a label needs no labelled picture (section 4.3)."""
 
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,10 @@ from ctxvision.context.context import Context
 from ctxvision.context.text_to_query import fit_text_to_query
 from ctxvision.layers import LabelTerms, TermPlaces
 
-# Of a label; those beyond are left out of a classifier.
+# Largest number of terms per label; a classifier ignores further terms.
 MOST_TERMS = 20
-_ROWS = 2048  # scored at a time
-# Of a term's score in a classifier, the part that is in text space; chosen on `val` of the demo and of photographs.
+_ROWS = 2048  # pictures scored at a time
+# Share of the text space in a term's score in a classifier; chosen on `val` of the demo and of photographs.
 TEXT_SHARE = 0.5
 
 
@@ -23,21 +23,21 @@ class Terms(NamedTuple):
     """The terms of all labels in one list of length T.
 
     Attributes:
-        texts: written as queries are: lower-cased, NFC-normalised, whitespace collapsed.
-        labels: int [T], the number of each term's label.
+        texts: the terms, normalised like queries: lower case, NFC, single spaces.
+        labels: int [T], the label number of each term.
     """
 
     texts: list[str]
     labels: np.ndarray
 
     def per_label(self, scores: np.ndarray, closest: bool = True) -> np.ndarray:
-        """float [N, L] of float [N, T]: each label's score is its closest term's, or the mean of its terms'."""
+        """Reduces scores [N, T] to float [N, L]: the score of each label's closest term, or the mean over its terms."""
         columns = [scores[:, self.labels == label] for label in range(self.labels.max() + 1)]
         return np.stack([part.max(axis=1) if closest else part.mean(axis=1) for part in columns], axis=1)
 
 
 def terms_of(labels: Sequence[str], label_terms: Mapping[str, Sequence[str]]) -> Terms:
-    """The synset terms of every label; the label's own name where it has none."""
+    """Returns the terms of every label; a label without terms has its own name as its term."""
     rows = []
     for number, label in enumerate(labels):
         texts = [text for text in map(_as_query, label_terms.get(label, [])) if text]
@@ -46,15 +46,16 @@ def terms_of(labels: Sequence[str], label_terms: Mapping[str, Sequence[str]]) ->
 
 
 class PlacedTerms(NamedTuple):
-    """Where terms lie.
+    """Terms with their places in query space and text space.
 
     Attributes:
-        terms: T of them.
-        queries: float32 [T, Q], L2-normalised: a term's prototype where it is a phrase of the vocabulary, and elsewhere
-            where the text model puts it.
-        predicted: float32 [T, Q], L2-normalised: all terms where the text model puts them, which has seen none of them.
+        terms: the T terms.
+        queries: float32 [T, Q], L2-normalised: the prototype of a term that is a phrase of the vocabulary, else the
+            prediction of the text model.
+        predicted: float32 [T, Q], L2-normalised: the predictions of the text model, which was fitted without these
+            terms.
         texts: float32 [T, text_dim], L2-normalised text embeddings; zeros for unknown words.
-        in_vocabulary: bool [T].
+        in_vocabulary: bool [T], the terms that are phrases of the vocabulary.
     """
 
     terms: Terms
@@ -65,22 +66,22 @@ class PlacedTerms(NamedTuple):
 
     @property
     def known(self) -> np.ndarray:
-        """bool [T]: not of a term of unknown words that is no phrase, which says nothing."""
+        """bool [T], the terms that are phrases or have known words; other terms say nothing."""
         return self.in_vocabulary | (np.linalg.norm(self.texts, axis=1) > 0)
 
     def those_known(self) -> "PlacedTerms":
-        """The terms that say something."""
+        """Returns the known terms."""
         texts = [text for text, known in zip(self.terms.texts, self.known) if known]
         terms = Terms(texts, self.terms.labels[self.known])
         return PlacedTerms(terms, *(part[self.known] for part in self[1:]))
 
     def scores(self, queries: np.ndarray, contexts: np.ndarray, text_share: float) -> np.ndarray:
-        """Float [N, T]: cosines in query space, a `text_share` in 0..1 of them in text space.
+        """Returns float [N, T]: the cosines in query space and in text space, averaged with weight `text_share`.
 
         Args:
             queries: float32 [N, Q], query embeddings.
             contexts: float32 [N, text_dim], context vectors.
-            text_share: of the score.
+            text_share: weight of the text space, 0..1.
         """
         about = contexts / np.maximum(np.linalg.norm(contexts, axis=1, keepdims=True), 1e-9)
         return (1 - text_share) * (queries @ self.queries.T) + text_share * (about @ self.texts.T)
@@ -88,12 +89,12 @@ class PlacedTerms(NamedTuple):
     def for_model(
         self, num_labels: int, queries: np.ndarray, contexts: np.ndarray, least: int = 1
     ) -> TermPlaces:
-        """What `ContextFusion.label_terms` holds.
+        """Returns the weights of `ContextFusion.label_terms`.
 
         Args:
             num_labels: L.
-            queries, contexts: of the pictures of `train`, as of `scores`.
-            least: terms that a label has room for, where none has as many.
+            queries, contexts: of the pictures of `train`, see `scores`.
+            least: smallest number of terms that each label gets room for.
         """
         usual = self.scores(queries, contexts, TEXT_SHARE).mean(axis=0)
         rows = [
@@ -108,19 +109,19 @@ class PlacedTerms(NamedTuple):
 
 
 def place_terms(context: Context, terms: Terms, seed: int = 0) -> PlacedTerms:
-    """Finds where terms lie in query space and in text space.
+    """Finds the places of terms in query space and in text space.
 
     Args:
-        context: past its stage `text`.
-        terms: of labels.
-        seed: of the phrases that the text model is chosen on.
+        context: a context whose stage `text` is finished.
+        terms: the terms of labels.
+        seed: seed of the phrases on which the text model is chosen.
     """
     table = context.phrase_table
     texts, rows = context.embed_texts(terms.texts), table.ids(terms.texts)
     learnt = np.setdiff1d(context.retrievable_ids(), rows)
     prototypes = np.asarray(table.prototypes, np.float32)
     in_vocabulary, predicted = rows >= 0, np.zeros([len(rows), prototypes.shape[1]], np.float32)
-    if len(learnt) >= 2:  # else no phrase but the terms says where a text lies
+    if len(learnt) >= 2:  # fewer phrases cannot fit a text model
         text_model = fit_text_to_query(
             np.asarray(table.text_embeddings)[learnt],
             prototypes[learnt],
@@ -137,7 +138,7 @@ def _as_query(text: str) -> str:
 
 
 def scores_by_terms(places: TermPlaces, contexts: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """float32 [N, L] of context vectors [N, text_dim] and query embeddings [N, Q]; see `LabelTerms`."""
+    """Returns scores float32 [N, L] of contexts [N, text_dim] and query embeddings [N, Q]; see `LabelTerms`."""
     layer = LabelTerms(len(places.known), places.places.shape[1])
     layer([tf.constant(contexts[:1]), tf.constant(queries[:1])])
     layer.assign(places)
@@ -152,14 +153,14 @@ def terms_of_run(
     more: Mapping[str, Sequence[str]] | None = None,
     least: int = 1,
 ) -> TermPlaces:
-    """Where the terms of a run's labels lie.
+    """Returns the places of the terms of a run's labels.
 
     Args:
-        run: whose data and context they are.
-        inputs: of the pictures of `train`: visual features, context and query embedding.
-        labels: the labels with those of concepts; by default those of the data.
-        more: terms of labels beside those that the data has.
-        least: terms that a label has room for.
+        run: the run whose data and context are used.
+        inputs: visual features, context and query embedding of the pictures of `train`.
+        labels: all labels including those of concepts; the labels of the data by default.
+        more: further terms of labels, in addition to those of the data.
+        least: smallest number of terms that each label gets room for.
     """
     labels = run.data.labels if labels is None else labels
     known = dict(run.data.manifest.label_terms)

@@ -1,11 +1,11 @@
-"""From which probability on a label is accepted, so that a wanted share of what is accepted is right."""
+"""Fits the threshold of each label for a wanted precision."""
 
 import numpy as np
 
 from ctxvision.metrics import precision_recall_curve
 
 PRECISION = 0.8
-# How many pictures the precision of all labels together counts for beside a label's own.
+# Numbers of pictures with which the precision of all labels together counts beside a label's own precision.
 SHRINKAGES = (1, 2, 4, 8, 16, 32, 1000)
 _FOLDS, _REPETITIONS = 5, 3
 
@@ -13,25 +13,25 @@ _FOLDS, _REPETITIONS = 5, 3
 def fit_thresholds(
     probabilities: np.ndarray, targets: np.ndarray, precision: float = PRECISION
 ) -> np.ndarray:
-    """The lowest threshold of each label above which `precision` of the accepted pictures has it.
+    """Fits each label's lowest threshold above which a share `precision` of the accepted pictures has the label.
 
-    A few pictures a label say little, and the lowest threshold that looks good enough is one that was lucky. So a
-    label's precision above a threshold is estimated as (right + m · q) / (accepted + m), q the precision of all labels
-    together above that threshold; m is the smallest of `SHRINKAGES` with which, in cross-validation, all that is
-    accepted reaches the precision. Fitted on 250 to 720 pictures, the precision on others like them was 0.80 to 0.83
-    on average where 0.8 was wanted, and deviated by 2 to 5 points from one draw to the next
+    Few pictures per label make such an estimate optimistic: the lowest threshold that looks good enough is often a
+    lucky one. A label's precision above a threshold is therefore estimated as (right + m · q) / (accepted + m), with q
+    the precision of all labels together above that threshold. m is the smallest of `SHRINKAGES` for which all accepted
+    pictures together reach the precision in cross-validation. Fitted on 250 to 720 pictures, the precision on other
+    pictures was 0.80 to 0.83 on average for a wanted 0.8, and deviated by 2 to 5 points between draws
     (tools/benchmarks/demo_seeds.py).
 
-    A label that no threshold serves, such as one that no picture has, is accepted above all its probabilities here,
-    and not below the threshold that serves all labels together.
+    A label for which no threshold reaches the precision, such as a label without pictures, gets a threshold above all
+    its probabilities here, and not below the threshold for all labels together.
 
     Args:
-        probabilities: float [N, L] of pictures that the head was not trained on.
-        targets: [N, L] of zeros and ones, and -1 for what is unknown, which does not count.
-        precision: wanted, in 0..1.
+        probabilities: float [N, L], of pictures that the head was not trained on.
+        targets: [N, L] of 0 and 1, with -1 for unknown targets, which are ignored.
+        precision: the wanted precision, 0..1.
 
     Returns:
-        float64 [L] in 0..1; all 1.0, which accepts nothing short of certainty, where `targets` has no positive.
+        float64 [L] in 0..1; all 1.0, which accepts nothing below certainty, if `targets` has no positive.
 
     Example:
         >>> fit_thresholds(np.array([[0.9], [0.8], [0.3], [0.2]]), np.array([[1], [1], [0], [0]])).tolist()
@@ -44,7 +44,7 @@ def fit_thresholds(
 
 
 def _reaches(probabilities: np.ndarray, targets: np.ndarray, precision: float, shrinkage: int) -> bool:
-    """Whether what is accepted among pictures that were left out is right often enough."""
+    """Returns whether the accepted pictures of the left-out folds reach the precision."""
     rng = np.random.default_rng(0)
     accepted = right = 0.0
     for _ in range(_REPETITIONS):

@@ -1,4 +1,4 @@
-"""The visual encoder as a run's settings describe it, not trained yet."""
+"""Builds the untrained visual encoder of a run's settings."""
 
 import dataclasses
 
@@ -10,22 +10,22 @@ from ctxvision.layers import PhraseGenerator, VisualEncoder
 from ctxvision.layers.backbone import Backbone, absolute, check_backbone, image_size_of, pixels_of
 from ctxvision.training.fine_tuning import check_train, set_trainable, train_of
 
-# Stands for the phrase generator's ConvNet, as it is after its training on queries.
+# Name of the phrase generator's ConvNet, after its training on queries, as a visual backbone.
 SHARED = "shared"
 
 
 def new_visual_encoder(
     config: Config, phrase_generator: PhraseGenerator | None = None, pretrained: bool = False
 ) -> VisualEncoder:
-    """The visual encoder with its variables built, before its training.
+    """Builds the untrained visual encoder with all its variables.
 
     Args:
         config: settings of the run.
-        phrase_generator: trained; for the backbone `SHARED`, which stands on its ConvNet and freezes it.
-        pretrained: whether the backbone has `config.visual_weights`, and not random weights that others will replace.
+        phrase_generator: a trained phrase generator, whose ConvNet the backbone `SHARED` uses and freezes.
+        pretrained: whether to load `config.visual_weights`; False gives random weights, which the caller replaces.
 
     Raises:
-        InputError: the weights cannot be had or do not fit.
+        InputError: the weights cannot be loaded or do not fit.
     """
     backbone: Backbone = config.visual_backbone
     if backbone == SHARED:
@@ -50,21 +50,22 @@ def new_visual_encoder(
 
 
 def with_found_tower(config: Config, context_image_size: int) -> Config:
-    """The same settings with all that is known of the backbone: files by their absolute paths, image size and pixels.
+    """Returns the settings with everything known of the backbone: absolute paths, image size and pixel range.
 
     Args:
         config: settings of the run.
-        context_image_size: what `SHARED` sees.
+        context_image_size: side in pixels of the context's pictures, which `SHARED` takes by default.
 
     Raises:
-        InputError: a backbone that cannot be built.
+        InputError: the backbone cannot be built.
     """
     name, weights = config.visual_backbone, config.visual_weights
     check_train(config.visual_train, name, weights, "visual_train")
     if name == SHARED:
         if weights is not None:
             raise InputError(
-                f"visual_weights must be left out for the backbone 'shared', which has its own, got {weights!r}: leave it out."
+                f"visual_weights must be left out for the backbone 'shared', which has its own, got {weights!r}: leave "
+                "the setting out."
             )
         return dataclasses.replace(config, image_size=config.image_size or context_image_size)
     try:

@@ -1,4 +1,4 @@
-"""A head like a run's own, over any features of its pictures."""
+"""Trains heads like a run's own head over other features of its pictures."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from ctxvision.classifier.run_folder import RunFolder
 from ctxvision.classifier.task import task_of
 from ctxvision.layers import TermPlaces
 
-# A split to its features, one array a modality.
+# Function from a split to its features, one array per modality.
 Inputs = Callable[[str], Sequence[np.ndarray]]
 
 
@@ -26,17 +26,17 @@ def trained_head(
     stages: Sequence[int] | None = None,
     **arguments: Any,
 ) -> keras.Model:
-    """A head trained on `train` and calibrated on `val`, as the run's own is.
+    """Trains a head on `train` and calibrates it on `val`, as the run's own head.
 
     Args:
-        run: past its stage `head`.
-        inputs: a split to its features, one array a modality.
-        seed: of the head.
+        run: a run whose stage `head` is finished.
+        inputs: function from a split to its features, one array per modality.
+        seed: seed of the head.
         fusion: "pool", or a joint head.
-        terms: where the labels' terms lie, for a pool.
-        rows: of `train` to learn from, by default all.
-        stages: of a pool, see `train_pool`.
-        **arguments: others of `ContextFusion`, for a joint head.
+        terms: places of the labels' terms, for a pool.
+        rows: rows of `train` to learn from; all by default.
+        stages: hidden stages of a pool, see `train_pool`.
+        **arguments: further arguments of `ContextFusion`, for a joint head.
     """
     data, config = run.data, run.config
     features, targets = inputs("train"), data.label_targets("train")

@@ -1,4 +1,4 @@
-"""Stage `visual`: a ConvNet trained on a share of the labelled pictures (section 3.4)."""
+"""Stage `visual`: trains a ConvNet on a share of the labelled pictures (section 3.4)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,15 +25,15 @@ def train_visual(
 ) -> None:
     """Trains a visual encoder on `fraction` of each label's pictures in `pretrain` (else `train`).
 
-    A linear layer over the encoder's features learns the labels, under `multi_label` each on its own (sigmoid);
-    the features are what the run keeps. A backbone that is fine-tuned learns in a second step, see `steps_of`. Of a
-    frozen backbone without a mapping nothing is left to learn.
+    A linear layer over the encoder's features learns the labels, each on its own under `multi_label` (sigmoid); the run
+    keeps only the encoder. A fine-tuned backbone learns in a second step, see `steps_of`. A frozen backbone without a
+    linear mapping is kept without training.
 
     Args:
-        run: whose data is learnt.
+        run: the run.
         fraction: above 0, up to 1.
-        progress: told after every epoch.
-        strategy: where; that in whose scope this is called by default.
+        progress: updated before every epoch.
+        strategy: strategy of the training; the strategy in scope by default.
     """
     strategy = make_strategy(strategy)
     config, stage = run.config, f"visual/{fraction:g}"
@@ -44,7 +44,7 @@ def train_visual(
     if not encoder.trainable_weights:
         _keep(encoder, run, stage, strategy, _same_weights(run), pictures=0, steps=0)
         if is_chief(strategy):
-            _ = run.visual_encoder(fraction)  # keeps the SavedModel loaded for the stages that follow
+            _ = run.visual_encoder(fraction)  # keeps the SavedModel loaded for later stages
         return
     train_encoder(run, encoder, stage, fraction, progress, strategy, config.visual_train)
 
@@ -61,12 +61,12 @@ def train_encoder(
     """Trains an encoder as `train_visual` does, and keeps its weights as a stage.
 
     Args:
-        run: whose data is learnt.
-        encoder: built; it is changed.
-        stage: its name.
-        fraction: of each label's pictures in `pretrain`.
-        progress, strategy: as above.
-        train: which pre-trained weights learn, see `set_trainable`; None: all of them, as those of a new network.
+        run: the run.
+        encoder: a built encoder; it is changed.
+        stage: name of the stage.
+        fraction: share of each label's pictures in `pretrain`.
+        progress, strategy: see `train_visual`.
+        train: which pre-trained weights learn, see `set_trainable`; None: all of them, as in a new network.
     """
     strategy = make_strategy(strategy)
     config, data = run.config, run.data
@@ -104,7 +104,7 @@ def train_encoder(
 
 
 def _same_weights(run: RunFolder) -> Path | None:
-    """The file of an encoder that learns nothing, as the stage of another fraction has written it."""
+    """Returns the weights file that another fraction's stage wrote of an encoder without training, or None."""
     stages = [f"visual/{fraction:g}" for fraction in run.config.fractions]
     done = [stage for stage in stages if run.stages.is_done(stage)]
     return run.stages.folder(done[0]) / "weights.npz" if done else None
@@ -131,6 +131,6 @@ def _keep(
 def visual_model(
     encoder: VisualEncoder, logits: keras.layers.Layer, shape: Sequence[int], name: str
 ) -> keras.Model:
-    """The model that the stage trains: what the encoder takes, [B, *shape], to logits float32 [B, L]."""
+    """Returns the model that the stage trains, from the encoder's inputs [B, *shape] to logits float32 [B, L]."""
     given = keras.Input(shape)
     return keras.Model(given, logits(encoder(given)), name=name)

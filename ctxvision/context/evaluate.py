@@ -37,8 +37,8 @@ def evaluate_context(
 
     Returns:
         Records of the suite `context`:
-        with queries, `hit@k` for k of 1, 3, 5 and 10, the share of pictures with a true query among the first k phrases,
-        and `mrr@10`, see `true_queries`; depths beyond the number of retrievable phrases are left out;
+        with queries, `hit@k` for k of 1, 3, 5 and 10, the share of pictures with a true query among the first k
+        phrases, and `mrr@10`; depths beyond the number of retrievable phrases are left out;
         with queries, `text_recall@1` and `text_recall@10`, see `text_recall`;
         with one label per picture, `cluster_accuracy` of the first phrase.
 

@@ -214,10 +214,13 @@ def test_one_change_at_a_time(run, purple):
 
 
 BAD = {
-    "no name": (lambda run, place: run.add_concept(" ", place), "name of a concept must be a text, got ' '"),
+    "no name": (
+        lambda run, place: run.add_concept(" ", place),
+        "name of a concept must be a non-empty text, got ' '",
+    ),
     "no label": (
         lambda run, place: run.add_concept("x", place, label=""),
-        "label of a concept must be a text, got ''",
+        "label of a concept must be a non-empty text, got ''",
     ),
     "a concept that exists": (
         lambda run, place: run.add_concept(MASCOT, place, label="other"),
@@ -229,7 +232,7 @@ BAD = {
     ),
     "an empty word": (
         lambda run, place: run.add_concept("x", words=["tomato", " "]),
-        "words of a concept must be a text, got ' '",
+        "words of a concept must be a non-empty text, got ' '",
     ),
     "an unreadable picture": (
         lambda run, place: run.add_concept("x", [place / "a.png", place / "notes.txt"]),

@@ -29,7 +29,7 @@ def test_flops_of_convolutions_and_matrices():
     assert forward_flops(model) == 2 * (64 * 108 + 16 * 36 + 64 * 5)
 
 
-def test_a_plan_reckoned_by_hand():
+def test_a_plan_computed_by_hand():
     plan = cv.plan(queries=40e6, images=260e6, devices="v5e-64", config=SMALL)
     found = figures(plan)
     assert found["class table, on each device"] == 40e6 / 64 * (64 * 4 + 4)
