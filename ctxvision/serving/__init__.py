@@ -1,4 +1,4 @@
-"""From a trained classifier to answers: export, embedded server, client."""
+"""Serves a trained classifier: export, embedded server, client."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Serving and asking need no model code, and so neither Keras nor TFRS, which would load scann's ops.
+    # Server and client load without model code, and so without Keras and TFRS, which would load scann's ops.
     if name != "export_saved_model":
         raise AttributeError(f"module 'ctxvision.serving' has no attribute {name!r}")
     from ctxvision.serving.export import export_saved_model

@@ -1,4 +1,4 @@
-"""Questions about encoded pictures, to an export on disk or to a server."""
+"""Sends encoded pictures to an export on disk or to a server."""
 
 import os
 import re
@@ -14,10 +14,10 @@ from ctxvision.errors import InputError
 from ctxvision.serving.devserver.prediction import MESSAGE_BYTES
 from ctxvision.serving.loading import load_export
 
-# Of one request.
+# Limits of one request.
 MOST_PICTURES, MOST_BYTES = 32, MESSAGE_BYTES // 2
 _TIMEOUT_SECONDS = 60
-# What gRPC reads a proxy from, in its order.
+# Environment variables from which gRPC reads a proxy, in gRPC's order.
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 
 Answer = dict[str, np.ndarray]
@@ -25,20 +25,21 @@ Ask = Callable[[list[bytes]], Answer]
 
 
 class ServingError(RuntimeError):
-    """A server that does not answer, or not as an export of this library would."""
+    """Raised if a server does not answer, or does not answer like an export of ctxvision."""
 
 
 def asker(target: str | os.PathLike[str], signature: str, name: str = "default") -> Ask:
-    """A function from encoded pictures to the outputs of a signature.
+    """Returns a function from encoded pictures to the outputs of a signature.
 
     Args:
         target: folder of an export (DIR or DIR/<version>), or HOST:PORT of a server with TF Serving's gRPC API.
         signature: "serving_default" or "explain".
-        name: of the model on the server.
+        name: name of the model on the server.
 
     Raises:
-        InputError: the target is neither, or no classifier.
-        ServingError: raised by the function where the server cannot be reached or refuses.
+        InputError: the target is neither a folder nor an address, or no classifier; for a server without labels, the
+            returned function raises it.
+        ServingError: the returned function raises it if the server cannot be reached or refuses.
     """
     ask = _remote(str(target), signature, name) if _is_address(target) else _local(target, signature)
 
@@ -46,8 +47,8 @@ def asker(target: str | os.PathLike[str], signature: str, name: str = "default")
         answer = ask(images)
         if "labels" not in answer:
             raise InputError(
-                f"target must be a classifier, got {str(target)!r}, which tells no labels: for the phrases of a context's "
-                f"tagger, run ctxvision context describe CONTEXT IMAGE."
+                f"target must be a classifier, got {str(target)!r}, which tells no labels: for the phrases of a "
+                "context's tagger, run ctxvision context describe CONTEXT IMAGE."
             )
         return answer
 
@@ -55,14 +56,14 @@ def asker(target: str | os.PathLike[str], signature: str, name: str = "default")
 
 
 def _is_address(target: str | os.PathLike[str]) -> bool:
-    """Whether `target` is HOST:PORT rather than a folder; refuses what is neither."""
+    """Returns whether `target` is HOST:PORT rather than a folder; raises an InputError if it is neither."""
     if Path(target).is_dir():
         return False
     match = re.fullmatch(r"(?:[\w.-]+|\[[0-9a-fA-F:]+\]):(\d{1,5})", str(target), re.ASCII)
     if match and 0 < int(match[1]) <= 65535:
         return True
     raise InputError(
-        f"target must be the folder of an export or HOST:PORT of a server, got {str(target)!r}: check it."
+        f"target must be the folder of an export or HOST:PORT of a server, got {str(target)!r}: check the target."
     )
 
 
@@ -74,7 +75,7 @@ def _local(directory: str | os.PathLike[str], signature: str) -> Callable[[list[
             f"target must be an export of ctxvision with the signature {signature!r} of image_bytes, got "
             f"{str(directory)!r}, which has {sorted(export.signatures)}: export again."
         )
-    # The closure keeps `export`, and so its variables, alive.
+    # The closure keeps `export` alive, and with it the variables.
     return lambda images: {
         key: value.numpy()
         for key, value in export.signatures[signature](image_bytes=tf.constant(images)).items()
@@ -82,9 +83,12 @@ def _local(directory: str | os.PathLike[str], signature: str) -> Callable[[list[
 
 
 def _no_answer(address: str, details: str) -> str:
-    """Why no gRPC server answers."""
+    """Returns the sentence for an address at which no gRPC server answers."""
     if "Failed parsing HTTP/2" in details or "http1" in details.lower():
-        return f"the server at {address} must speak gRPC, it speaks HTTP, as the REST port does: give its gRPC port (8500)."
+        return (
+            f"the server at {address} must speak gRPC, it speaks HTTP, as the REST port does: give its gRPC port "
+            "(8500)."
+        )
     proxy = next((os.environ[name] for name in _PROXIES if os.environ.get(name)), None)
     through = f" through the proxy {proxy} that the environment names" if proxy else ""
     return f"no server answers at {address}{through}: start one with 'ctxvision serve DIR', or check the address."
@@ -97,7 +101,9 @@ def _remote(address: str, signature: str, name: str) -> Callable[[list[bytes]], 
     ]
     host = address.rpartition(":")[0].strip("[]")
     if host == "localhost" or host.startswith("127.") or host == "::1":
-        options.append(("grpc.enable_http_proxy", 0))  # gRPC would ask the proxy for this machine
+        options.append(
+            ("grpc.enable_http_proxy", 0)
+        )  # gRPC would send requests to this machine through the proxy
     stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(address, options))
 
     def ask(images: list[bytes]) -> Answer:

@@ -1,4 +1,4 @@
-"""Predictions for many pictures, written to a table row by row."""
+"""Predicts many pictures and writes the predictions to a table."""
 
 import csv
 import json
@@ -15,13 +15,13 @@ from ctxvision.serving.client import answers
 from ctxvision.serving.predictions import Refused
 
 COLUMNS = ("path", "label", "score", "accepted", "phrases", "picture", "phrase_generator", "error")
-_ROWS = 4096  # of a parquet file, written at a time
+_ROWS = 4096  # rows of a parquet file that are written together
 
 Row = dict[str, Any]
 
 
 class Written(NamedTuple):
-    """What a table holds: pictures, and how many of them have an error instead of an answer."""
+    """Counts of a table: its pictures, and the pictures that have an error instead of an answer."""
 
     pictures: int
     refused: int
@@ -35,20 +35,24 @@ def predict_to_file(
     name: str = "default",
     tell: Callable[[int, int], None] | None = None,
 ) -> Written:
-    """Classifies many pictures into a table with a row for each; the same call goes on where one was stopped.
+    """Classifies many pictures into a table with one row per picture; the same call resumes after a stop.
 
-    Rows are kept in `OUT.unfinished` until all are there. A picture that cannot be read has a row with an `error`.
+    `OUT.unfinished` keeps the rows until all are complete. A picture that cannot be read has a row with an `error`.
 
     Args:
-        target, explain, name: as of `predict`.
-        images: pictures, folders of them, and `.txt` files with the path of a picture a line.
-        out: new; `.jsonl` has everything that `Prediction.to_json` tells. `.csv` and `.parquet` have the columns `path`,
-            `label`, `score`, `accepted` (labels that pass their thresholds), `phrases`, `error` and, with `explain`,
-            what `picture` and `phrase_generator` add. In `.csv`, several values are separated by `|`.
-        tell: called after each picture with how many are done, and how many there are.
+        target, explain, name: see `predict`.
+        images: pictures, folders of pictures, and `.txt` files with one path of a picture per line.
+        out: a new file. `.jsonl` has the fields of `Prediction.to_json`. `.csv` and `.parquet` have the columns `path`,
+            `label`, `score`, `accepted` (labels that pass their thresholds), `phrases`, `picture` and
+            `phrase_generator` (shares, with `explain`), and `error`. In `.csv`, `|` separates several values.
+        tell: function that is called after each picture with the number of finished pictures and of all pictures.
+
+    Returns:
+        The number of pictures, and of pictures with an error.
 
     Raises:
-        InputError: `out` is there or has another suffix, or no pictures are named.
+        InputError: `out` exists, has another suffix or was begun by another call; no pictures are named; or the target
+            is neither an export nor an address.
         ServingError: see `predict`.
     """
     place = Path(out)
@@ -77,7 +81,7 @@ def predict_to_file(
 
 
 def named_pictures(images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Iterator[str]:
-    """Paths of pictures: those named, those in folders, and those on the lines of `.txt` files."""
+    """Yields the paths of pictures that are named, that lie in folders, or that are on the lines of `.txt` files."""
     for one in [images] if isinstance(images, str | os.PathLike) else images:
         path = Path(one)
         if path.is_dir():
@@ -90,7 +94,7 @@ def named_pictures(images: str | os.PathLike[str] | Sequence[str | os.PathLike[s
 
 
 def _begun(journal: Path, asked: dict[str, Any]) -> set[str]:
-    """Pictures that an earlier call has answered; a row that it was stopped in is taken away."""
+    """Returns the pictures that an earlier call has answered, and removes an incomplete last row."""
     if not journal.is_file():
         return set()
     known, end = set(), 0
@@ -100,8 +104,8 @@ def _begun(journal: Path, asked: dict[str, Any]) -> set[str]:
                 break
             if end == 0 and (before := json.loads(line)) != asked:
                 raise InputError(
-                    f"out must be new or begun by the same call, got {str(journal)!r} of {before}: delete it, or choose "
-                    "another file."
+                    f"out must be new or begun by the same call, got {str(journal)!r} of {before}: delete that file, "
+                    "or choose another."
                 )
             known |= {json.loads(line)["path"]} if end else set()
             end += len(line)
@@ -131,7 +135,7 @@ def _writer(place: Path) -> Callable[[Path], Any]:
         raise InputError(f"out must end in {', '.join(writers)}, got {str(place)!r}: rename it.")
     if place.exists():
         raise InputError(
-            f"out must be a new file, got {str(place)!r}, which is there: delete it, or choose another."
+            f"out must be a new file, got {str(place)!r}, which exists: delete that file, or choose another."
         )
     if place.suffix == ".parquet":
         _ = _pyarrow()  # raises before any picture is answered
@@ -187,7 +191,7 @@ def _parquet(path: Path) -> Iterator[Callable[[Row], None]]:
 
 
 def _columns(row: Row) -> Row:
-    """A row of the journal under `COLUMNS`; None for what it does not tell."""
+    """Returns a row of the journal under `COLUMNS`; None for missing values."""
     known = {name: row.get(name) for name in ("path", "label", "score", "error")}
     top = row.get("top", [])
     accepted = (

@@ -1,4 +1,4 @@
-"""Predictions for picture files, by an export on disk or by a server."""
+"""Predicts picture files with an export on disk or a server."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,19 +19,20 @@ def predict(
     explain: bool = False,
     name: str = "default",
 ) -> list[Prediction]:
-    """Classifies picture files.
+    """Classifies picture files with an export or a server.
 
     Args:
         target: folder of an export (DIR or DIR/<version>), or HOST:PORT of a server with TF Serving's gRPC API.
-        images: JPEG, PNG, GIF, BMP or still WebP files, or one of them.
-        explain: also what the picture, the phrase generator and each phrase add to the top label.
-        name: of the model on the server.
+        images: one or several JPEG, PNG, GIF, BMP or still WebP files.
+        explain: whether to add the shares of the picture, the phrase generator and each phrase in the top label.
+        name: name of the model on the server.
 
     Returns:
-        One `Prediction` for each path, in their order.
+        One `Prediction` per path, in the order of the paths.
 
     Raises:
-        InputError: the target is neither, or a file is missing or no picture.
+        InputError: the target is neither a folder nor an address, or no classifier; or a file is missing or is not a
+            picture.
         ServingError: the server cannot be reached or refuses.
     """
     given = [images] if isinstance(images, str | os.PathLike) else images
@@ -50,10 +51,9 @@ def predict(
 def answers(
     target: str | os.PathLike[str], paths: Iterable[str], explain: bool = False, name: str = "default"
 ) -> Iterator[Prediction | Refused]:
-    """What `predict` returns, one after another; a picture that cannot be read costs no other its answer.
+    """Yields the predictions of files one after another; a picture that cannot be read yields a `Refused`.
 
-    Files are read, and answers are unpacked, while the model computes. Arguments and errors are those of `predict`, but for
-    the pictures.
+    Reads files and unpacks answers while the model computes. Arguments and other errors are those of `predict`.
     """
     ask = asker(target, "explain" if explain else "serving_default", name)
     asked = ((one, ask(one.contents) if one.contents else {}) for one in _ahead(_requests(paths)))
@@ -64,7 +64,7 @@ def answers(
 
 
 def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:
-    """The same items; each one is made while the one before is used."""
+    """Yields the same items; makes each item while the caller uses the item before."""
     with ThreadPoolExecutor(1) as maker:
         coming = maker.submit(next, items, None)
         while (item := coming.result()) is not None:
@@ -73,9 +73,11 @@ def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:
 
 
 class _Request(NamedTuple):
-    """Pictures that are asked about together.
+    """Pictures of one request.
 
-    `between` has None for each of them, and in its place what could not be read.
+    Attributes:
+        paths, contents: the pictures.
+        between: None for each picture, with the unreadable files in between, in the order of the files.
     """
 
     paths: list[str]
@@ -84,7 +86,7 @@ class _Request(NamedTuple):
 
 
 def _requests(paths: Iterable[str]) -> Iterator[_Request]:
-    """Files in their order, as many together as a request takes."""
+    """Yields requests with the files in their order and with as many files as a request takes."""
     request, size = _Request([], [], []), 0
     for path in paths:
         try:

@@ -1,4 +1,4 @@
-"""A classifier written as a SavedModel that TensorFlow Serving runs."""
+"""Writes a classifier or a tagger as a SavedModel that TensorFlow Serving runs."""
 
 import os
 import sys
@@ -27,25 +27,27 @@ def export_saved_model(
     with_text: bool = False,
     facts: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Writes a classifier with its labels and vocabulary into one SavedModel, whole or not at all.
+    """Writes a classifier with its labels and vocabulary into one SavedModel, completely or not at all.
 
     Args:
         model: a built `ContextClassifier`.
-        directory: of the version, `MODEL/<number>`: the layout of TF Serving. Not there yet, or empty.
-        retrieval: the backend that the model must have, `"ivf"`, `"exact"` or `"scann"`; any by default.
-        with_text: whether the text encoder goes along, for the caller's own words: it needs the ops of TF.Text, which
-            a stock TF Serving has. By default the vocabulary's text embeddings alone do, and core ops are enough.
-        facts: about the training, any JSON; the export tells them beside its own.
+        directory: folder of the version, `MODEL/<number>` as TF Serving wants it; new or empty.
+        retrieval: backend that the model must have, `"ivf"`, `"exact"` or `"scann"`; any by default.
+        with_text: whether to export the text encoder for the caller's own words. It needs the ops of TF.Text, which a
+            stock TF Serving has. Without it, the export holds the vocabulary's text embeddings and only core ops.
+        facts: further facts about the training, any JSON; the export tells them.
 
     Returns:
-        The directory. Beside the SavedModel it holds `assets/labels.txt`, a label a line in the order of
-        `probabilities`; `assets/ctxvision.json`, the same facts that the signature `about` tells (labels, thresholds,
-        signatures, which op libraries are needed, versions, those given); and
-        `assets.extra/tf_serving_warmup_requests`. For the signatures see `build_signatures`.
+        The directory. Beside the SavedModel it holds:
+        `assets/labels.txt`, one label per line in the order of `probabilities`;
+        `assets/ctxvision.json`, the facts of the signature `about`: labels, thresholds, signatures, needed op
+        libraries, versions and `facts`;
+        `assets.extra/tf_serving_warmup_requests`.
+        For the signatures see `build_signatures`.
 
     Raises:
-        InputError: the directory is not named by a whole number, or holds something already, or the model
-            retrieves by another backend or has no text encoder to go along.
+        InputError: the directory's name is not a whole number, or the directory holds something; or the model has
+            another backend, or no text encoder for `with_text`.
 
     Example:
         >>> cv.export_saved_model(run.classifier, "serving/1")
@@ -53,13 +55,13 @@ def export_saved_model(
     directory = _checked(directory)
     if retrieval not in (None, model.retrieval.backend):
         raise InputError(
-            f"retrieval must be the model's backend {model.retrieval.backend!r}, got {retrieval!r}: build the classifier "
-            f"with PrototypeRetrieval(backend={retrieval!r})."
+            f"retrieval must be the model's backend {model.retrieval.backend!r}, got {retrieval!r}: build the "
+            f"classifier with PrototypeRetrieval(backend={retrieval!r})."
         )
     if with_text and model.text is None:
         raise InputError(
-            "with_text must be left out for a model that has no dual_encoder_text, such as one from two towers, got True: "
-            "callers embed their words themselves, for the signature zero_shot."
+            "with_text must be left out for a model that has no dual_encoder_text, such as one from two towers, got "
+            "True: callers embed their words themselves, for the signature zero_shot."
         )
     traced = build_signatures(model, with_text, {**_versions(), **(facts or {})})
     _write(traced, directory, model.image_size)
@@ -69,18 +71,18 @@ def export_saved_model(
 def export_tagger(
     tagger: ContextTagger, directory: str | os.PathLike[str], facts: Mapping[str, Any] | None = None
 ) -> Path:
-    """Writes a tagger with its vocabulary into one SavedModel of core ops, whole or not at all.
+    """Writes a tagger with its vocabulary into one SavedModel of core ops, completely or not at all.
 
     Args:
-        tagger: of a context.
-        directory: of the version, as of `export_saved_model`.
-        facts: about the context, any JSON.
+        tagger: the tagger of a context.
+        directory: folder of the version, see `export_saved_model`.
+        facts: further facts about the context, any JSON.
 
     Returns:
         The directory; for the signatures see `build_tagger`.
 
     Raises:
-        InputError: the directory is not named by a whole number, or holds something already.
+        InputError: the directory's name is not a whole number, or the directory holds something.
     """
     directory = _checked(directory)
     _write(build_tagger(tagger, {**_versions(), **(facts or {})}), directory, tagger.image_size)
@@ -91,7 +93,8 @@ def _checked(directory: str | os.PathLike[str]) -> Path:
     directory = Path(directory)
     if not (directory.name.isascii() and directory.name.isdigit()):
         raise InputError(
-            f"directory must end in a version, a whole number as in 'serving/1', got {str(directory)!r}: add the number."
+            f"directory must end in a version, a whole number as in 'serving/1', got {str(directory)!r}: add the "
+            "number."
         )
     if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
         raise InputError(
@@ -113,7 +116,7 @@ def _write(traced: Traced, directory: Path, image_size: int) -> None:
 
 
 def _to_save(signature: tf.types.experimental.GenericFunction) -> Any:
-    """As it was traced: TensorFlow would trace a function anew, which it needs for the values of optional inputs alone."""
+    """Returns a traced function, so that TensorFlow does not trace it again, except for optional inputs."""
     optional = any(parameter.optional for parameter in signature.function_type.parameters.values())
     return signature if optional else signature.get_concrete_function()
 

@@ -1,4 +1,4 @@
-"""Exports found on disk and loaded with tensorflow alone."""
+"""Finds exports on disk and loads them with TensorFlow alone."""
 
 import importlib
 import os
@@ -19,14 +19,13 @@ _OP_LIBRARIES = ("scann", "tensorflow_text")
 
 @dataclass(frozen=True)
 class LoadedExport:
-    """A version in memory.
+    """A version of an export in memory.
 
     Attributes:
         version: the number that names its folder.
         directory: the folder.
-        saved_model: what `tf.saved_model.load` returned; it keeps the variables alive.
-        signature_defs: what the file says of each signature; among it the `defaults` of the inputs that a request may
-            leave out.
+        saved_model: the object from `tf.saved_model.load`, which keeps the variables alive.
+        signature_defs: the definitions of the signatures, with the `defaults` of optional inputs.
     """
 
     version: int
@@ -36,16 +35,17 @@ class LoadedExport:
 
     @property
     def signatures(self) -> dict[str, Any]:
-        """Name to function, which takes and returns named tensors."""
+        """The signatures by name; each takes and returns named tensors."""
         return self.saved_model.signatures
 
 
 def versions_in(directory: str | os.PathLike[str]) -> dict[int, Path]:
-    """The folders in `directory` that are named by a whole number, whatever they hold; `directory` itself where it is
-    a version's.
+    """Returns the folders in `directory` that are named by a whole number, with any content, by number.
+
+    A `directory` that is itself a version is the only entry, under its number or 1.
 
     Raises:
-        OSError: there is no such directory, or it cannot be read.
+        OSError: the directory does not exist or cannot be read.
     """
     directory = Path(directory)
     if (directory / MODEL_FILE).is_file():
@@ -54,7 +54,7 @@ def versions_in(directory: str | os.PathLike[str]) -> dict[int, Path]:
 
 
 def find_version(directory: str | os.PathLike[str]) -> Path:
-    """The folder of the highest version in `directory`, or `directory` itself where it is a version's.
+    """Returns the folder of the highest version in `directory`, or `directory` itself if it is a version.
 
     Raises:
         InputError: there is no version.
@@ -67,18 +67,18 @@ def find_version(directory: str | os.PathLike[str]) -> Path:
 
 
 def no_version(directory: str | os.PathLike[str]) -> InputError:
-    """What a directory without versions is answered with."""
+    """Returns the error for a directory without versions."""
     return InputError(
-        f"directory must hold an export as DIR/<version>/saved_model.pb, got {str(directory)!r}, which does not: "
-        f"write one with 'ctxvision export RUN --to DIR'."
+        f"directory must hold an export as DIR/<version>/saved_model.pb, got {str(directory)!r}, which does not: write "
+        "an export with 'ctxvision export RUN --to DIR'."
     )
 
 
 def load_export(directory: str | os.PathLike[str]) -> LoadedExport:
-    """Loads the highest version in `directory`, and before that the op libraries that it says it needs.
+    """Loads the highest version in `directory`, after the op libraries that it needs.
 
     Raises:
-        InputError: there is no version, it is damaged, or it needs a package that is not installed.
+        InputError: there is no version, it is damaged, or it needs a package that is not installed or does not load.
     """
     version = find_version(directory)
     description = version / "assets" / "ctxvision.json"
@@ -86,7 +86,7 @@ def load_export(directory: str | os.PathLike[str]) -> LoadedExport:
         for library in read_json(description)["needs"] if description.is_file() else ():
             if library not in _OP_LIBRARIES:
                 raise ValueError(library)
-            importlib.import_module(library)  # registers its ops
+            importlib.import_module(library)  # registers the library's ops
     except ModuleNotFoundError as error:
         raise InputError(
             f"the export {str(version)!r} needs {error.name}, which is not installed: install it, or export "
@@ -95,7 +95,7 @@ def load_export(directory: str | os.PathLike[str]) -> LoadedExport:
     except tf.errors.NotFoundError as error:
         raise InputError(
             f"the export {str(version)!r} needs the ops of {library}, which do not load beside TensorFlow "
-            f"{tf.__version__}: install the versions that belong together, or export with --retrieval ivf and without "
+            f"{tf.__version__}: install versions of both that fit together, or export with --retrieval ivf and without "
             "--with-text."
         ) from error
     except (ValueError, KeyError, TypeError, OSError) as error:
@@ -104,7 +104,7 @@ def load_export(directory: str | os.PathLike[str]) -> LoadedExport:
         ) from error
     try:
         saved_model = tf.saved_model.load(str(version))
-    except Exception as error:  # a damaged file makes TensorFlow raise nearly anything
+    except Exception as error:  # TensorFlow raises errors of nearly any type for a damaged file
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
             f"the export {str(version)!r} must be a whole SavedModel, but it does not load ({reason}): export again."

@@ -1,4 +1,4 @@
-"""What an export or a server answers about pictures, as Python objects and as text."""
+"""Turns the answers of an export or a server into Python objects and text."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -15,16 +15,16 @@ SHOWN_PHRASES = 5
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """What the parts of a picture add to the probability of its first label; see `ctxvision.explain`.
+    """The shares of a picture's parts in the probability of its first label; see `ctxvision.explain`.
 
-    The shares sum to the label's score less `prior_score`.
+    The shares sum to the label's score minus `prior_score`.
 
     Attributes:
-        visual_share: of the picture as the visual encoder sees it.
-        query_share: of what the phrase generator sees, beyond the phrases.
-        phrase_shares: of each phrase, in the order of `Prediction.phrases`.
-        groups: for each phrase a number, the same for phrases that say nearly the same.
-        prior_score: the label's probability where nothing is seen.
+        visual_share: share of the visual features.
+        query_share: share of the query embedding, apart from the phrases.
+        phrase_shares: share of each phrase, in the order of `Prediction.phrases`.
+        groups: a number for each phrase, equal for phrases with nearly the same meaning.
+        prior_score: the label's probability with every part absent.
     """
 
     visual_share: float
@@ -35,7 +35,7 @@ class Explanation:
 
     @property
     def sentence(self) -> str:
-        """Such as "picture +21.0, phrase generator +3.1, phrases +43.2 points"."""
+        """The shares in a sentence such as "picture +21.0, phrase generator +3.1, phrases +43.2 points"."""
         parts = {
             "picture": self.visual_share,
             "phrase generator": self.query_share,
@@ -46,17 +46,16 @@ class Explanation:
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What a picture shows.
+    """The answer for one picture.
 
     Attributes:
-        path: the picture's file.
+        path: path of the picture.
         label: the most probable label.
-        score: its probability.
-        top: up to five labels (three where shares were asked for) with their probabilities, the most probable
-            first.
-        phrases: what people would search for to find the picture, with cosine scores, the best first.
-        explanation: what the parts add to the probability of `label`; None where it was not asked for.
-        accepted: whether each of `top` passes its label's threshold; None for a model of one label a picture.
+        score: probability of `label`.
+        top: up to five labels (three with an explanation) with their probabilities, the most probable first.
+        phrases: the phrases that people would search for to find the picture, with cosine scores, the best first.
+        explanation: shares in the probability of `label`; None without `explain`.
+        accepted: whether each label of `top` passes its threshold; None for a model with one label per picture.
     """
 
     path: str
@@ -68,7 +67,7 @@ class Prediction:
     accepted: list[bool] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """A dict of JSON's own types, with named fields instead of pairs."""
+        """Returns a dict of JSON types, with named fields instead of pairs."""
         told = self.explanation
         shares = [None] * len(self.phrases) if told is None else told.phrase_shares
         accepted = self.accepted if self.accepted is not None else [None] * len(self.top)
@@ -99,8 +98,8 @@ class Refused(NamedTuple):
     """A picture without an answer.
 
     Attributes:
-        path: the picture's file.
-        reason: why, as a sentence.
+        path: path of the picture.
+        reason: the reason as a sentence.
     """
 
     path: str
@@ -110,12 +109,12 @@ class Refused(NamedTuple):
 def predictions_of(
     paths: Sequence[str], contents: Sequence[bytes], answer: Answer, explain: bool
 ) -> Iterator[Prediction | Refused]:
-    """A prediction for each picture of a request.
+    """Yields a prediction for each picture of a request, or a `Refused` for an invalid picture.
 
     Args:
-        paths, contents: of the pictures.
-        answer: of the signature `explain` or `serving_default`.
-        explain: which of them.
+        paths, contents: the pictures.
+        answer: the answer of the signature `explain` or `serving_default`.
+        explain: whether the signature was `explain`.
     """
     for row, path in enumerate(paths):
         if not answer["valid"][row]:
@@ -131,15 +130,15 @@ def predictions_of(
 
 
 def format_prediction(prediction: Prediction, explain: bool = False) -> str:
-    """A prediction as aligned lines of text for a terminal, with five of its phrases.
+    """Formats a prediction as aligned lines of text for a terminal, with five of its phrases.
 
-    The five are the nearest, with their scores, or, where the parts are explained, those that moved the top label's
-    probability most, with their shares in percentage points; phrases that say nearly the same are one line. Labels that
-    pass their thresholds are marked by a star.
+    By default these are the nearest phrases with their scores. With `explain` these are the phrases with the largest
+    shares, in percentage points; phrases with nearly the same meaning share a line. A star marks labels that pass their
+    thresholds.
 
     Args:
-        prediction: what `predict` returned.
-        explain: also print the shares; they must have been asked for.
+        prediction: a prediction from `predict`.
+        explain: whether to print the shares; ignored if the prediction has no explanation.
     """
     told = prediction.explanation if explain else None
     if told is None:
@@ -163,7 +162,7 @@ def format_prediction(prediction: Prediction, explain: bool = False) -> str:
 
 
 def _explanation(answer: Answer, row: int) -> Explanation:
-    """Of the first label of a picture."""
+    """Returns the explanation of a picture's first label."""
     there = [place for place, phrase in enumerate(answer["phrases"][row]) if phrase]
     return Explanation(
         visual_share=float(answer["visual_shares"][row, 0]),
@@ -175,5 +174,5 @@ def _explanation(answer: Answer, row: int) -> Explanation:
 
 
 def _pairs(names: np.ndarray, scores: np.ndarray) -> list[tuple[str, float]]:
-    """Names with scores, without places that hold nothing."""
+    """Returns names with their scores, without empty places."""
     return [(name.decode(), float(score)) for name, score in zip(names, scores, strict=True) if name]

@@ -1,4 +1,4 @@
-"""Shares of an answer, put together for people to read."""
+"""Joins the shares of an explanation for display."""
 
 from collections.abc import Sequence
 
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 def joined_shares(
     phrases: Sequence[str], shares: Sequence[float], groups: Sequence[int]
 ) -> list[tuple[list[int], float]]:
-    """Phrases to show together, largest share first: their places, and the sum of their shares.
+    """Joins the shares of phrases that are shown together; returns their places and summed share, the largest first.
 
     Args:
-        phrases: of one picture; "" where there is none.
-        shares: of one label.
-        groups: of each phrase a number, the same for phrases that say nearly the same.
+        phrases: the phrases of one picture; "" for a missing phrase.
+        shares: the shares of one label.
+        groups: a number for each phrase, equal for phrases with nearly the same meaning.
 
     Example:
         >>> joined_shares(["pick", "fork", "pickaxe"], [0.25, -0.1, 0.25], [0, 1, 0])

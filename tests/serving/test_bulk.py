@@ -147,7 +147,7 @@ def journal_size(out):
         ("a.xlsx", "out must end in .csv, .jsonl, .parquet, got .*a.xlsx': rename it"),
         (
             "there.csv",
-            "out must be a new file, got .*there.csv', which is there: delete it, or choose another",
+            "out must be a new file, got .*there.csv', which exists: delete that file, or choose another",
         ),
         (
             "other.csv",

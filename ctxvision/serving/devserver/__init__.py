@@ -1,1 +1,1 @@
-"""The embedded server: TensorFlow Serving's gRPC and REST, and a page, for development."""
+"""The embedded server for development: TensorFlow Serving's gRPC and REST APIs, and a page."""

@@ -1,4 +1,4 @@
-"""TF Serving's JSON for predict: requests in rows or columns to tensors, and tensors back."""
+"""Converts TF Serving's JSON for predict, in rows or columns, to tensors and back."""
 
 import base64
 import json
@@ -14,15 +14,15 @@ from tensorflow_serving.apis import predict_pb2
 
 from ctxvision.serving.devserver.prediction import RequestError
 
-_MOST_DIMENSIONS = 32  # NumPy's own bound, in its oldest version that runs here
+_MOST_DIMENSIONS = 32  # the limit of the oldest supported NumPy
 _SHOWN_CHARACTERS = 80
 
 
 def parse_json(body: bytes) -> dict[str, Any]:
-    """A request's JSON object, with NaN, Infinity and -Infinity taken for numbers as TF Serving does.
+    """Parses a request's JSON object; NaN, Infinity and -Infinity are numbers, as in TF Serving.
 
     Raises:
-        RequestError: INVALID_ARGUMENT, it is none.
+        RequestError: INVALID_ARGUMENT, if the body is not a JSON object.
     """
     try:
         document = json.loads(body.decode("utf-8"))
@@ -45,16 +45,16 @@ def fill_inputs(
     """Fills a request's inputs from a parsed body.
 
     Args:
-        request: gets one tensor for each of `inputs`.
-        document: holds `instances`, a list of values or of objects with one value for each input, or `inputs`, one
-            tensor or an object of them. A value may be nested lists; `{"b64": ...}` stands for bytes.
-        inputs: of the signature.
+        request: the request, which gets one tensor for each of `inputs`.
+        document: the body with `instances`, a list of values or of objects with one value per input, or with `inputs`,
+            one tensor or an object of tensors. A value may be nested lists; `{"b64": ...}` stands for bytes.
+        inputs: the inputs of the signature.
 
     Returns:
         Whether the request is in rows (`instances`).
 
     Raises:
-        RequestError: INVALID_ARGUMENT, where the JSON does not fit the inputs.
+        RequestError: INVALID_ARGUMENT, if the JSON does not fit the inputs.
     """
     rows = "instances" in document
     if rows == ("inputs" in document):
@@ -74,12 +74,12 @@ def fill_inputs(
 
 
 def answer_json(response: predict_pb2.PredictResponse, rows: bool) -> dict[str, Any]:
-    """A response as TF Serving writes it: `predictions` by row or `outputs` by column, bare where there is one output.
+    """Returns a response as TF Serving writes it: `predictions` by row or `outputs` by column; one output has no name.
 
-    Strings of outputs whose names end in `_bytes` come as `{"b64": ...}`, floats with the digits that float32 has.
+    Strings of outputs whose names end in `_bytes` become `{"b64": ...}`; floats have the digits of float32.
 
     Raises:
-        RequestError: INVALID_ARGUMENT, where rows are asked for and outputs have none, or not the same number.
+        RequestError: INVALID_ARGUMENT, if rows are requested and outputs have no rows or different numbers of rows.
     """
     outputs = {name: tf.make_ndarray(tensor) for name, tensor in sorted(response.outputs.items())}
     if rows:
@@ -98,7 +98,7 @@ def answer_json(response: predict_pb2.PredictResponse, rows: bool) -> dict[str, 
 
 
 def _columns(instances: Any, names: list[str]) -> dict[str, Any]:
-    """`instances` turned by a quarter: for each input the list of its values."""
+    """Turns `instances` into columns: for each input the list of its values."""
     if not isinstance(instances, list) or not instances:
         raise _invalid(
             f"JSON Value: {_shown(instances)} Excepting 'instances' to be an list/array with at least one value."
@@ -135,7 +135,7 @@ def _named(inputs: Any, names: list[str]) -> dict[str, Any]:
 
 
 def _is_object(value: Any) -> bool:
-    """Whether it is an object other than one that stands for bytes."""
+    """Returns whether a value is an object, and not one that stands for bytes."""
     return isinstance(value, dict) and not (list(value) == ["b64"] and isinstance(value["b64"], str))
 
 
@@ -155,7 +155,7 @@ def _tensor(name: str, value: Any, dtype: tf.DType) -> Any:
 
 
 def _collect(name: str, value: Any, shape: list[int], level: int, dtype: tf.DType, leaves: list[Any]) -> None:
-    """Appends the values of nested lists, which must be as long as the first ones are."""
+    """Appends the values of nested lists, whose lengths must equal those of the first lists."""
     if level == len(shape):
         leaves.append(_leaf(name, value, dtype))
         return
@@ -165,7 +165,8 @@ def _collect(name: str, value: Any, shape: list[int], level: int, dtype: tf.DTyp
         )
     if len(value) != shape[level]:
         raise _invalid(
-            f"{name}: Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}."
+            f"{name}: Encountered list at unexpected size: {len(value)} at level: {level} expected size: "
+            f"{shape[level]}."
         )
     for item in value:
         _collect(name, item, shape, level + 1, dtype, leaves)
@@ -197,7 +198,7 @@ def _fits(value: int | float, dtype: tf.DType) -> bool:
 
 
 def _decoded(name: str, text: str) -> bytes:
-    """Bytes of base64, with or without its padding, and of lines of it, as the tool `base64` writes them."""
+    """Decodes base64 with or without padding and with line breaks, as the tool `base64` writes it."""
     plain = "".join(text.split()).rstrip("=")
     try:
         return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
@@ -206,12 +207,12 @@ def _decoded(name: str, text: str) -> bytes:
 
 
 def _values(array: np.ndarray, as_bytes: bool) -> Any:
-    """Nested lists of what `json.dumps` writes."""
+    """Returns nested lists of values that `json.dumps` writes."""
     if array.dtype == object:
         written = [_written(value, as_bytes) for value in array.ravel()]
         return np.array(written, dtype=object).reshape(array.shape).tolist()
     if array.dtype in (np.float16, np.float32):
-        # By way of its shortest decimal: 0.2 stays 0.2, where a plain float() would write 0.20000000298.
+        # Converts through the shortest decimal: 0.2 stays 0.2, where float() would give 0.20000000298.
         array = array.astype(str).astype(np.float64)
     return array.tolist()
 

@@ -1,4 +1,4 @@
-"""A PredictRequest answered by a loaded export, with TF Serving's error codes: what gRPC, REST and the warm-up share."""
+"""Answers a PredictRequest with a loaded export and TF Serving's error codes, for gRPC, REST and the warm-up."""
 
 import math
 import re
@@ -19,7 +19,7 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class RequestError(Exception):
-    """A request that is answered with `code` and the message."""
+    """Refuses a request with `code` and the message."""
 
     def __init__(self, code: grpc.StatusCode, message: str):
         super().__init__(message)
@@ -30,16 +30,16 @@ def predict_with(export: LoadedExport, request: predict_pb2.PredictRequest) -> p
     """Runs the signature that a request names on the request's tensors.
 
     Args:
-        export: that answers.
-        request: its model's name and version are taken to be this export's.
+        export: the export that answers.
+        request: the request; its model name and version are not checked.
 
     Returns:
-        The outputs asked for, all of the signature's by default.
+        The outputs in the request's filter, by default all outputs of the signature.
 
     Raises:
-        RequestError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for inputs that the signature does
-            not take or outputs that it does not give.
-        tf.errors.OpError: the model refused the inputs.
+        RequestError: FAILED_PRECONDITION for an unknown signature; INVALID_ARGUMENT for inputs that the signature does
+            not take, or outputs that it does not give.
+        tf.errors.OpError: the model refuses the inputs.
     """
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     if name not in export.signatures:
@@ -60,18 +60,18 @@ def predict_with(export: LoadedExport, request: predict_pb2.PredictRequest) -> p
 
 
 def set_spec(spec: model_pb2.ModelSpec, name: str, version: int, signature: str = "") -> None:
-    """Fills in which model answered."""
+    """Fills in the model that answers."""
     spec.name = name
     spec.version.value = version
     spec.signature_name = signature
 
 
 def as_request_error(error: Exception) -> RequestError:
-    """The code and sentence that an exception of a request stands for."""
+    """Turns the exception of a request into a code and a sentence."""
     if isinstance(error, RequestError):
         return error
     if isinstance(error, tf.errors.OpError):
-        # TensorFlow's codes are gRPC's.
+        # TensorFlow's codes equal gRPC's.
         return RequestError(_CODES.get(error.error_code, grpc.StatusCode.INTERNAL), _sentence(error.message))
     return RequestError(
         grpc.StatusCode.INTERNAL, f"The model failed on this request ({type(error).__name__}: {error})."
@@ -79,7 +79,7 @@ def as_request_error(error: Exception) -> RequestError:
 
 
 def _sentence(message: str) -> str:
-    """What TensorFlow says, without the places in its graph; an assertion as the sentence that it was written as."""
+    """Returns TensorFlow's message without graph locations; an assertion becomes a plain sentence."""
     lines = [line for line in message.splitlines() if not line.lstrip().startswith("[[{{node")]
     reason = "\n".join(lines).rpartition("<stack traces unavailable>")[2].strip()
     asserted = re.fullmatch(r"assertion failed: \[(.*)\] \[(.*)\]", reason)
@@ -103,7 +103,7 @@ def _wanted_outputs(output_filter: Iterable[str], outputs: dict[str, tf.TensorSp
 
 
 def _inputs(given: dict[str, Any], specs: dict[str, tf.TensorSpec]) -> dict[str, tf.Tensor]:
-    """The request's tensors, checked against the signature before the model sees them."""
+    """Checks the request's tensors against the signature, and returns them."""
     if set(given) != set(specs):
         raise RequestError(
             grpc.StatusCode.INVALID_ARGUMENT,
@@ -123,7 +123,7 @@ def _tensor(name: str, proto: Any, spec: tf.TensorSpec) -> tf.Tensor:
         raise RequestError(
             grpc.StatusCode.INVALID_ARGUMENT, f"{expected}, got {dtype} {shape}: send that type and shape."
         )
-    # A few bytes can claim a shape of terabytes, since a tensor may repeat its last value.
+    # A tensor may repeat its last value, so a few bytes can claim a shape of terabytes.
     if math.prod(shape) * max(spec.dtype.size, 1) > MESSAGE_BYTES:
         raise RequestError(
             grpc.StatusCode.INVALID_ARGUMENT,
@@ -134,7 +134,7 @@ def _tensor(name: str, proto: Any, spec: tf.TensorSpec) -> tf.Tensor:
     except (ValueError, TypeError) as error:
         raise RequestError(
             grpc.StatusCode.INVALID_ARGUMENT,
-            f"{expected}, got a tensor that cannot be read ({error}): build it anew.",
+            f"{expected}, got a tensor that cannot be read ({error}): encode the tensor again.",
         ) from error
     return tf.constant(array, spec.dtype)
 

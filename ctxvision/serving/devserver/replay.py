@@ -1,4 +1,4 @@
-"""The requests that an export answers before it is called available."""
+"""Replays the warm-up requests of an export before it becomes available."""
 
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
@@ -10,15 +10,16 @@ WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 
 
 def warm_up(export: LoadedExport) -> int:
-    """Answers every Predict request of the export's warm-up file, once and in its order.
+    """Answers every Predict request of the export's warm-up file once, in the file's order.
 
     Args:
-        export: just loaded.
+        export: an export that has just been loaded.
 
     Returns:
-        The number of requests; 0 where there is no such file.
+        The number of requests; 0 if the file is missing.
 
     Raises:
+        RequestError, tf.errors.OpError: a request is refused, or the file is damaged.
         RequestError, tf.errors.OpError: a request was refused, or the file is damaged.
     """
     path = export.directory / WARMUP_FILE

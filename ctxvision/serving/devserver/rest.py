@@ -1,4 +1,4 @@
-"""TF Serving's REST API over a served model, and the page that shows it, as a WSGI application."""
+"""A WSGI application with TF Serving's REST API over a served model, and the page."""
 
 import html
 import ipaddress
@@ -33,7 +33,7 @@ _VERB = re.compile(rf"{_MODEL}:(?P<verb>predict|classify|regress)", re.IGNORECAS
 _STATUS = re.compile(rf"{_MODEL}(?P<metadata>/metadata)?", re.IGNORECASE)
 _MOST_VERSION = 2**63 - 1
 
-# TF Serving's table; what is not in it is 500.
+# TF Serving's table; codes outside it become 500.
 _HTTP = {
     grpc.StatusCode.CANCELLED: 499,
     grpc.StatusCode.INVALID_ARGUMENT: 400,
@@ -71,12 +71,12 @@ _FILES = {
 
 
 class RestApi:
-    """A WSGI application: predict, metadata and status as TF Serving answers them, and the page at `/`.
+    """A WSGI application: predict, metadata and status as in TF Serving, and the page at `/`.
 
     Args:
-        model: what is served.
-        host: that the server listens on. On this machine alone, requests must name it so in their Host header: a page
-            elsewhere could else make its own name point here, and read the answers.
+        model: the served model.
+        host: address that the server listens on. On a loopback address, the Host header of a request must name this
+            machine. Otherwise a page elsewhere could point its own name here and read the answers.
     """
 
     def __init__(self, model: ServedModel, host: str):
@@ -112,7 +112,8 @@ class RestApi:
         named = request.headers.get("Host", "")
         if self._hosts is not None and _hostname(named) not in self._hosts:
             raise Forbidden(
-                f"Host must be one of {', '.join(sorted(self._hosts))}, got {named!r}: serve with --host for others."
+                f"Host must be one of {', '.join(sorted(self._hosts))}, got {named!r}: serve with --host for other "
+                "hosts."
             )
 
     def _file(self, request: Request) -> Response:
@@ -176,13 +177,13 @@ def _body(request: Request) -> bytes:
 
 
 def _unpacked(content: bytes) -> bytes:
-    """What gzip has packed, as far as a body may be long."""
-    unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # gzip's header
+    """Unpacks gzip, up to the largest size of a body."""
+    unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # 16 selects gzip's header
     try:
         found = unpacking.decompress(content, MESSAGE_BYTES)
     except zlib.error as error:
         raise _invalid(
-            f"body must be gzip as Content-Encoding says, it is not ({error}): send it as it is."
+            f"body must be gzip as Content-Encoding says, it is not ({error}): send the body uncompressed."
         ) from None
     if unpacking.unconsumed_tail:
         raise RequestEntityTooLarge

@@ -1,4 +1,4 @@
-"""A WSGI application on a port of its own, in threads of this process."""
+"""Runs a WSGI application on its own port, in threads of this process."""
 
 import logging
 import socket
@@ -14,25 +14,25 @@ _log = logging.getLogger(__name__)
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = 60  # seconds that a connection may be silent
+    timeout = 60  # seconds of silence after which a connection is closed
 
     def log(self, type: str, message: str, *args: Any) -> None:
         _log.debug(message, *args)
 
 
 class RestServer:
-    """Listens when it is made, answers from `start` on, and lets requests end when it stops.
+    """Listens from its construction on, answers from `start` on, and lets requests end when it stops.
 
     Args:
-        application: WSGI.
-        host: to listen on.
-        port: to listen on; 0 takes a free one.
+        application: a WSGI application.
+        host: address to listen on.
+        port: port to listen on; 0 takes a free port.
 
     Attributes:
         port: the port.
 
     Raises:
-        OSError: the port cannot be had.
+        OSError: the port is not available.
     """
 
     def __init__(self, application: Any, host: str, port: int):
@@ -51,11 +51,11 @@ class RestServer:
         self._stopping = False
 
     def start(self) -> None:
-        """Answers, in a thread for each request."""
+        """Starts to answer, with one thread per request."""
         self._thread.start()
 
     def stop(self, grace: float) -> None:
-        """Takes no more requests, and gives those under way `grace` seconds."""
+        """Refuses new requests, and waits up to `grace` seconds for the running ones."""
         if self._thread.is_alive():
             self._server.shutdown()
         self._server.server_close()

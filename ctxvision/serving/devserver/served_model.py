@@ -1,4 +1,4 @@
-"""One model under a name: what gRPC and REST both ask."""
+"""One model under a name, which answers gRPC and REST."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +15,13 @@ _SIGNATURES = "signature_def"
 
 
 class ServedModel:
-    """Answers TF Serving's requests, each with exactly one of a model's versions.
+    """Answers TF Serving's requests, each with exactly one version of a model.
 
-    Every method raises `RequestError` with TF Serving's code for a request that names no model, another one, or a
-    version that does not answer.
+    Every method raises `RequestError` with TF Serving's code if a request names no model, another model, or a version
+    that does not answer.
 
     Args:
-        versions: of which one answers; they have the model's name.
+        versions: versions of the model, under the model's name.
     """
 
     def __init__(self, versions: VersionManager):
@@ -29,14 +29,14 @@ class ServedModel:
         self._versions = versions
 
     def predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
-        """Answers as `predict_with`, with its errors too."""
+        """Answers a request as `predict_with` does; raises its errors too."""
         with self.use(request) as export:
             return predict_with(export, request)
 
     def metadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        """The signatures of the version that answers; `metadata_field` must ask for `signature_def`."""
+        """Returns the signatures of the version that answers; `metadata_field` must ask for `signature_def`."""
         with self.use(request) as export:
             if not request.metadata_field:
                 raise _invalid(
@@ -56,7 +56,7 @@ class ServedModel:
     def status(
         self, request: get_model_status_pb2.GetModelStatusRequest
     ) -> get_model_status_pb2.GetModelStatusResponse:
-        """The states of all versions seen, the highest first, or of the one asked for."""
+        """Returns the states of all versions seen, the highest first, or of the version in the request."""
         spec, statuses = _spec(request), self._versions.statuses()
         if spec.name != self.name:
             raise _not_found(
@@ -73,7 +73,7 @@ class ServedModel:
 
     @contextmanager
     def use(self, request: Any) -> Iterator[LoadedExport]:
-        """The export that answers a request, kept in memory until it has."""
+        """Yields the export that answers a request, and keeps it in memory until the request ends."""
         spec = _spec(request)
         version = spec.version.value if spec.HasField("version") else None
         if spec.name != self.name:
@@ -91,7 +91,7 @@ def _spec(request: Any) -> model_pb2.ModelSpec:
         raise _invalid("ModelSpec has no name specified: set model_spec.name.")
     if spec.HasField("version_label"):
         raise _invalid(
-            f"Unrecognized servable version label: {spec.version_label!r}; this server has numbered versions alone."
+            f"Unrecognized servable version label: {spec.version_label!r}; this server has only numbered versions."
         )
     return spec
 

@@ -24,25 +24,26 @@ _THREADS = 8
 
 
 class Server:
-    """Serves the highest version of an export; a client of TensorFlow Serving need not notice.
+    """Serves the highest version of an export, so that clients of TensorFlow Serving work unchanged.
 
-    PredictionService (Predict, GetModelMetadata), ModelService (GetModelStatus), gRPC health and reflection, on
-    messages of up to 64 MB; by REST predict, metadata and status, and at `/` a page to try the model with. New versions
-    take over while it runs, see `VersionManager`. No TLS, no batching: production is TensorFlow Serving's.
+    gRPC: PredictionService (Predict, GetModelMetadata), ModelService (GetModelStatus), health and reflection, with
+    messages of up to 64 MB. REST: predict, metadata and status, and a page at `/` to try the model. New versions take
+    over while the server runs, see `VersionManager`. There is no TLS and no batching: use TensorFlow Serving in
+    production.
 
     Args:
-        directory: of the model, DIR/<version>/saved_model.pb.
-        port: to listen on; 0 takes a free one.
-        name: of the model in requests; TF Serving's own default.
-        host: to listen on; `"0.0.0.0"` for all networks.
-        rest_port: of the REST API and the page, TF Serving's is 8501; 0 takes a free one, by default there is none.
+        directory: folder of the model, DIR/<version>/saved_model.pb.
+        port: gRPC port; 0 takes a free port.
+        name: name of the model in requests; the default is TF Serving's.
+        host: address to listen on; `"0.0.0.0"` for all networks.
+        rest_port: port of the REST API and the page; TF Serving's is 8501, 0 takes a free port, None serves no REST.
 
     Attributes:
-        port, rest_port: the ports, known after `start` where 0 was given.
-        version: of the export that answers; None before `start`.
+        port, rest_port: the ports; a port given as 0 is known after `start`.
+        version: version of the export that answers; None before `start`.
 
     Raises:
-        InputError: a port outside 0..65535, and by `start`: no export in the directory, or a port in use.
+        InputError: a port is outside 0..65535. `start` raises it if the directory holds no export or a port is in use.
 
     Example:
         >>> with Server("serving", port=0) as server:
@@ -77,7 +78,11 @@ class Server:
         return self._versions.current
 
     def start(self) -> "Server":
-        """Loads the export, listens, and returns."""
+        """Loads the export, starts to listen, and returns the server.
+
+        Raises:
+            InputError: the directory holds no export that loads, a port is in use, or the host is unknown.
+        """
         self._check_port("port", self.port)
         if self.rest_port is not None:
             self._check_port("rest_port", self.rest_port)
@@ -96,7 +101,7 @@ class Server:
         return self
 
     def wait(self) -> None:
-        """Returns when the server has been stopped; Ctrl-C stops it."""
+        """Blocks until the server is stopped; Ctrl-C stops it."""
         if self._server is None:
             return
         try:
@@ -105,7 +110,7 @@ class Server:
             self.stop()
 
     def stop(self, grace: float = 5.0) -> None:
-        """Takes no more requests, and gives those under way `grace` seconds."""
+        """Refuses new requests, and waits up to `grace` seconds for the running ones."""
         self._health.enter_graceful_shutdown()
         stopped = self._server.stop(grace) if self._server is not None else None
         if self._rest is not None:
@@ -122,7 +127,7 @@ class Server:
 
     def _build(self, model: ServedModel) -> grpc.Server:
         options = [
-            # Otherwise two servers could share a port, and each would get some of the requests.
+            # Without this, two servers can share a port, and each gets some of the requests.
             ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", MESSAGE_BYTES),
             ("grpc.max_send_message_length", MESSAGE_BYTES),
@@ -149,12 +154,13 @@ class Server:
         return rest
 
     def _check_port(self, argument: str, port: int) -> None:
-        """Refuses a port in use before the model is loaded, and where gRPC would take one of two addresses."""
+        """Raises if a port is in use on any address, before the model is loaded; gRPC accepts one free address."""
         try:
             addresses = socket.getaddrinfo(self.host, port, type=socket.SOCK_STREAM)
         except OSError as error:
             raise InputError(
-                f"host must be a name or address of this machine, got {self.host!r} ({error}): use localhost or 0.0.0.0."
+                f"host must be a name or address of this machine, got {self.host!r} ({error}): use localhost or "
+                "0.0.0.0."
             ) from error
         for family, kind, protocol, _, address in addresses:
             with socket.socket(family, kind, protocol) as probe:
@@ -162,7 +168,7 @@ class Server:
                 try:
                     probe.bind(address)
                 except OSError as error:
-                    # A machine without IPv6 still resolves localhost to ::1, which gRPC then leaves out.
+                    # A machine without IPv6 still resolves localhost to ::1; gRPC ignores that address.
                     if error.errno != errno.EADDRNOTAVAIL:
                         raise self._port_error(argument, port) from error
 
@@ -174,7 +180,7 @@ class Server:
 
 def _enable_reflection(server: grpc.Server) -> None:
     for service in ("prediction_service", "model_service"):
-        # protobuf refuses these modules' last lines; by then they have registered their services.
+        # protobuf refuses the last lines of these modules, but by then their services are registered.
         with suppress(AttributeError):
             importlib.import_module(f"tensorflow_serving.apis.{service}_pb2")
     services = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")

@@ -1,4 +1,4 @@
-"""TF Serving's RPCs, with TF Serving's error codes."""
+"""Implements TF Serving's RPCs with TF Serving's error codes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,10 +11,10 @@ from ctxvision.serving.devserver.served_model import ServedModel
 
 
 class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """PredictionService: Predict and GetModelMetadata; the three RPCs for tf.Example are UNIMPLEMENTED.
+    """Serves PredictionService: Predict and GetModelMetadata; the three RPCs for tf.Example are UNIMPLEMENTED.
 
     Args:
-        model: what is served.
+        model: the served model.
     """
 
     def __init__(self, model: ServedModel):
@@ -37,10 +37,10 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
 
 
 class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
-    """ModelService: GetModelStatus; reloading of a configuration is UNIMPLEMENTED.
+    """Serves ModelService: GetModelStatus; reloading a configuration is UNIMPLEMENTED.
 
     Args:
-        model: what is served.
+        model: the served model.
     """
 
     def __init__(self, model: ServedModel):
@@ -57,13 +57,13 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
 
 def _answer(method: Callable[[Any], Any], request: Any, context: grpc.ServicerContext) -> Any:
-    """Answers, or refuses with the code an exception stands for; whatever happens, the server lives on."""
+    """Answers a request, or refuses it with the code of the exception; no exception ends the server."""
     remaining = context.time_remaining()
     if not context.is_active() or (remaining is not None and remaining <= 0):
-        # Its turn came too late: nobody waits for the answer.
+        # The request waited in the queue past its deadline; nobody waits for the answer.
         context.abort(
             grpc.StatusCode.DEADLINE_EXCEEDED,
-            "The deadline passed before the request's turn came: allow more.",
+            "The deadline passed before the request's turn came: allow more time.",
         )
     try:
         return method(request)
@@ -77,5 +77,5 @@ def _refuse_examples(context: grpc.ServicerContext, method: str) -> None:
 
 
 def examples_refusal(method: str) -> str:
-    """What the methods for tf.Example are answered with."""
+    """Returns the refusal of a method for tf.Example."""
     return f"{method} takes tf.Example and this model takes pictures: call Predict with image_bytes."

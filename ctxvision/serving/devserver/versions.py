@@ -1,4 +1,4 @@
-"""Versions that come and go in a model's directory, one of which answers."""
+"""Loads the versions of a model's directory as they appear; the highest one answers."""
 
 import gc
 import logging
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _Serving:
-    """An export in memory and the number of requests that it is answering."""
+    """An export in memory and the number of its running requests."""
 
     export: LoadedExport
     requests: int = 0
@@ -35,15 +35,16 @@ class VersionManager:
     """Keeps the highest version of a directory loaded, as TensorFlow Serving does.
 
     A new version is loaded and warmed up while the old one answers, takes over between two requests, and the old one's
-    memory is freed when its last request has ended. A version that does not load, half copied or damaged, changes
-    nothing; it is tried again when its files have changed. When the serving version's folder goes, the highest one left
-    takes over; when none is left, the version in memory goes on (TensorFlow Serving's
-    `servable_versions_always_present`; by its default it would serve nothing).
+    memory is freed when its last request ends. A version that does not load, because it is incomplete or damaged,
+    changes nothing; it is tried again when its files change. When the folder of the serving version disappears, the
+    highest remaining version takes over. When no version remains, the version in memory goes on (TensorFlow Serving's
+    `servable_versions_always_present`; by default TensorFlow Serving would serve nothing).
 
     Args:
-        directory: of the model, DIR/<version>/saved_model.pb; or a version's own, which then is the only one.
-        name: of the model in requests.
-        poll_seconds: between two looks at the directory.
+        directory: folder of the model, DIR/<version>/saved_model.pb; or of a single version, which is then the only
+            one.
+        name: name of the model in requests.
+        poll_seconds: time between two checks of the directory.
 
     Example:
         >>> versions = VersionManager("serving", "default").start()
@@ -55,7 +56,7 @@ class VersionManager:
         self.name = name
         self._directory = directory
         self._poll_seconds = poll_seconds
-        self._lock = threading.Lock()  # of the next three; never held while loading or answering
+        self._lock = threading.Lock()  # guards the next three; never held while loading or answering
         self._statuses: dict[int, ModelVersionStatus] = {}
         self._serving: _Serving | None = None
         self._replaced: list[_Serving] = []
@@ -70,10 +71,10 @@ class VersionManager:
         return None if serving is None else serving.export.version
 
     def start(self) -> "VersionManager":
-        """Loads the highest version that can be loaded, and watches for others from then on.
+        """Loads the highest version that loads, and then watches the directory for other versions.
 
         Raises:
-            InputError: there is none; of a damaged one it says what is wrong.
+            InputError: no version loads; the error of a damaged version tells the reason.
         """
         self.poll()
         if self._serving is None:
@@ -83,20 +84,20 @@ class VersionManager:
         return self
 
     def stop(self) -> None:
-        """Watches no longer; what is loaded stays."""
+        """Stops watching; the loaded version stays in memory."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
 
     @contextmanager
     def use(self, version: int | None = None) -> Iterator[LoadedExport]:
-        """The export that answers one request; it stays in memory until the request has ended.
+        """Yields the export that answers one request, and keeps it in memory until the request ends.
 
         Args:
-            version: that the request asks for; the current one by default.
+            version: the version in the request; the current one by default.
 
         Raises:
-            RequestError: NOT_FOUND, that version does not answer.
+            RequestError: NOT_FOUND, if that version does not answer.
         """
         with self._lock:
             serving = self._serving
@@ -114,16 +115,16 @@ class VersionManager:
                 serving.requests -= 1
 
     def statuses(self) -> dict[int, ModelVersionStatus]:
-        """The state of every version seen so far, the highest first; not to be changed."""
+        """Returns the state of every version seen so far, the highest first; the caller must not change the states."""
         with self._lock:
             return dict(sorted(self._statuses.items(), reverse=True))
 
     def poll(self) -> None:
-        """Looks at the directory once, and loads what is to be loaded."""
+        """Checks the directory once, and loads a version that should answer."""
         self._free_replaced()
         try:
             found = versions_in(self._directory)
-        except OSError:  # not there for the moment: as if nothing had changed
+        except OSError:  # the directory is missing for the moment, which changes nothing
             return
         for number in sorted(found, reverse=True):
             if number == self.current or self._load(number, found[number]):
@@ -134,16 +135,16 @@ class VersionManager:
         while not self._stopped.wait(self._poll_seconds):
             try:
                 self.poll()
-            except Exception:  # whatever a directory holds, the next look may find it mended
+            except Exception:  # the next check may find the directory in order
                 _log.exception("looking for new versions in %s failed", self._directory)
 
     def _load(self, number: int, path: Path) -> bool:
-        """Loads a version, warms it up and lets it answer; False where it fails, or failed on the same files."""
+        """Loads a version, warms it up and lets it answer; returns False if it fails or failed with the same files."""
         files = _files(path)
         if self._files_that_failed.get(number) == files:
             return False
         if any(replaced.export.version == number for replaced in self._replaced):
-            return False  # removed and back again, while requests are under way on what it was
+            return False  # the folder was removed and is back, while requests still use the old version
         self._set_status(number, ModelVersionStatus.LOADING)
         try:
             export = _loaded(path)
@@ -163,14 +164,14 @@ class VersionManager:
         return True
 
     def _free_replaced(self) -> None:
-        """Lets go of replaced versions that have no request under way."""
+        """Frees replaced versions without running requests."""
         with self._lock:
             idle = [replaced.export.version for replaced in self._replaced if not replaced.requests]
             self._replaced = [replaced for replaced in self._replaced if replaced.requests]
         for number in idle:
             self._set_status(number, ModelVersionStatus.END)
         if idle:
-            gc.collect()  # the functions of a SavedModel refer to each other in circles
+            gc.collect()  # the functions of a SavedModel hold each other in reference cycles
 
     def _set_status(self, number: int, state: int, code: int = 0, message: str = "") -> None:
         status = ModelVersionStatus(version=number, state=state)
@@ -184,7 +185,7 @@ def _loaded(path: Path) -> LoadedExport:
     if not (path / MODEL_FILE).is_file():
         raise RequestError(
             grpc.StatusCode.NOT_FOUND,
-            f"Could not find {MODEL_FILE} in {str(path)!r}: copy the export to its end.",
+            f"Could not find {MODEL_FILE} in {str(path)!r}: copy the whole export.",
         )
     export = load_export(path)
     try:
@@ -197,15 +198,15 @@ def _loaded(path: Path) -> LoadedExport:
 
 
 def _files(path: Path) -> object:
-    """What changes when a file of the version does."""
+    """Returns a value that changes when a file of the version changes."""
     try:
         return {str(f): (stat.st_size, stat.st_mtime_ns) for f in path.rglob("*") for stat in [f.stat()]}
-    except OSError:  # a file went while it was looked at
+    except OSError:  # a file was removed during the walk
         return None
 
 
 def _code(error: BaseException) -> int:
-    """TensorFlow's code for what a version did not load for."""
+    """Returns TensorFlow's code for the error with which a version did not load."""
     cause = error.__cause__ or error
     if isinstance(cause, RequestError):
         return int(cause.code.value[0])

@@ -1,4 +1,4 @@
-"""The signatures of an export: pictures in, a readable answer out.
+"""The signatures of an export: they take pictures and return readable answers.
 
 | module | signatures |
 |---|---|
@@ -8,7 +8,7 @@
 | `zero_shot` | `zero_shot` |
 | `about` | `about` |
 
-`picture_batch` decodes for all of them; `build` puts them together.
+`picture_batch` decodes pictures for all signatures; `build` assembles them.
 """
 
 from ctxvision.serving.signatures.build import build_signatures

@@ -1,4 +1,4 @@
-"""What an export knows of itself, for callers who do not see its files."""
+"""Tells the facts of an export to callers who do not see its files."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import tensorflow as tf
 
 
 def about_signature(facts: Mapping[str, Any]) -> tf.types.experimental.GenericFunction:
-    """`about`: see `build_signatures`."""
+    """Returns the signature `about`: see `build_signatures`."""
     names = tf.Variable(list(facts), dtype=tf.string, trainable=False, name="fact_names")
     texts = [json.dumps(value, ensure_ascii=False) for value in facts.values()]
     values = tf.Variable([*texts, ""], dtype=tf.string, trainable=False, name="facts")

@@ -1,4 +1,4 @@
-"""Labels, scores and phrases of pictures, given in three ways."""
+"""Answers pictures, given in one of three forms, with labels, scores and phrases."""
 
 import tensorflow as tf
 
@@ -7,14 +7,14 @@ from ctxvision.serving.signatures.labels import Labels
 from ctxvision.serving.signatures.picture_batch import Embed, Find, blank_invalid, decode_pictures
 
 TOP_LABELS = 5
-# Of the context that the caller's own text makes; chosen on `val` of the demo.
+# Share of the caller's own text in the context; chosen on `val` of the demo.
 TEXT_SHARE = 0.4
 
 
 def answer_signatures(
     model: ContextClassifier, embed: Embed, find: Find, labels: Labels, with_text: bool
 ) -> dict[str, tf.types.experimental.GenericFunction]:
-    """`serving_default`, `pixels`, `pixels_float32` and, with text, `with_context`: see `build_signatures`."""
+    """Returns `serving_default`, `pixels`, `pixels_float32` and, with text, `with_context`: see `build_signatures`."""
     size, top = model.image_size, min(TOP_LABELS, len(model.labels))
     encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
     whole, fractional = (
@@ -44,7 +44,7 @@ def answer_signatures(
 
     @tf.function(input_signature=[fractional], autograph=False)
     def from_float_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        # A ConvNet can turn NaN into a finite answer.
+        # A ConvNet may turn NaN into a finite answer.
         return answer(pixels, tf.reduce_all(tf.math.is_finite(pixels), axis=[1, 2, 3]))
 
     @tf.function(input_signature=[encoded, tf.TensorSpec([None], tf.string, name="texts")], autograph=False)
@@ -66,6 +66,6 @@ def answer_signatures(
 
 
 def joined(context: tf.Tensor, texts: tf.Tensor) -> tf.Tensor:
-    """The context [B, T] of the phrases found with that of the caller's text [B, T]; as it was where that is zeros."""
+    """Mixes the context [B, T] of the found phrases with that of the caller's text [B, T]; ignores texts of zeros."""
     given = tf.reduce_any(tf.not_equal(texts, 0.0), axis=1, keepdims=True)
     return tf.where(given, (1 - TEXT_SHARE) * context + TEXT_SHARE * texts, context)

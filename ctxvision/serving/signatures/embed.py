@@ -1,4 +1,4 @@
-"""What the towers see in a picture, and the phrases found for it under a caller's own rules."""
+"""Returns the embeddings of pictures, and the phrases found under a caller's own rules."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from ctxvision.serving.signatures.rules import Rules
 
 
 def embed_signature(model: ContextClassifier, embed_both: Embed) -> tf.types.experimental.GenericFunction:
-    """`embed`: see `build_signatures`."""
+    """Returns the signature `embed`: see `build_signatures`."""
 
     def embed(image_bytes: tf.Tensor, **asked: Any) -> dict[str, tf.Tensor]:
         pixels, valid = decode_pictures(image_bytes, model.image_size)

@@ -1,4 +1,4 @@
-"""Labels with what the picture, the query embedding and each phrase add to them."""
+"""Answers pictures with labels and the shares of the picture, the query embedding and each phrase."""
 
 import tensorflow as tf
 
@@ -13,7 +13,7 @@ TOP_EXPLAINED = 3
 def explain_signature(
     model: ContextClassifier, embed: Embed, find: Find, labels: Labels
 ) -> tf.types.experimental.GenericFunction:
-    """`explain`: see `build_signatures`."""
+    """Returns the signature `explain`: see `build_signatures`."""
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")], autograph=False)
     def explained(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -1,4 +1,4 @@
-"""The names of labels in the graph."""
+"""Holds label names and thresholds in the graph."""
 
 import tensorflow as tf
 
@@ -6,10 +6,10 @@ from ctxvision.models.context_classifier import ContextClassifier
 
 
 class Labels:
-    """Label numbers to names, and whether each passes its threshold.
+    """Maps label numbers to names, and compares their probabilities with their thresholds.
 
     Args:
-        model: whose labels and thresholds they are.
+        model: the model with the labels and thresholds.
     """
 
     def __init__(self, model: ContextClassifier):
@@ -20,7 +20,7 @@ class Labels:
             self._thresholds = thresholds
 
     def named(self, scores: tf.Tensor, ids: tf.Tensor) -> dict[str, tf.Tensor]:
-        """`labels` string and `scores`, both [B, top]; where there are thresholds `accepted` bool [B, top] too."""
+        """Returns `labels` string and `scores`, both [B, top], and `accepted` bool [B, top] if there are thresholds."""
         answer = {"labels": tf.gather(self._names, ids), "scores": scores}
         if self._thresholds is None:
             return answer

@@ -1,4 +1,4 @@
-"""Encoded pictures to one batch of pixels, in which some may be broken."""
+"""Decodes encoded pictures to one batch of pixels; some of them may be damaged."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -8,23 +8,23 @@ import tensorflow as tf
 from ctxvision.data.pictures import picture_decoder
 from ctxvision.models.phrase_context import FoundContext
 
-# Pixels [B, H, W, 3] of any number of pictures to query embeddings and visual features.
+# Function from pixels [B, H, W, 3] of any number of pictures to query embeddings and visual features.
 Embed: TypeAlias = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
-# Query embeddings to phrases and context vectors.
+# Function from query embeddings to phrases and context vectors.
 Find: TypeAlias = Callable[[tf.Tensor], FoundContext]
-# At once, each of which may take some 400 MB for a picture of the most pixels.
+# Pictures decoded at once; the largest allowed picture takes some 400 MB.
 _DECODERS = 4
 
 
 def decode_pictures(image_bytes: tf.Tensor, image_size: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes a batch in which some pictures may be broken, with core ops alone.
+    """Decodes a batch in which some pictures may be damaged, with core ops alone.
 
     Args:
-        image_bytes: string [B], files' contents; B may be 0.
-        image_size: side S of the square they are resized to.
+        image_bytes: string [B], contents of files; B may be 0.
+        image_size: side S of the square to which pictures are resized.
 
     Returns:
-        uint8 [B, S, S, 3], zeros where there is no picture, and bool [B], true where there is one.
+        uint8 [B, S, S, 3], zeros for a damaged picture, and bool [B], true for a picture that was decoded.
     """
     batch = tf.size(image_bytes)
     shape = [image_size, image_size, 3]
@@ -33,7 +33,7 @@ def decode_pictures(image_bytes: tf.Tensor, image_size: int) -> tuple[tf.Tensor,
     def decode(row: tf.Tensor, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return row, decoder(encoded)
 
-    # The only core op that outlives a failed decode is tf.data's: it drops the row, so its number goes along.
+    # tf.data alone survives a failed decode with core ops. It drops the row, so each row carries its number.
     decoded = tf.data.Dataset.zip(
         (tf.data.Dataset.range(tf.cast(batch, tf.int64)), tf.data.Dataset.from_tensor_slices(image_bytes))
     )
@@ -48,10 +48,10 @@ def decode_pictures(image_bytes: tf.Tensor, image_size: int) -> tuple[tf.Tensor,
 
 
 def embed_pictures(embed: Callable[[tf.Tensor], Any], pixels: tf.Tensor) -> Any:
-    """`embed(pixels)` of any number of pictures [B, H, W, 3], none included.
+    """Runs `embed` on any number of pictures [B, H, W, 3], including none.
 
-    Of no pictures ConvNets see a black one, whose row is dropped: the convolutions of oneDNN refuse an empty batch on
-    some processors.
+    An empty batch runs on one black picture, whose row is dropped, because the convolutions of oneDNN refuse an empty
+    batch on some processors.
     """
     batch, shape = tf.shape(pixels)[0], tf.shape(pixels)[1:]
     black = tf.zeros(tf.concat([[1], shape], axis=0), pixels.dtype)
@@ -60,7 +60,7 @@ def embed_pictures(embed: Callable[[tf.Tensor], Any], pixels: tf.Tensor) -> Any:
 
 
 def blank_invalid(outputs: dict[str, tf.Tensor], valid: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Adds `valid`, and puts zeros and empty strings where it or the answer's finiteness is false."""
+    """Adds `valid`, false also for answers that are not finite, and blanks the rows that are not valid."""
     for value in outputs.values():
         if value.dtype.is_floating:
             finite = tf.reshape(

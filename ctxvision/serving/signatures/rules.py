@@ -1,4 +1,4 @@
-"""A caller's own rules for the phrases that may be found, as optional inputs of a signature."""
+"""Adds a caller's own rules for retrievable phrases as optional inputs of a signature."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,17 +11,17 @@ _NAMES = ("allow_languages", "deny_languages", "allow_flags", "deny_flags")
 
 
 class Rules:
-    """Inputs `k`, `min_score` and the filter's lists, with defaults that leave everything as it is.
+    """The inputs `k`, `min_score` and the filter's lists, whose defaults change nothing.
 
     Args:
-        retrieval: already indexed.
+        retrieval: an indexed layer.
     """
 
     def __init__(self, retrieval: PrototypeRetrieval):
         self._retrieval = retrieval
 
     def signature(self, answer: Callable[..., Any]) -> tf.types.experimental.GenericFunction:
-        """`answer(image_bytes, k=, min_score=, where=)` as a function with one input for each rule."""
+        """Returns the function `answer(image_bytes, k=, min_score=, where=)` with one input for each rule."""
         spec = [
             tf.TensorSpec([None], tf.string, name="image_bytes"),
             tf.TensorSpec([], tf.int32, name="k"),
@@ -32,7 +32,7 @@ class Rules:
         no_names, no_ids = tf.constant([], tf.string), tf.constant([], tf.int32)
         all_built, any_score = tf.constant(self._retrieval.k), tf.constant(-2.0)
 
-        # Defaults that are tensors become the signature's: TF Serving fills in what a request leaves out.
+        # Defaults that are tensors become the signature's defaults: TF Serving fills in inputs that a request lacks.
         @tf.function(input_signature=spec, autograph=False)
         def ruled(
             image_bytes: tf.Tensor,

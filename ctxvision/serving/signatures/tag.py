@@ -1,4 +1,4 @@
-"""Phrases of pictures, for a context without a taxonomy."""
+"""Answers pictures with phrases, for a context without a taxonomy."""
 
 import functools
 from collections.abc import Mapping
@@ -16,18 +16,18 @@ def build_tagger(tagger: ContextTagger, facts: Mapping[str, Any] | None = None) 
     """Traces a tagger into a module and its signatures.
 
     Args:
-        tagger: whose parts are built.
-        facts: JSON values by name, which `about` tells beside image size, retrieval backend and signatures.
+        tagger: a tagger whose parts are built.
+        facts: JSON values by name, which `about` tells beside image size, retrieval backend, signatures and `needs`.
 
     Returns:
-        What `build_signatures` returns. The signatures:
+        As `build_signatures`. The signatures:
 
-        - `serving_default` (`image_bytes` string [B]) and `pixels` (`pixels` uint8 [B, H, W, 3]) to `phrases` string and
-          `phrase_scores` float32 [B, k], nearest first, `query_embedding` float32 [B, D], L2-normalised, and `valid`
-          bool [B].
-        - `filtered` (`image_bytes` and, all optional, the rules of `embed`, see `build_signatures`) to the same and
-          `phrase_ids` int32 [B, k], -1 where there is none.
-        - `about` (`fields` string [M]) to `values` string [M], JSON.
+        - `serving_default` takes `image_bytes` string [B], `pixels` takes `pixels` uint8 [B, H, W, 3]. They return
+          `phrases` string and `phrase_scores` float32 [B, k], nearest first, `query_embedding` float32 [B, D],
+          L2-normalised, and `valid` bool [B].
+        - `filtered` takes `image_bytes` and the optional rules of `embed`, see `build_signatures`. It returns the same
+          and `phrase_ids` int32 [B, k], -1 for a missing phrase.
+        - `about` takes `fields` string [M] and returns `values` string [M], JSON.
     """
     size, rules = tagger.image_size, Rules(tagger.retrieval)
     embed = tf.function(functools.partial(embed_pictures, tagger.embed), autograph=False)

@@ -1,4 +1,4 @@
-"""Scores of labels that the model was never trained on, told by words (section 4.3)."""
+"""Scores labels that the model was never trained on, from their words (section 4.3)."""
 
 import tensorflow as tf
 
@@ -9,10 +9,10 @@ from ctxvision.serving.signatures.picture_batch import Find, blank_invalid, deco
 def zero_shot_signature(
     model: ContextClassifier, find: Find, with_text: bool
 ) -> tf.types.experimental.GenericFunction:
-    """`zero_shot`: see `build_signatures`.
+    """Returns the signature `zero_shot`: see `build_signatures`.
 
-    The score is the cosine of the candidate and of what the picture's context has beyond the average context of
-    training, so that no candidate gains by lying near every picture.
+    The score is the cosine of the candidate with the picture's context minus the average context of training, so that
+    no candidate gains by lying near every picture.
     """
     encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
     embeddings = tf.TensorSpec([None, model.phrase_embeddings.dim], tf.float32, name="candidate_embeddings")
@@ -32,7 +32,7 @@ def zero_shot_signature(
     def by_embeddings(image_bytes: tf.Tensor, candidate_embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
         return scored(image_bytes, candidate_embeddings)
 
-    # Defaults that are tensors become the signature's: TF Serving fills in what a request leaves out.
+    # Defaults that are tensors become the signature's defaults: TF Serving fills in inputs that a request lacks.
     @tf.function(input_signature=[encoded, embeddings, labels], autograph=False)
     def by_both(
         image_bytes: tf.Tensor,
