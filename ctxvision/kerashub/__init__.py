@@ -1,4 +1,4 @@
-"""Towers from KerasHub presets, converted to SavedModels in a process of their own."""
+"""Converts KerasHub presets to SavedModels in a separate process."""
 
 from ctxvision.kerashub.process import convert_preset, towers_of
 

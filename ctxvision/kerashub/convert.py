@@ -11,10 +11,11 @@ DIR/picture and DIR/text. A `tower.json` beside each `saved_model.pb` holds the 
 | picture | `pixels` float32 [B, S, S, 3] in 0..255 | `features` float32 [B, D], not normalised |
 | text | `texts` string [B] | `vectors` float32 [B, D], not normalised |
 
-The preset's own scale and offset of pixels, and its tokenizer, are inside the graph. A text tower loads after
-`import tensorflow_text`. DIR appears whole or not at all. Exit status 2 and one sentence on standard error: bad input.
+The graph includes the preset's own scale and offset of pixels, and its tokenizer. A text tower loads after
+`import tensorflow_text`. DIR is written completely or not at all. Bad input gives exit status 2 and one sentence on
+standard error.
 
-The program needs Keras 3, and `import ctxvision` binds Keras 2: run it in a process of its own.
+The program needs Keras 3, and `import ctxvision` binds Keras 2: run it in a separate process.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-# The mean and the deviation, in 0..255, that a backbone's pixels are normalised with.
+# The mean and the deviation, in 0..255, with which a backbone's pixels are normalised.
 PIXELS: dict[str, tuple[Any, Any]] = {
     "0..255": (0.0, 1.0),
     "0..1": (0.0, 255.0),
@@ -41,24 +42,25 @@ PIXELS: dict[str, tuple[Any, Any]] = {
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     "clip": ((122.771, 116.746, 104.094), (68.500, 66.632, 70.323)),
 }
-IMAGE_SIZE = 224  # of a preset that names none
-TOLERANCE = 1e-4  # between a SavedModel and KerasHub, relative to the largest value
-# Digits, accents, contractions, capitals, wide spaces, other scripts, no text, and more text than a tower reads.
+IMAGE_SIZE = 224  # for a preset that names no size
+TOLERANCE = 1e-4  # largest difference between a SavedModel and KerasHub, relative to the largest value
+# Digits, accents, contractions, capitals, wide spaces, other scripts, an empty text, and a text longer than a tower
+# reads.
 TEXTS = ("a photo of a cat", "It's 50% off: CAFÉ\u3000№ 1980s", "кошка 猫", "", "word 12 " * 200)
-# What CLIP's tokenizer takes for a word.
+# The words of CLIP's tokenizer.
 CLIP_WORD = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 
 
 class RefusedError(Exception):
-    """What was given cannot be converted: one sentence."""
+    """Raised if the input cannot be converted; the message is one sentence."""
 
 
 class Tower(NamedTuple):
-    """A tower to save."""
+    """A tower that is to be saved."""
 
-    call: Callable[[Any], dict[str, Any]]  # KerasHub's own code, to run eagerly or to trace
-    given: Any  # tf.TensorSpec of its input
-    samples: Any  # a batch to check the SavedModel with
+    call: Callable[[Any], dict[str, Any]]  # KerasHub's own code, for eager runs and tracing
+    given: Any  # tf.TensorSpec of the input
+    samples: Any  # a batch that checks the SavedModel
     tokenizer: Any  # None for pictures
     facts: dict[str, Any]  # for tower.json
 
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="a new folder")
     parser.add_argument("--pixels", choices=PIXELS, help="used instead of the preset's own pixel convention")
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if "--pixels" in words[:-1]:  # argparse takes the value -1..1 for an option
+    if "--pixels" in words[:-1]:  # argparse would read the value -1..1 as an option
         at = words.index("--pixels")
         words[at : at + 2] = ["=".join(words[at : at + 2])]
     given = parser.parse_args(words)
@@ -105,7 +107,7 @@ def convert(preset: str, out: Path, pixels: str | None = None) -> None:
 
 
 def import_keras_hub(preset: str) -> Any:
-    """KerasHub on Keras 3 on TensorFlow, on the CPU: the check compares two ways of computing on one device."""
+    """Imports KerasHub on Keras 3 and TensorFlow on the CPU, so that the check compares both on the same device."""
     os.environ.pop("TF_USE_LEGACY_KERAS", None)
     os.environ.update(KERAS_BACKEND="tensorflow", CUDA_VISIBLE_DEVICES="-1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -123,7 +125,7 @@ def import_keras_hub(preset: str) -> Any:
 
 
 def load_backbone(preset: str, keras_hub: Any) -> Any:
-    """The backbone of a preset. A preset of no image model is refused before its weights are fetched."""
+    """Loads the backbone of a preset; refuses a preset that is no image model before its weights are downloaded."""
     from keras_hub.src.utils.preset_utils import get_preset_loader
 
     known = keras_hub.models.Backbone.presets
@@ -151,7 +153,7 @@ def load_backbone(preset: str, keras_hub: Any) -> Any:
 
 
 def _has_two_towers(backbone_class: Any) -> bool:
-    """Whether it embeds pictures and texts in one space. VideoPrism, which has frames, embeds videos."""
+    """Returns whether the model embeds pictures and texts in one space; VideoPrism has frames and embeds videos."""
     both = hasattr(backbone_class, "get_vision_embeddings") and hasattr(backbone_class, "get_text_embeddings")
     return both and "num_frames" not in inspect.signature(backbone_class.__init__).parameters
 
@@ -171,7 +173,7 @@ def _no_image_model(preset: str, backbone_class: Any) -> RefusedError:
 
 
 def picture_tower(backbone: Any, preset: str, pixels: str | None, keras_hub: Any) -> Tower:
-    """Pixels in 0..255 to the joint space of a two-tower model, or to the pooled output of an image backbone."""
+    """Returns the tower from pixels in 0..255 to a joint space, or to the pooled output of an image backbone."""
     import numpy as np
     import tensorflow as tf
 
@@ -194,7 +196,7 @@ def picture_tower(backbone: Any, preset: str, pixels: str | None, keras_hub: Any
 
 
 def _image_converter(preset: str, keras_hub: Any) -> Any:
-    """The preset's image converter; None where it has none."""
+    """Returns the preset's image converter, or None."""
     try:
         return keras_hub.layers.ImageConverter.from_preset(preset)
     except FileNotFoundError:
@@ -225,21 +227,21 @@ def _image_size(backbone: Any, preset: str, converter: Any) -> int:
 
 
 def _pixel_scale(preset: str, pixels: str | None, converter: Any) -> Callable[[Any], Any]:
-    """What makes the backbone's pixels of those in 0..255."""
+    """Returns the function from pixels in 0..255 to the backbone's pixels."""
     if pixels is not None:
         mean, deviation = PIXELS[pixels]
         return lambda given: (given - mean) / deviation
     if converter is None:
         raise RefusedError(
-            f"preset must have an image converter, which says what its pixels are, got none in {preset!r}: add --pixels "
-            f"{'|'.join(PIXELS)}."
+            f"preset must have an image converter, which says what its pixels are, got none in {preset!r}: add "
+            f"--pixels {'|'.join(PIXELS)}."
         )
-    converter.image_size = None  # pictures come in the tower's size
+    converter.image_size = None  # pictures already have the tower's size
     return converter
 
 
 def _pooled(backbone: Any, preset: str, size: int) -> tuple[Callable[[Any], Any], str]:
-    """A function from scaled pixels to [B, D], and how it pools the backbone's output."""
+    """Returns a function from scaled pixels to [B, D], and the name of its pooling."""
     import tensorflow as tf
 
     output, level = backbone.output, None
@@ -265,14 +267,14 @@ def _pooled(backbone: Any, preset: str, size: int) -> tuple[Callable[[Any], Any]
 
 
 def _patches(backbone: Any, size: int) -> float:
-    """How many tokens stand for patches. A class token and its like come before them."""
+    """Returns the number of tokens that stand for patches; class tokens and similar ones come before them."""
     patch = getattr(backbone, "patch_size", None)
     height, width = patch if isinstance(patch, list | tuple) else (patch, patch)
     return (size // height) * (size // width) if height and width else float("inf")
 
 
 def text_tower(backbone: Any, preset: str, keras_hub: Any) -> Tower:
-    """Texts to the joint space of a two-tower model, by the tokenizer of its preset."""
+    """Returns the tower from texts to the joint space of a two-tower model, with the tokenizer of its preset."""
     import tensorflow as tf
 
     try:
@@ -303,7 +305,7 @@ def text_tower(backbone: Any, preset: str, keras_hub: Any) -> Tower:
 
 
 def license_of(preset: str) -> str:
-    """The licence that the preset's metadata or the head of its card names; empty where none does."""
+    """Returns the licence in the preset's metadata or at the head of its card; "" if neither names one."""
     from keras_hub.src.utils.preset_utils import get_file
 
     patterns = {
@@ -311,7 +313,7 @@ def license_of(preset: str) -> str:
         "README.md": r"\A---\n(?:.*\n)*?license:\s*(\S+)",
     }
     for file, pattern in patterns.items():
-        with suppress(Exception):  # hubs raise errors of many kinds for a file that they do not have
+        with suppress(Exception):  # hubs raise errors of many types for a missing file
             named = re.search(pattern, Path(get_file(preset, file)).read_text(encoding="utf-8"))
             if named:
                 return named[1]
@@ -319,7 +321,7 @@ def license_of(preset: str) -> str:
 
 
 def save_tower(tower: Tower, folder: Path, facts: dict[str, Any]) -> None:
-    """Writes the SavedModel and its `tower.json`, and checks that it answers as KerasHub does."""
+    """Writes the SavedModel and its `tower.json`, and checks that its answers equal KerasHub's."""
     import keras
     import keras_hub
     import tensorflow as tf
@@ -347,7 +349,7 @@ def save_tower(tower: Tower, folder: Path, facts: dict[str, Any]) -> None:
 
 
 def _run(tower: Tower, step: Callable[[], Any]) -> Any:
-    """What `step` returns. An error of a text tower is laid to its tokenizer."""
+    """Runs `step`; an error of a text tower becomes a RefusedError about its tokenizer."""
     try:
         return step()
     except Exception as error:
@@ -361,12 +363,12 @@ def _run(tower: Tower, step: Callable[[], Any]) -> Any:
 
 @contextmanager
 def _better_graphs(tokenizer: Any) -> Iterator[None]:
-    """Mends what Keras and KerasHub trace, so that graphs answer as eager code does, and fast.
+    """Patches what Keras and KerasHub trace, so that graphs are fast and give the answers of eager code.
 
-    Grouped convolutions, such as MobileNet's, become plain ones: Keras makes XLA clusters of them on CPUs, which take 30
-    times as long. CLIP's tokenizer splits texts as it does outside of graphs: KerasHub's graph takes "13" for one word
-    and lowers A..Z alone, which gives other tokens than CLIP was trained with. The table of all words that the tokenizer
-    has met stays out of the graph.
+    Grouped convolutions, such as MobileNet's, become plain ones: Keras makes XLA clusters of them on CPUs, which take
+    30 times as long. CLIP's tokenizer splits texts as outside of graphs: KerasHub's graph takes "13" for one word and
+    lowers only A..Z, which gives other tokens than CLIP was trained with. The tokenizer's cache of words stays out of
+    the graph.
     """
     from keras.src.backend.tensorflow import nn
     from keras_hub.src.models.clip import clip_tokenizer
@@ -381,7 +383,7 @@ def _better_graphs(tokenizer: Any) -> Iterator[None]:
 
 
 def _convolution(plain: Callable[..., Any], depthwise: Callable[..., Any]) -> Callable[..., Any]:
-    """Keras's `conv`, which makes no XLA clusters of grouped convolutions of pictures."""
+    """Returns Keras' `conv` without XLA clusters for grouped convolutions of pictures."""
     import tensorflow as tf
 
     def conv(inputs: Any, kernel: Any, strides: Any = 1, *others: Any, **named: Any) -> Any:
@@ -400,7 +402,7 @@ def _convolution(plain: Callable[..., Any], depthwise: Callable[..., Any]) -> Ca
 
 
 def _clip_words(texts: Any, _: Any = None) -> Any:
-    """Ragged string [B, words]: the words of texts as CLIP was trained with them, and the spaces between."""
+    """Splits texts into the words that CLIP was trained with and the spaces between, ragged string [B, words]."""
     import tensorflow as tf
     import tensorflow_text as tf_text
 
@@ -409,7 +411,7 @@ def _clip_words(texts: Any, _: Any = None) -> Any:
 
 
 class _NoCache:
-    """Stands in for the tokenizer's table: no word is in it until the words of a batch are inserted together."""
+    """Replaces the tokenizer's cache: it is empty until the words of a batch are inserted together."""
 
     tokens: Any = None
 
@@ -425,7 +427,7 @@ class _NoCache:
 
 @contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
-    """Yields a temporary folder beside `out`, renamed to it at the end. After an error nothing is left."""
+    """Yields a temporary folder beside `out`, renamed to `out` at the end; an error leaves nothing behind."""
     out = out.absolute()
     parents = [parent for parent in out.parents if not parent.exists()]
     prefix = f".{out.name}.{os.getpid()}."
@@ -437,17 +439,17 @@ def _new_folder(out: Path) -> Iterator[Path]:
             yield folder
             os.rename(folder, out)
     except BaseException:
-        for left in out.parent.glob(f"{prefix}*"):  # stopped while it was made
+        for left in out.parent.glob(f"{prefix}*"):  # a stop during its creation
             shutil.rmtree(left, ignore_errors=True)
         for parent in parents:
-            with suppress(OSError):  # somebody else uses it
+            with suppress(OSError):  # another process uses the folder
                 parent.rmdir()
         raise
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Drops what TensorFlow's C++ code tells on standard error."""
+    """Discards the output of TensorFlow's C++ code on standard error."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
@@ -463,7 +465,7 @@ def _no_space(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """The error's message on one line, without what Keras and TensorFlow put around it."""
+    """Returns the error's message on one line, without the text that Keras and TensorFlow add."""
     message = re.sub(r"\x1b\[\d*m|\{\{.*?\}\}|\[Op:\w+\]", "", str(error)).split("Arguments received by")[0]
     message = re.sub(r"^Exception encountered when calling [^\n]*\n", "", message)
     return " ".join(message.split())[:300] or type(error).__name__

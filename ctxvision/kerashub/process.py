@@ -1,4 +1,4 @@
-"""Runs the converter of KerasHub presets, which needs Keras 3, from this process, which has Keras 2."""
+"""Runs the converter of KerasHub presets, which needs Keras 3, in a separate process; this process has Keras 2."""
 
 import fcntl
 import hashlib
@@ -11,23 +11,23 @@ from pathlib import Path
 from ctxvision.errors import InputError
 
 PROGRAM = Path(__file__).with_name("convert.py")
-_FORMAT = 1  # of the towers; another one makes the towers in the cache anew
+_FORMAT = 1  # format of the towers; another format converts the towers of the cache again
 
 
 def convert_preset(preset: str, out: str | os.PathLike[str], pixels: str | None = None) -> Path:
-    """Converts a KerasHub preset to SavedModels in a process of its own.
+    """Converts a KerasHub preset to SavedModels in a separate process.
 
     Args:
         preset: name, handle (`hf://`, `kaggle://`) or folder of an image backbone or of a two-tower model.
-        out: a new folder: a picture tower, or `picture` and `text`; each with a `tower.json`.
-        pixels: what the backbone wants, as in `build_backbone`. Default: what the preset says.
+        out: a new folder: a picture tower, or `picture` and `text`; each has a `tower.json`.
+        pixels: pixel range that the backbone expects, see `build_backbone`; the preset's own by default.
 
     Returns:
         `out`.
 
     Raises:
-        InputError: keras-hub is not installed, `out` exists, or the preset cannot be had or converted.
-        RuntimeError: the process failed otherwise.
+        InputError: keras-hub is not installed, `out` exists, or the preset cannot be loaded or converted.
+        RuntimeError: the process failed for another reason.
 
     Example:
         >>> towers = convert_preset("clip_vit_base_patch16", "towers/clip")
@@ -63,18 +63,19 @@ def convert_preset(preset: str, out: str | os.PathLike[str], pixels: str | None 
 
 
 def towers_of(preset: str, pixels: str | None = None) -> Path:
-    """The folder of a preset's converted towers, which all runs of a user share.
+    """Returns the folder of a preset's converted towers, which all runs of a user share.
 
     The folder is in `$CTXVISION_CACHE/towers`, by default `~/.cache/ctxvision/towers`, under the preset's name and a
-    digest of it; a preset folder's digest covers its path and the names, sizes and times of its files. The first call
-    converts, and later ones find the folder. It can be deleted at any time.
+    digest of it; the digest of a preset folder covers its path and the names, sizes and times of its files. The first
+    call converts, later calls find the folder. The folder can be deleted at any time.
 
     Args:
         preset: see `convert_preset`.
         pixels: see `convert_preset`.
 
     Raises:
-        InputError, RuntimeError: as `convert_preset`.
+        InputError: the cache cannot be written, or see `convert_preset`.
+        RuntimeError: see `convert_preset`.
     """
     towers = _cache() / "towers"
     slug = re.sub(r"[^A-Za-z0-9_.]+", "-", Path(preset).name).strip("-.")
@@ -86,8 +87,8 @@ def towers_of(preset: str, pixels: str | None = None) -> Path:
         lock = open(towers / ".lock", "w")  # noqa: SIM115
     except OSError as error:
         raise InputError(
-            f"CTXVISION_CACHE must be a folder that can be written, got {str(towers.parent)!r} ({error.strerror}): set it "
-            f"to another."
+            f"CTXVISION_CACHE must be a folder that can be written, got {str(towers.parent)!r} ({error.strerror}): set "
+            f"it to another folder."
         ) from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
