@@ -9,7 +9,7 @@ ensure_keras_2()
 
 __version__ = "0.2.0"
 
-# Public name to the module that holds it; modules load when first asked for, so that `import ctxvision` is quick.
+# Maps public names to their modules, which load on first use, so that `import ctxvision` is fast.
 _PUBLIC = {
     "Config": "classifier.config",
     "Context": "context.context",

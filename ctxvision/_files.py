@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all."""
+"""Writes files and folders completely or not at all."""
 
 import fcntl
 import json
@@ -15,20 +15,20 @@ from ctxvision.errors import InputError
 
 
 def file_name(name: str) -> str:
-    """A name as that of a file, such as "test%3Aa" for "test:a"; different names stay different."""
+    """Turns a name into a file name, such as "test%3Aa" for "test:a"; different names stay different."""
     return quote(name, safe=" ")
 
 
 @contextmanager
 def only_here(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
-    """Keeps other processes out of a folder, which is made where it is missing.
+    """Locks a folder against other processes; creates the folder if it is missing.
 
     Args:
-        folder: to work in.
-        what: it is, for the sentence.
+        folder: the folder.
+        what: kind of the folder, for the error's text.
 
     Raises:
-        InputError: another process is at work in it.
+        InputError: another process works in the folder.
     """
     made, place = not Path(folder).exists(), Path(folder) / ".lock"
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -38,8 +38,8 @@ def only_here(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
         except BlockingIOError:
             lock.seek(0)
             raise InputError(
-                f"{what} {os.fspath(folder)!r} must be in use by one process, got process {lock.read() or 'unknown'} at work "
-                "in it: wait for that, or stop it."
+                f"{what} {os.fspath(folder)!r} must be in use by one process, got process "
+                f"{lock.read() or 'unknown'} at work in it: wait for that process, or stop it."
             ) from None
         except OSError:  # a file system without locks
             pass
@@ -49,8 +49,8 @@ def only_here(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
         try:
             yield
         finally:
-            # A process that has opened this file may lock it after us, beside one that makes a new file. That takes three
-            # processes within a moment, and is left.
+            # A process that has opened this file may lock it now, beside another process that makes a new file. That
+            # takes three processes within a moment, and is not prevented.
             place.unlink(missing_ok=True)
             if made and not os.listdir(folder):  # nothing was written
                 os.rmdir(folder)
@@ -58,7 +58,7 @@ def only_here(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yields a temporary name beside `path`; what was written there is renamed to `path` at the end."""
+    """Yields a temporary path beside `path`, and renames the file to `path` at the end."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
@@ -73,7 +73,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yields a temporary folder beside `path`; it takes the place of `path` at the end."""
+    """Yields a temporary folder beside `path`, which replaces `path` at the end."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -92,7 +92,7 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def link_or_copy(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
-    """Makes `target` a hard link to `source`, or a copy on another file system. Neither may be written to afterwards."""
+    """Makes `target` a hard link to `source`, or a copy on another file system; neither may be changed afterwards."""
     try:
         os.link(source, target)
     except OSError:
@@ -100,11 +100,11 @@ def link_or_copy(source: str | os.PathLike[str], target: str | os.PathLike[str])
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes `value` as indented JSON, whole or not at all."""
+    """Writes `value` as indented JSON, completely or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Reads a JSON file, with or without the mark that some editors put before UTF-8."""
+    """Reads a JSON file, with or without a UTF-8 byte order mark."""
     return json.loads(Path(path).read_text(encoding="utf-8-sig"))

@@ -1,14 +1,14 @@
-"""Binds `tf.keras` to Keras 2 (`tf_keras`) before anything touches it."""
+"""Binds `tf.keras` to Keras 2 (`tf_keras`) before anything uses it."""
 
 import os
 import sys
 
 
 def ensure_keras_2() -> None:
-    """Sets `TF_USE_LEGACY_KERAS=1`, which TensorFlow reads at the first touch of `tf.keras`.
+    """Sets `TF_USE_LEGACY_KERAS=1`, which TensorFlow reads at the first use of `tf.keras`.
 
     Raises:
-        ImportError: `tf.keras` is bound to Keras 3 already, so that the variable comes too late.
+        ImportError: `tf.keras` is already bound to Keras 3, so that the variable has no effect.
     """
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     tensorflow = sys.modules.get("tensorflow")

@@ -1,4 +1,4 @@
-"""Limits that several packages keep."""
+"""Limits that several packages share."""
 
-# Of a phrase, in UTF-8.
+# Largest length of a phrase in UTF-8.
 MOST_PHRASE_BYTES = 1000

@@ -1,4 +1,4 @@
-"""TFRS and ScaNN, whose ops are built for one version of TensorFlow: beside another one they do not load."""
+"""Imports TFRS and ScaNN; ScaNN's ops are built for one version of TensorFlow and do not load with another."""
 
 import sys
 from typing import Any
@@ -7,20 +7,21 @@ import tensorflow as tf
 
 
 def has_scann() -> bool:
-    """Whether the scann package is installed and its ops load. Where they do not, `import scann` raises ImportError
-    from then on.
+    """Returns whether the scann package is installed and its ops load.
+
+    If the ops do not load, `import scann` raises ImportError from then on.
     """
     try:
         import scann  # noqa: F401
     except (ImportError, tf.errors.NotFoundError):
-        # TFRS imports ScaNN where it finds it, and expects no other error than ImportError.
+        # TFRS imports ScaNN if it is installed, and handles only ImportError.
         sys.modules["scann"] = None  # type: ignore[assignment]
         return False
     return True
 
 
 def load_tfrs() -> Any:
-    """The module `tensorflow_recommenders`, with or without ScaNN."""
+    """Imports and returns `tensorflow_recommenders`, with or without ScaNN."""
     has_scann()
     import tensorflow_recommenders
 

@@ -1,4 +1,4 @@
-"""The demo: the whole pipeline on pictures that installed packages carry."""
+"""Runs the demo: the whole pipeline on pictures from installed packages."""
 
 import dataclasses
 import os
@@ -11,9 +11,9 @@ from ctxvision.pipeline import train, write_report
 from ctxvision.serving import Prediction, Server, predict
 from ctxvision.training.progress import Progress
 
-# Pictures that the export is asked for.
+# Number of pictures that the export is asked to explain.
 _PICTURES = 3
-# A tenth of the training.
+# About a tenth of the training.
 QUICK = {"phrase_steps": 600, "visual_steps": 200, "text_steps": 300, "head_steps": 200, "seeds": 1}
 
 
@@ -23,16 +23,16 @@ def demo(
     quick: bool = False,
     progress: Progress | None = None,
 ) -> Run:
-    """Trains the whole pipeline on the demo's pictures, which installed packages carry.
+    """Trains the whole pipeline on the demo's pictures, which come with installed packages.
 
-    The run learns the pictures' subgroups, and makes a context for that. A second run, in `out/groups`, learns their
-    groups over the same context.
+    The run makes a context and learns the pictures' subgroups. A second run, in `out/groups`, learns their groups over
+    the same context.
 
     Args:
-        out: the run's folder; the data set is written to `out/emoji`.
-        seed: of all training; which thing is in which split does not depend on it (see `write_demo_data` for that).
-        quick: a tenth of the training, to see that everything works; its accuracies mean little.
-        progress: where progress is printed; standard error by default.
+        out: folder of the run; the data set is written to `out/emoji`.
+        seed: seed of all training; it does not change the splits (see `write_demo_data` for that).
+        quick: whether to train about a tenth of the steps, as a check; its accuracies mean little.
+        progress: prints progress, to standard error by default.
 
     Returns:
         The first run.
@@ -53,16 +53,16 @@ def demo(
 
 
 def demo_prediction(run: Run) -> list[Prediction]:
-    """Serves a run's export on a free port and asks for three pictures of its first test split, explained.
+    """Serves a run's export on a free port, and asks it to explain three pictures of the first test split.
 
     Args:
-        run: trained to the end.
+        run: a finished run.
 
     Returns:
-        Three predictions, the same pictures each time.
+        Three predictions, for the same pictures in each call.
 
     Raises:
-        InputError: the run holds no export.
+        InputError: the run has no export.
     """
     paths = run.data.split(run.data.test_splits[0]).paths
     chosen = [paths[(2 * i + 1) * len(paths) // (2 * _PICTURES)] for i in range(_PICTURES)]

@@ -1,4 +1,4 @@
-"""The whole way: from a data folder to a trained, measured, exported run."""
+"""The whole pipeline, from a data folder to a trained, measured and exported run."""
 
 import functools
 import os
@@ -41,7 +41,7 @@ from ctxvision.training.progress import Progress
 from ctxvision.training.random_state import callers_random_state
 from ctxvision.training.strategies import check_batch, is_chief, make_strategy, wait_for
 
-# Phrases a picture of a tagger.
+# Phrases per picture of a tagger.
 TAGS = 10
 
 
@@ -54,25 +54,26 @@ def train(
     progress: Progress | None = None,
     strategy: str | tf.distribute.Strategy | None = None,
 ) -> Run:
-    """Trains, measures, reports and exports; what an earlier call with the same settings did is kept.
+    """Trains, measures, reports and exports a run; resumes an earlier call with the same settings.
 
     Args:
-        data: folder with an `images.csv`, or another source, or several; see `load_data`.
-        out: the run's folder, new or left by the same call.
+        data: folder with an `images.csv`, or one or several other sources; see `load_data`.
+        out: folder of the run, new or left by the same call.
         config: settings; the defaults train on a CPU.
-        context: a context or its folder, whose phrases and towers the run uses. Without one, `data` must have queries,
-            and the run first makes a context of them by `config.context`, in `out/context`.
-        progress: where progress is printed; standard error by default.
-        strategy: where the towers and the text encoder train: a name of `make_strategy`, or any strategy; by default
-            the strategy in whose scope this is called. Under several workers each worker calls this with the same
-            arguments, and all of them see the folder `out`. Worker 0 runs every stage that is not training. The
-            others return early, with a run that worker 0 finishes.
+        context: a context or its folder, whose phrases and towers the run uses. Without a context, `data` must have
+            queries, and the run first trains a context on them with `config.context`, in `out/context`.
+        progress: prints progress, to standard error by default.
+        strategy: strategy of the towers and the text encoder: a name of `make_strategy` or a strategy; the strategy in
+            scope by default. With several workers, each worker calls this with the same arguments, and all of them see
+            the folder `out`. Worker 0 runs every stage that is not training. The others return early, with a run that
+            worker 0 finishes.
 
     Returns:
         The run; `run.classifier` is the end-to-end model.
 
     Raises:
-        InputError: data, settings or a context that cannot be used, before anything is written.
+        InputError: the data, the settings or the context cannot be used; raised before anything is written. A training
+            whose loss is not finite raises it later.
 
     Example:
         >>> run = cv.train(data="photos", out="runs/photos", config=cv.Config(seed=1))
@@ -98,7 +99,7 @@ def train(
             for split in ("train", "val", *run.data.test_splits):
                 run.data.split(split)  # raises where too many pictures cannot be decoded
         if given is None:
-            # The same pictures, decoded once, where both see them at the same size.
+            # Pictures are decoded once if both see them at the same size.
             loaded = run.data if run.data.image_size == of_context.image_size else None
             parts = _Named(progress, OWN_CONTEXT)
             given = train_context(data, own, of_context, progress=parts, strategy=strategy, loaded=loaded)
@@ -107,10 +108,10 @@ def train(
 
 
 def _train_parts(run: Run, context: Context, progress: Progress, strategy: tf.distribute.Strategy) -> None:
-    """Runs the stages of a run over a context; those that are done are skipped."""
+    """Runs the stages of a run over a context; skips finished stages."""
     if is_chief(strategy):
         if run.stages.is_done("table"):
-            _ = run.context  # refuses another context
+            _ = run.context  # raises for another context
         run.stages.run("table", progress, lambda: fork_table(run, context))
     wait_for(run.directory / "table" / "done.json")
     for fraction in run.config.fractions:
@@ -130,7 +131,7 @@ def _train_parts(run: Run, context: Context, progress: Progress, strategy: tf.di
 
 
 def _check_data(data: Source, config: Config, context: Context | None) -> None:
-    """Refuses what cannot be trained on, before anything is written."""
+    """Raises for data or a vocabulary that cannot be trained on, before anything is written."""
     manifest = load_data(data, config.label_column, config.merge_labels)
     refuse_unfit(refused_for_training(manifest, config.multi_label, None if context else config.query_needs))
     if context:
@@ -138,7 +139,7 @@ def _check_data(data: Source, config: Config, context: Context | None) -> None:
 
 
 class _Named(Progress):
-    """Prints stages as `PREFIX/STAGE`, where they belong to a part of what is printed."""
+    """Prints stages as `PREFIX/STAGE`, for a part that has stages of its own."""
 
     def __init__(self, progress: Progress, prefix: str):
         self._prefix = prefix
@@ -152,7 +153,7 @@ class _Named(Progress):
 
 
 def _first_evaluation(run: Run, progress: Progress) -> None:
-    """Table 1, or the suite `multi-label`, without training another encoder, and pictures for the report."""
+    """Measures Table 1 or the suite `multi-label` without training another encoder; writes examples for the report."""
     with run.stages.finishing("evaluation") as folder:
         measure_phrases(run)
         config = run.config
@@ -175,25 +176,25 @@ def evaluate(
     progress: Progress | None = None,
     trainable_min: int | None = None,
 ) -> Path:
-    """Measures suites, adds their records to `metrics.json` and writes the report anew.
+    """Measures suites, adds their records to `metrics.json` and writes the report again.
 
-    What a suite has measured before is kept, so that one that was stopped goes on where it was.
+    Earlier results of a suite are kept, so a suite that was stopped resumes.
 
     Args:
         run: a run or its folder.
-        suite: one of `SUITES`, or "all": then a suite whose data is missing is left out with a sentence, which the
-            report repeats.
-        seeds: heads for each row; the run's own setting by default.
-        progress: where progress is printed; standard error by default.
-        trainable_min: of the suite `multi-label`, the pictures in `train` that a label of its mAP needs; 100 by
-            default, less where few labels have as many.
+        suite: one of `SUITES`, or "all", which leaves out suites whose data is missing and gives the reason there and
+            in the report.
+        seeds: number of heads per row; the run's setting by default.
+        progress: prints progress, to standard error by default.
+        trainable_min: for the suite `multi-label`, the number of pictures in `train` that a label needs for the mAP;
+            100 by default, less if few labels have so many.
 
     Returns:
         The path of `metrics.json`.
 
     Raises:
-        InputError: an unknown suite, fewer than 1 seed, a run that is not trained to the end or whose context is not
-            there, or data that the one suite asked for needs and the run lacks.
+        InputError: the suite is unknown; `seeds` or `trainable_min` is below 1; the run is not finished, or its context
+            is missing; there is no test split; or the data lacks what a single suite needs.
     """
     run = run if isinstance(run, Run) else Run(run)
     progress = progress or Progress()
@@ -209,10 +210,10 @@ def evaluate(
     run.stages.folder("evaluation")
     if not run.data.test_splits:
         raise InputError(
-            f"data must have a split test to measure on, got {', '.join(run.data.manifest.splits)} in {run.data.name!r}: add "
-            "test pictures and train a new run."
+            f"data must have a split test to measure on, got {', '.join(run.data.manifest.splits)} in "
+            f"{run.data.name!r}: add test pictures and train a new run."
         )
-    _ = run.context  # raises here, or each suite would be left out for a missing context
+    _ = run.context  # raises here; else each suite would be left out for a missing context
     suites: dict[str, Suite] = {
         **SUITES,
         "multi-label": functools.partial(multi_label, trainable_min=trainable_min),
@@ -239,13 +240,13 @@ def evaluate(
 def _curves(run: Run) -> dict[str, dict[str, list[float]]]:
     own = run.stages.curves()
     if (run.directory / OWN_CONTEXT).is_dir():
-        return own  # its stages lie inside
+        return own  # the context's stages lie inside
     of_context = {stage: c for stage, c in run.context.stages.curves().items() if not _second(stage)}
     return own | {f"{OWN_CONTEXT}/{stage}": curves for stage, curves in of_context.items()}
 
 
 def _times(run: Run) -> list[dict[str, Any]]:
-    """Seconds of the context, of the run, and of trained runs inside its folder over the same context."""
+    """Returns the seconds of the context, of the run, and of runs inside its folder over the same context."""
     own = {stage: s for stage, s in run.stages.seconds().items() if Path(stage).parts[0] != OWN_CONTEXT}
     inside = [Run(path.parent, run.context.directory) for path in sorted(run.directory.glob("*/config.json"))]
     inside = [one for one in inside if one.stages.is_done("head")]
@@ -258,12 +259,12 @@ def _times(run: Run) -> list[dict[str, Any]]:
 
 
 def _second(stage: str) -> bool:
-    """Whether a stage is one of the second, small generator of the suite `table2`."""
+    """Returns whether a stage belongs to the second, small generator of the suite `table2`."""
     return Path(stage).parts[0] == SMALL
 
 
 def write_report(run: Run | str | os.PathLike[str]) -> Path:
-    """Writes `report.html` from what a run has measured, and returns its path."""
+    """Writes `report.html` from the figures of a run, and returns its path."""
     run = run if isinstance(run, Run) else Run(run)
     write_json(run.directory / "logs" / "history.json", _curves(run))
     write_json(run.directory / "logs" / "times.json", _times(run))
@@ -282,20 +283,21 @@ def export(
 
     Args:
         run: a run or its folder.
-        directory: of the model; the export becomes the next version in it, `directory/<version>`.
+        directory: folder of the model; the export becomes its next version, `directory/<version>`.
         retrieval: `"ivf"` and `"exact"` run on an unmodified TF Serving; `"scann"` needs ScaNN's op library.
-        context: False exports the visual-only head that training compared on `val`: phrases are still found and
-            shown, but decide nothing.
-        with_text: whether the text encoder goes along, for the signature `with_context` and the labels of `zero_shot`
-            as words; see `export_saved_model`.
-        quantize: "float16" or "int8", of the tables, see `Run.build_classifier`; what it costs on `val` is measured, and
-            told by the export as `quantized`.
+        context: False exports the visual-only head that training compared on `val`: phrases are found and shown, but
+            decide nothing.
+        with_text: whether to export the text encoder, for the signature `with_context` and for the words of labels in
+            `zero_shot`; see `export_saved_model`.
+        quantize: "float16" or "int8" tables, see `Run.build_classifier`; their cost on `val` is measured, and the
+            export tells it as `quantized`.
 
     Returns:
-        The version's folder.
+        The folder of the version.
 
     Raises:
-        InputError: the run is not trained to the end.
+        InputError: the run is not finished, or an argument does not fit it; see `Run.build_classifier` and
+            `export_saved_model`.
     """
     run = run if isinstance(run, Run) else Run(run)
     with only_here(directory, "export"):
@@ -310,15 +312,15 @@ def export(
 def export_context(
     context: Context | str | os.PathLike[str], directory: str | os.PathLike[str], k: int = TAGS
 ) -> Path:
-    """Exports a context as a tagger for TF Serving: pictures in, phrases out, no taxonomy.
+    """Exports a context as a tagger for TF Serving, which answers pictures with phrases, without a taxonomy.
 
     Args:
         context: a context or its folder.
-        directory: of the model; the export becomes the next version in it, `directory/<version>`.
-        k: phrases a picture, at most those that may be found.
+        directory: folder of the model; the export becomes its next version, `directory/<version>`.
+        k: phrases per picture; limited to the number of retrievable phrases.
 
     Returns:
-        The version's folder.
+        The folder of the version.
     """
     context = context if isinstance(context, Context) else Context(context)
     retrieval = context.retrieval(min(k, context.num_retrievable()), "ivf", **index_settings(context))

@@ -87,7 +87,7 @@ def test_a_folder_without_a_finished_stage_takes_other_settings(tiny_data, tmp_p
 def test_two_processes_in_one_folder(moved, tmp_path):
     run, data = moved
     sentence = (
-        f"must be in use by one process, got process {os.getpid()} at work in it: wait for that, or stop it"
+        f"must be in use by one process, got process {os.getpid()} at work in it: wait for that process, or stop it"
     )
     with only_here(run.directory, "run"):
         for work in (
