@@ -1,4 +1,4 @@
-"""One tiny run, trained once for all tests that need one."""
+"""The tiny run, which is trained once for all tests that need it."""
 
 import atexit
 import fcntl
@@ -13,7 +13,7 @@ os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 if "PYTEST_XDIST_WORKER" not in os.environ:
-    # Features that runs share, for the processes of this session alone.
+    # The cache of shared features, for the processes of this session only.
     os.environ["CTXVISION_CACHE"] = tempfile.mkdtemp(prefix="ctxvision-tests-")
     atexit.register(shutil.rmtree, os.environ["CTXVISION_CACHE"], ignore_errors=True)
 
@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items):
 
 
 def skip_scann_where_it_does_not_load(items):
-    """Tests of ScaNN have it in their names or in the names of their parameters."""
+    """Skips tests with "scann" in their name or parameters if ScaNN's ops do not load."""
     of_scann = [item for item in items if "scann" in item.name]
     if of_scann and not has_scann():
         for item in of_scann:
@@ -40,7 +40,7 @@ def skip_scann_where_it_does_not_load(items):
 
 
 def put_one_user_of_the_tiny_run_first(items):
-    """One module that needs the tiny run comes first and has it trained; those that do without fill the time."""
+    """Runs one module that needs the tiny run first, so that modules without it fill the time of its training."""
     needing = {item.module: True for item in items if "tiny_run" in item.fixturenames}
     first = next(iter(needing), None)
     items.sort(key=lambda item: 0 if item.module is first else 2 if item.module in needing else 1)
@@ -48,14 +48,14 @@ def put_one_user_of_the_tiny_run_first(items):
 
 @pytest.fixture(scope="module", autouse=True)
 def frozen_garbage_collector():
-    """What is left of other modules stays: a collection need not look through it and TensorFlow each time."""
+    """Freezes objects of earlier modules, so that a garbage collection does not visit them and TensorFlow each time."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory, worker_id):
-    """Makes a folder once for all processes of the session: `make(folder)` is called by the first that asks."""
+    """Makes a folder once for all processes of the session: the first process that asks calls `make(folder)`."""
     own = tmp_path_factory.getbasetemp()
     common = own if worker_id == "master" else own.parent
 
@@ -77,7 +77,7 @@ def tiny_data(made_once):
 
 @pytest.fixture(scope="session")
 def tiny_run(tiny_data, made_once, tmp_path_factory):
-    """Read only: a test that changes a run copies it first. Each process has a copy, which it may lock."""
+    """The tiny run, read only: a test that changes a run copies it first. Each process may lock its own copy."""
 
     def train(out):
         ctxvision.train(tiny_data, out, ctxvision.Config.from_dict(tiny_settings(tiny_data)))
@@ -88,7 +88,7 @@ def tiny_run(tiny_data, made_once, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def multi_label_run(tiny_data, tiny_run, made_once, tmp_path_factory):
-    """The colours and whether they are warm, as several labels a picture, over the context of `tiny_run`. Read only."""
+    """A run over the context of `tiny_run` whose pictures have a colour and warm or cold as labels; read only."""
 
     def train(out):
         settings = {
@@ -108,7 +108,7 @@ def multi_label_run(tiny_data, tiny_run, made_once, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def kept_run(tiny_run):
-    """For tests that change nothing: what it has built is kept from test to test."""
+    """The tiny run for tests that change nothing; its built parts are kept between tests."""
     return ctxvision.Run(tiny_run.directory)
 
 
@@ -119,14 +119,14 @@ def run(tiny_run, tmp_path):
 
 @pytest.fixture(scope="module")
 def purple():
-    """Pictures uint8 [3, 16, 16, 3] of a colour that no query is about."""
+    """Pictures uint8 [3, 16, 16, 3] of a colour that no query names."""
     noise = np.random.default_rng(0).normal(0, 10, (3, 16, 16, 3))
     return np.clip(np.array([130, 20, 160]) + noise, 0, 255).astype(np.uint8)
 
 
 @pytest.fixture
 def folder(purple, tmp_path):
-    """The purple pictures as files, beside one that is no picture by its name."""
+    """The purple pictures as files, beside a file that is not a picture by its name."""
     (tmp_path / "pictures" / "more").mkdir(parents=True)
     for name, pixels in zip(("a.png", "b.BMP", "more/c.png"), purple, strict=True):
         Image.fromarray(pixels).save(tmp_path / "pictures" / name)

@@ -1,7 +1,7 @@
-"""Programs in processes that have imported a few modules and nothing else.
+"""Runs programs in processes that have imported a few modules and nothing else.
 
-Importing TensorFlow takes seconds. One process for each set of modules imports them once, and each program runs in a
-fork of it: as fresh as a process of its own, but ready in milliseconds.
+Importing TensorFlow takes seconds. For each set of modules, one process imports them once, and each program runs in a
+fork of it: as fresh as a new process, but ready in milliseconds.
 """
 
 import atexit
@@ -55,13 +55,13 @@ def run_fresh(
     imports: Sequence[str] = ("tensorflow",),
     cwd: str | Path | None = None,
 ) -> "subprocess.CompletedProcess[str]":
-    """Runs a program in a process that has imported `imports` alone, without this process's PYTHONPATH.
+    """Runs a program in a process that has imported only `imports`, without this process's PYTHONPATH.
 
     Args:
-        source: the program's text; a `Path` is the program's file, whose folder it may import from.
-        arguments: of its command line.
-        imports: modules, in their order.
-        cwd: where it runs; by default a new folder.
+        source: the program's text, or a `Path` to the program's file, from whose folder it may import.
+        arguments: arguments of its command line.
+        imports: modules to import, in this order.
+        cwd: its working directory; a new folder by default.
     """
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder, "program.py")

@@ -1,4 +1,4 @@
-"""What every layer of ctxvision promises, checked in one place."""
+"""The checks that every layer of ctxvision must pass."""
 
 import inspect
 import tempfile
@@ -35,9 +35,9 @@ def check_layer(
     """Checks the config round trip, eager = graph, an unknown batch size, and a SavedModel in a fresh process.
 
     Args:
-        layer: ready to be called.
+        layer: a layer that can be called.
         inputs: a tensor, or a list of tensors, of one batch size of 2 or more.
-        fresh_process_imports: modules that the process which reloads the SavedModel imports, and no others.
+        fresh_process_imports: the only modules that the process which reloads the SavedModel imports.
     """
     expected = _arrays(layer(inputs))
     _check_config(layer)
@@ -87,7 +87,7 @@ def _flat(outputs: Any) -> list[tf.Tensor]:
 
 
 def _arrays(outputs: Any) -> list[np.ndarray]:
-    """Strings as fixed-width bytes, which need no pickle."""
+    """Turns strings into fixed-width bytes, which need no pickle."""
     arrays = [x.numpy() for x in _flat(outputs)]
     return [x.astype(bytes) if x.dtype == object else x for x in arrays]
 

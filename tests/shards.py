@@ -1,10 +1,10 @@
-"""TFRecord shards for tests."""
+"""Writes TFRecord shards for tests."""
 
 import tensorflow as tf
 
 
 def example(**features):
-    """A serialized tf.train.Example: lists of str or bytes, or of floats."""
+    """Returns a serialized tf.train.Example with lists of str or bytes, or of floats."""
     found = {}
     for name, values in features.items():
         if len(values) and isinstance(values[0], (str, bytes)):

@@ -1,4 +1,4 @@
-"""Imports go one way, and the heavy text libraries stay where they belong."""
+"""Imports follow the order of the layers, and heavy text libraries load only where they are needed."""
 
 import ast
 from pathlib import Path
@@ -9,7 +9,7 @@ import ctxvision
 
 PACKAGE = Path(ctxvision.__file__).parent
 
-# A module may import its own group and the groups before it, never one after it.
+# A module may import its own group and the groups before it.
 GROUPS = (
     {"data", "metrics", "losses"},
     {"vocabulary"},
@@ -24,12 +24,12 @@ GROUPS = (
     {"demo_run"},
     {"cli", "__main__"},
 )
-# Off the line: what each may import of it, and nothing after it.
+# Groups outside the order: each may import the groups listed, and nothing after them.
 BESIDE = {"report": {"metrics"}, "serving": {"data", "layers", "models"}}
 FOR_ALL = {"errors", "_files", "_templates", "_limits", "_keras_guard", "_tfrs"}
-# A program that runs under Keras 3 in a process of its own, by its path.
+# A program, by its path, that runs under Keras 3 in a separate process.
 KERAS_3 = "kerashub/convert.py"
-# `ctxvision.train` loads the pipeline when it is asked for: outside the command line, only the version is read.
+# `ctxvision.train` loads the pipeline on first use; outside the command line, modules read only the version.
 FROM_THE_PACKAGE = {"__version__"}
 ONLY_IN = {
     "tensorflow_recommenders": {"_tfrs.py"},
@@ -51,7 +51,7 @@ def allowed(part: str, other: str) -> bool:
 
 
 class Imports(ast.NodeVisitor):
-    """Collects (dotted name, bound name or None) of every import: inside functions and for type checkers too."""
+    """Collects (dotted name, bound name or None) of every import, also in functions and for type checkers."""
 
     def __init__(self, package: str):
         self.package = package
@@ -69,7 +69,7 @@ class Imports(ast.NodeVisitor):
 
 
 def violations(path: str, source: str) -> list[str]:
-    """What is wrong with the imports of the module at `path`, relative to the package."""
+    """Returns the faults in the imports of the module at `path`, relative to the package."""
     parts = Path(path).with_suffix("").parts
     part = parts[0]
     tree = ast.parse(source)
@@ -189,7 +189,7 @@ def test_allowed_import_passes(path, source):
 
 
 def imported_modules(module: str, source: str) -> set[str]:
-    """The modules of the package that a module imports, wherever in it."""
+    """Returns the modules of the package that a module imports, at any place in it."""
     package = module if (PACKAGE / "/".join(module.split(".")[1:]) / "__init__.py").is_file() else ""
     imports = Imports(package or module.rpartition(".")[0])
     imports.visit(ast.parse(source))
@@ -205,7 +205,7 @@ SOURCES = {
 
 
 def cycle_of(graph: dict[str, set[str]]) -> list[str]:
-    """The modules of a circle, empty where there is none."""
+    """Returns the modules of an import cycle, or an empty list."""
     done: set[str] = set()
 
     def visit(module: str, way: list[str]) -> list[str]:
@@ -220,7 +220,7 @@ def cycle_of(graph: dict[str, set[str]]) -> list[str]:
     return next(filter(None, (visit(module, []) for module in sorted(graph))), [])
 
 
-def test_no_module_imports_itself_by_others():
+def test_no_import_cycle():
     graph = {
         module: imported_modules(module, (PACKAGE / path).read_text(encoding="utf-8")) - {module}
         for module, path in SOURCES.items()
@@ -229,5 +229,5 @@ def test_no_module_imports_itself_by_others():
     assert cycle_of(graph) == []
 
 
-def test_a_circle_is_seen():
+def test_a_cycle_is_found():
     assert cycle_of({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": set()}) == ["a", "b", "c", "a"]

@@ -1,4 +1,4 @@
-"""What `import ctxvision` does to Keras, each case in a fresh process."""
+"""The effect of `import ctxvision` on Keras, each case in a fresh process."""
 
 import os
 import subprocess
@@ -51,7 +51,7 @@ def test_refuses_keras_3_that_is_bound_already():
     assert "TF_USE_LEGACY_KERAS=1" in last_line
 
 
-def test_tensorflow_imported_first_but_untouched_is_fine():
+def test_tensorflow_imported_first_but_unused_is_fine():
     done = run("import tensorflow as tf, ctxvision; print(tf.keras.Model.__module__.partition('.')[0])")
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["tf_keras"]

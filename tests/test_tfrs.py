@@ -1,4 +1,4 @@
-"""ScaNN's ops beside a TensorFlow that they were not built for, each case in a fresh process."""
+"""ScaNN's ops with a TensorFlow for which they were not built, each case in a fresh process."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def foreign_scann(tmp_path):
-    """A folder with a scann package that fails as the real one does beside another TensorFlow: its library is none."""
+    """Makes a scann package whose library does not load, like the real one's with another TensorFlow."""
     package = tmp_path / "scann"
     package.mkdir()
     (package / "_scann_ops.so").write_bytes(b"no library")
@@ -20,7 +20,7 @@ def foreign_scann(tmp_path):
     return tmp_path
 
 
-def test_a_scann_that_does_not_load_is_an_absent_one(foreign_scann):
+def test_a_scann_that_does_not_load_counts_as_absent(foreign_scann):
     source = """
         import sys
         sys.path.insert(0, sys.argv[1])

@@ -1,4 +1,4 @@
-"""A data set of coloured shapes, small enough to train on in a test."""
+"""Writes a data set of coloured shapes, small enough to train on in a test."""
 
 import csv
 import json
@@ -21,7 +21,7 @@ _SETTINGS = {
     "text_batch_size": 16,
     "min_class_count": 2,
     "min_phrase_count": 2,
-    # There are eight phrases: ten would be all of them.
+    # The data has eight phrases, and the default of ten would take all of them.
     "context_phrases": 3,
     "fractions": [0.5, 1.0],
     "seeds": 2,
@@ -29,14 +29,17 @@ _SETTINGS = {
 
 
 def tiny_settings(data: Path) -> dict[str, Any]:
-    """Settings for the data of `write_tiny_data`: few steps, and both encoders start from its small tower."""
+    """Returns settings for the data of `write_tiny_data`: few steps, and both encoders start from its small tower."""
     tower = str(data / "tower.keras")
     return {**_SETTINGS, "phrase_backbone": tower, "visual_backbone": tower}
 
 
 def write_tiny_data(folder: Path, web: int = 96, labelled: int = 48, test: int = 24) -> Path:
-    """Writes pictures of four colours; people search for each by a phrase that
-    names it, one that does not, and one in Spanish. The coarse label is warm or cold."""
+    """Writes pictures of four colours.
+
+    The queries of each colour are a phrase that names it, a phrase that does not, and a Spanish phrase. The coarse label
+    is warm or cold.
+    """
     rng = np.random.default_rng(0)
     (folder / "images").mkdir(parents=True)
     things = {"red": "ripe tomato", "green": "fresh lawn", "blue": "deep sea", "yellow": "sweet lemon"}
@@ -64,7 +67,7 @@ def write_tiny_data(folder: Path, web: int = 96, labelled: int = 48, test: int =
 
 
 def _tower() -> keras.Model:
-    """Two convolutions: most of a tiny training would be the tracing of a ResNet."""
+    """Saves two convolutions as a tower, because tracing a ResNet would take most of a tiny training."""
     keras.utils.set_random_seed(0)
     pixels = keras.Input((16, 16, 3))
     x = keras.layers.Rescaling(1 / 64.0, offset=-2.0)(pixels)
@@ -78,6 +81,6 @@ MASCOT = "our mascot"
 
 
 def files_of(run):
-    """Everything in the folder of a run's vocabulary."""
+    """Reads everything in the folder of a run's vocabulary."""
     folder = run.directory / "table"
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -1,4 +1,4 @@
-"""A classifier with random weights, built in a second."""
+"""Builds a classifier with random weights in a second."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ LABELS = ["cat", "dog", "bird", "größe"]
 
 
 def tiny_table(rows: int = 12) -> cv.PhraseTable:
-    """Random prototypes; every third phrase is English, German or French, every fourth flagged as `adult`."""
+    """Writes random prototypes of English, German and French phrases in turn; every fourth has the flag `adult`."""
     phrases = [f"phrase {i}" for i in range(rows)]
     prototypes = np.random.default_rng(0).normal(size=(rows, 64))
     languages = [("en", "de", "fr")[i % 3] for i in range(rows)]
@@ -30,7 +30,7 @@ def tiny_classifier(
     fusion: str = "pool",
     terms: int = 0,
 ) -> cv.ContextClassifier:
-    """`labels` over `rows` phrases; no training, but a head sharp enough that answers differ by picture."""
+    """Builds a model of `labels` over `rows` phrases; its random head is sharp, so answers differ by picture."""
     keras.utils.set_random_seed(0)
     table = tiny_table(rows)
     text = cv.DualEncoderText(dim=10, hash_buckets=64, name="dual_encoder_text")
@@ -46,7 +46,7 @@ def tiny_classifier(
         dual_encoder_text=text,
     )
     linear = model.fusion.members[0].output_stage.kernel
-    if fusion == "pool":  # it starts from zeros
+    if fusion == "pool":  # a pool's last layers start from zeros
         linear.assign(np.random.default_rng(0).normal(0, 0.3, linear.shape))
     for weight in model.fusion.trainable_weights:
         weight.assign(weight * 3.0)
@@ -54,7 +54,7 @@ def tiny_classifier(
 
 
 def _tower(channels: int) -> keras.Model:
-    """One convolution; a ResNet would take most of a test's time to trace."""
+    """Returns one convolution, because tracing a ResNet would take most of a test's time."""
     pixels = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 3))
     x = keras.layers.Rescaling(1 / 64.0, offset=-2.0)(pixels)
     x = keras.layers.Conv2D(channels, 5, 4, activation="relu")(x)

@@ -1,4 +1,4 @@
-"""A head that is told which phrases matter by the labels alone."""
+"""A head that learns from labels which phrases matter."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from ctxvision.layers import PhraseEmbeddings
 
 def test_it_attends_to_the_phrases_that_tell():
     rng = np.random.default_rng(0)
-    # Rows 0 to 2 name a label and share the direction 0; the others share the direction 1 and say nothing.
+    # Rows 0 to 2 name a label and share direction 0; the other rows share direction 1 and name none.
     embeddings = rng.normal(0, 0.3, (43, 12)).astype(np.float32)
     embeddings[:3, 0], embeddings[3:, 1] = 1, 1
     text = PhraseEmbeddings(12)

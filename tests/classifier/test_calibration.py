@@ -1,4 +1,4 @@
-"""Answers whose right calibration is known."""
+"""Calibration of answers whose right calibration is known."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def softmax(logits):
 
 @pytest.fixture
 def logits():
-    """Three members; the last one knows nothing that the others do."""
+    """Three members; the last one knows nothing beyond the other two."""
     return np.random.default_rng(0).normal(0, 4, [3, 4000, 6])
 
 
@@ -32,7 +32,7 @@ def drawn(probabilities, seed=1):
 
 @pytest.mark.parametrize("weights", [(0.5, 0.25, 0.0), (1.0, 0.0, 0.0), (0.2, 0.2, 0.2)])
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3])
-def test_what_drew_the_labels_is_found(logits, weights, share):
+def test_the_weights_that_drew_the_labels_are_found(logits, weights, share):
     labels = drawn(calibrated(logits, Calibration(weights, share)))
     found = fit_calibration(logits, labels)
     np.testing.assert_allclose(found.weights, weights, atol=0.06)
@@ -40,7 +40,7 @@ def test_what_drew_the_labels_is_found(logits, weights, share):
     said = calibrated(logits, found)
     np.testing.assert_allclose(said.sum(axis=1), 1)
     assert expected_calibration_error(said.max(axis=1), said.argmax(axis=1) == labels) < 0.025
-    # Neither a little more nor a little less of anything is likelier.
+    # Slightly larger or smaller values are less likely.
     for member in range(3):
         for step in (-0.01, 0.01):
             other = np.maximum(0, np.array(found.weights) + step * (np.arange(3) == member))
@@ -56,28 +56,28 @@ def test_one_member_gets_a_temperature(logits):
     assert fit_calibration(logits[:1], labels).weights[0] == pytest.approx(1 / 2.5, rel=0.1)
 
 
-def test_of_several_labels_each_decision_counts(logits):
+def test_each_decision_of_several_labels_counts(logits):
     weights = (0.3, 0.1, 0.0)
     chances = calibrated(logits, Calibration(weights), several=True)
     targets = (np.random.default_rng(2).random(chances.shape) < chances).astype(float)
     found = fit_calibration(logits, targets)
     np.testing.assert_allclose(found.weights, weights, atol=0.02)
     assert found.uniform_share == 0
-    # What is unknown teaches nothing, whatever it says.
+    # Unknown targets have no influence, whatever their logits are.
     unknown = np.where(np.arange(6) == 2, -1, targets)
     odd = logits.copy()
     odd[:, :, 2] = 1e3
     np.testing.assert_allclose(fit_calibration(odd, unknown).weights, weights, atol=0.03)
 
 
-def test_a_few_wrong_labels_do_not_make_it_doubt_the_others(logits):
+def test_a_few_wrong_labels_do_not_lower_confidence_in_the_others(logits):
     labels = softmax(logits[:1]).argmax(axis=1)
     labels[:200] = np.random.default_rng(2).integers(0, 6, 200)
     found = fit_calibration(logits[:1], labels)
     assert found.weights[0] > 1 and found.uniform_share == pytest.approx(0.05, abs=0.02)
 
 
-def test_nothing_to_fit_on_and_answers_that_are_all_right(logits):
+def test_no_pictures_and_only_right_answers(logits):
     assert fit_calibration(np.zeros([2, 0, 3]), np.zeros(0, int)) == prior_calibration(2)
     assert fit_calibration(np.zeros([2, 4, 3]), -np.ones([4, 3])) == prior_calibration(2)
     weights, share = fit_calibration(logits[:1], logits[0].argmax(axis=1))
@@ -86,7 +86,7 @@ def test_nothing_to_fit_on_and_answers_that_are_all_right(logits):
 
 
 def test_few_pictures_leave_the_weights_near_the_prior(logits):
-    labels = logits[0].argmax(axis=1)  # the first member alone is right
+    labels = logits[0].argmax(axis=1)  # only the first member is right
     prior = prior_calibration(3, terms=True)
     assert prior.weights == (0.35, 0.35, 2.5) and prior_calibration(1).weights == (1.0,)
     distances = []
@@ -97,7 +97,7 @@ def test_few_pictures_leave_the_weights_near_the_prior(logits):
     assert all(np.isfinite(fit_calibration(logits[:, :1], labels[:1]).weights))
 
 
-def test_a_val_of_one_label_makes_no_infinite_weights(logits):
+def test_a_val_of_one_label_gives_finite_weights(logits):
     found = fit_calibration(logits[:, :50], np.zeros(50, int))
     assert max(found.weights) < 10
 
@@ -114,7 +114,7 @@ def test_members_that_are_wrong_keep_the_order_of_the_labels(logits):
     assert (calibrated(-logits[:1], found).argmax(axis=1) == (-logits[0]).argmax(axis=1)).all()
 
 
-def test_answers_that_say_nothing(logits):
+def test_uninformative_answers(logits):
     labels = np.random.default_rng(3).integers(0, 6, 4000)
     assert calibrated(logits, fit_calibration(logits, labels)).max() < 0.25
 

@@ -1,4 +1,4 @@
-"""A head that learns one label more, on clusters whose answers are known."""
+"""A head that learns one more label, on clusters with known answers."""
 
 import numpy as np
 import pytest
@@ -38,15 +38,15 @@ def grown(head, replay):
     return grow_head(head, replay.features, examples([0, 1, 2, 3], 200, seed=1), [examples([4], 5, seed=2)])
 
 
-def test_a_new_label_is_learnt_and_the_old_ones_are_kept(head, grown):
+def test_a_new_label_is_learnt_and_old_labels_are_kept(head, grown):
     new, old = examples([4], 200, seed=3), examples([0, 1, 2, 3], 200, seed=4)
     assert (answers(grown, new) == 4).mean() > 0.8
     before = (answers(head, old) == old.labels).mean()
     assert (answers(grown, old) == old.labels).mean() > before - 0.01
 
 
-def test_a_calibrated_head_is_taught_what_it_says_before_calibration(head, replay, grown):
-    """The uniform share is kept beside the weights, and not learnt into them."""
+def test_a_calibrated_head_is_replayed_uncalibrated(head, replay, grown):
+    """The uniform share stays beside the weights, and is not learnt into them."""
     calibrated = ContextFusion.from_config(head.get_config())
     calibrated([tf.constant(part) for part in replay.features])
     calibrated.set_weights(head.get_weights())
@@ -60,7 +60,7 @@ def test_a_calibrated_head_is_taught_what_it_says_before_calibration(head, repla
         np.testing.assert_array_equal(one, other)
 
 
-def test_the_lower_stages_are_as_they_were(head, replay, grown):
+def test_lower_stages_are_unchanged(head, replay, grown):
     for old, new in zip(head.get_weights(), grown.get_weights(), strict=True):
         assert old.shape == new.shape and np.array_equal(old, new) or new.shape[-1] == 5
     old = head.members[0].penultimate([tf.constant(part) for part in replay.features])
@@ -86,7 +86,7 @@ def test_the_new_row_starts_as_the_difference_of_means(head, replay):
 
 
 def test_an_old_row_moves_as_far_as_its_pictures_need(head, replay):
-    """Pictures of label 3 are taught as label 1; its logit of what is usual is as it was."""
+    """Pictures of label 3 are taught as label 1, whose logit at the mean feature does not change."""
     concept = examples([3], 5, seed=2)._replace(labels=np.full(5, 1, np.int32))
     kernel, bias = _imprinted(head, 0, replay.features, [concept])
     known, own = (
@@ -104,7 +104,7 @@ def test_an_old_row_moves_as_far_as_its_pictures_need(head, replay):
     assert usual @ (kernel - old_kernel)[:, 1] + (bias - old_bias)[1] == pytest.approx(0, abs=1e-3)
 
 
-def test_an_old_row_stays_where_its_pictures_are_answered_by_it(head, replay):
+def test_an_old_row_stays_if_its_pictures_already_get_the_label(head, replay):
     concept = examples([1], 5, seed=2)
     assert (answers(head, concept) == 1).all()
     for found, old in zip(
@@ -134,7 +134,7 @@ def test_each_member_of_a_pool_grows(pool, replay):
     assert (answers(grown, old) == old.labels).mean() > (answers(pool, old) == old.labels).mean() - 0.015
 
 
-def test_a_member_that_does_not_count_stays_out_of_the_way(pool, replay):
+def test_a_member_of_weight_zero_is_ignored(pool, replay):
     idle = ContextFusion.from_config(pool.get_config())
     idle([tf.constant(part) for part in replay.features])
     idle.set_weights(pool.get_weights())
@@ -143,20 +143,20 @@ def test_a_member_that_does_not_count_stays_out_of_the_way(pool, replay):
     assert all(np.isfinite(weights).all() for weights in grown.get_weights())
 
 
-def test_more_pictures_of_an_old_label_make_no_row(head, replay):
+def test_more_pictures_of_an_old_label_add_no_row(head, replay):
     grown = grow_head(head, replay.features, examples([0, 1, 2, 3], 50, seed=1), [examples([2], 5, seed=2)])
     assert grown.num_labels == 4
 
 
-def test_two_concepts_one_label_and_one_more(head, replay):
+def test_two_concepts_of_a_new_and_an_old_label(head, replay):
     concepts = [examples([4], 5, seed=2), examples([4], 2, seed=5), examples([1], 1, seed=6)]
     grown = grow_head(head, replay.features, examples([0, 1, 2, 3], 50, seed=1), concepts)
     assert grown.num_labels == 5
     assert (answers(grown, examples([4], 200, seed=3)) == 4).mean() > 0.8
 
 
-def test_a_concept_costs_no_more_accuracy_than_it_may(head, replay):
-    # The pictures of label 0 under another name: they would take all of label 0.
+def test_a_concept_costs_at_most_the_allowed_accuracy(head, replay):
+    # The pictures of label 0 under another name would take all of label 0.
     held_out = examples([0, 1, 2, 3], 100, seed=1)
     twin = Examples(examples([0], 20, seed=2).features, np.full(20, 4, np.int32))
     grown = grow_head(head, replay.features, held_out, [twin])
@@ -165,7 +165,7 @@ def test_a_concept_costs_no_more_accuracy_than_it_may(head, replay):
     assert (answers(grown, held_out) == 4).any(), "it takes what it may"
 
 
-def test_without_held_out_pictures_the_bias_is_what_training_made_it(head, replay):
+def test_without_held_out_pictures_the_trained_bias_stays(head, replay):
     nothing = Examples([part[:0] for part in replay.features], replay.labels[:0])
     grown = grow_head(head, replay.features, nothing, [examples([4], 5, seed=2)])
     assert (answers(grown, examples([4], 200, seed=3)) == 4).mean() > 0.5
@@ -180,10 +180,10 @@ def test_the_same_seed_makes_the_same_head(head, replay, grown):
 @pytest.mark.parametrize(
     ("leads", "cost", "expected"),
     [
-        ([-1.0, 0.5, -0.25], 0, -0.5),  # nothing may be taken: down below the best
-        ([-1.0, 0.5, -0.25], 1, 0.25),  # 0.5 may go, -0.25 must stay
+        ([-1.0, 0.5, -0.25], 0, -0.5),  # no cost is allowed: the bias falls below the best lead
+        ([-1.0, 0.5, -0.25], 1, 0.25),  # the lead of 0.5 may be lost, -0.25 must stay
         ([-1.0, 0.5, -0.25], 2, 1.0),
-        ([-9.0, -8.0], 0, 1.5),  # as far as is sensible
+        ([-9.0, -8.0], 0, 1.5),  # the largest allowed rise
         ([0.1], 1, 1.5),
         ([], 0, 1.5),
     ],

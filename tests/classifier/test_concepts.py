@@ -1,4 +1,4 @@
-"""Labels learnt from a handful of pictures: at once, after a restart, in an export, and undone."""
+"""Labels learnt from a handful of pictures: at once, after a restart, in an export, and removed."""
 
 import shutil
 
@@ -14,7 +14,7 @@ from tests.tiny_data import MASCOT
 
 
 def probabilities(run, pixels):
-    """Of a fresh model, by exact search: what a run that is opened anew answers."""
+    """Answers of a fresh model with exact search, as from a run that is opened again."""
     return cv.Run(run.directory).build_classifier("exact")(tf.constant(pixels))["probabilities"].numpy()
 
 
@@ -51,7 +51,7 @@ def test_a_new_label(run, purple, folder, easy, tmp_path):
     assert right(run, easy) >= before - 0.05
 
 
-def test_undo_restores_what_was_before(run, purple, easy):
+def test_removal_restores_the_earlier_state(run, purple, easy):
     pixels = np.concatenate([purple, easy[0]])
     before, phrases = probabilities(run, pixels), phrases_of(run)
     run.add_concept(MASCOT, purple)
@@ -64,7 +64,7 @@ def test_undo_restores_what_was_before(run, purple, easy):
 
 
 @pytest.mark.slow
-def test_undo_in_any_order(run, purple, tmp_path):
+def test_removal_in_any_order(run, purple, tmp_path):
     grey = np.full_like(purple, 128)
     run.add_concept("grey", grey)
     with_grey, phrases = probabilities(run, purple), phrases_of(run)
@@ -88,7 +88,7 @@ def test_more_pictures_of_a_known_label(run, purple):
     assert found.shape[1] == 4 and (found.argmax(axis=1) == least).all()
 
 
-def test_a_name_that_is_a_phrase_already_leaves_it_alone(run, purple):
+def test_a_name_that_is_already_a_phrase_leaves_the_phrase_alone(run, purple):
     phrases = phrases_of(run)
     assert not run.add_concept("red square", purple, "mascot").brought_phrase
     assert phrases_of(run) == phrases
@@ -96,15 +96,15 @@ def test_a_name_that_is_a_phrase_already_leaves_it_alone(run, purple):
     assert phrases_of(run) == phrases
 
 
-def test_a_label_of_words_alone(run, easy):
-    """A colour that the phrases know and no label is about: its pictures are found by what people call it."""
+def test_a_label_from_words_alone(run, easy):
+    """Words teach a colour that phrases know and no label names; its pictures get the label."""
     before, phrases = probabilities(run, easy[0]), phrases_of(run)
     concept = run.add_concept("tomato", words=["Ripe  Tomato"], label="vegetable")
     assert (concept.pictures, concept.words, concept.brought_phrase) == (0, ("Ripe Tomato",), False)
     assert cv.Run(run.directory).concepts() == [concept] and phrases_of(run) == phrases
     found = probabilities(run, easy[0])
     assert found.shape[1] == 5
-    # Of all pictures red ones look most like it.
+    # Among all pictures, red ones are closest to it.
     red = easy[1] == run.data.labels.index("red label")
     assert found[red, 4].mean() > 2 * found[~red, 4].mean()
     assert (found[:, :4].argmax(axis=1) == before.argmax(axis=1)).mean() > 0.9
@@ -125,7 +125,7 @@ def test_one_picture_and_fifty(run, purple):
     assert [concept.pictures for concept in run.concepts()] == [1, 50]
 
 
-def test_a_phrase_that_somebody_has_removed_is_not_missed(run, purple):
+def test_removal_works_after_somebody_has_removed_the_phrase(run, purple):
     run.add_concept(MASCOT, purple)
     cv.remove_phrases(run, [MASCOT])
     run.remove_concept(MASCOT)
@@ -141,7 +141,7 @@ def test_a_phrase_that_somebody_has_removed_is_not_missed(run, purple):
     ],
 )
 def test_killed_at_any_moment(run, purple, tmp_path, monkeypatch, moment):
-    """A copy of the folder at that moment is what a process that is killed leaves."""
+    """A copy of the folder at that moment holds what a killed process leaves."""
     before, phrases = probabilities(run, purple), phrases_of(run)
 
     def copied(work, first):
@@ -191,7 +191,7 @@ def test_killed_while_removing(run, purple, tmp_path, monkeypatch):
     np.testing.assert_array_equal(probabilities(killed, purple), probabilities(run, purple))
 
 
-def test_what_fails_changes_nothing(run, purple, monkeypatch):
+def test_a_failed_change_changes_nothing(run, purple, monkeypatch):
     before, phrases = probabilities(run, purple), phrases_of(run)
 
     def broken(*arguments, **settings):
@@ -282,7 +282,7 @@ def test_bad_input_changes_nothing(case, learnt, folder):
     assert "\n" not in str(error.value) and state() == before
 
 
-def test_a_run_of_several_labels_a_picture(kept_run, purple, monkeypatch):
+def test_a_run_with_several_labels_per_picture(kept_run, purple, monkeypatch):
     monkeypatch.setattr(kept_run, "config", cv.Config(multi_label=True))
     with pytest.raises(
         cv.InputError, match="a concept must be added to a run of one label a picture, got one of"
@@ -299,7 +299,7 @@ def test_a_damaged_list(run):
         run.build_classifier()
 
 
-def test_a_name_is_cleaned_as_labels_are(run, purple):
+def test_names_are_cleaned_like_labels(run, purple):
     concept = run.add_concept("our\nlilac\u200b  thing", purple)
     assert concept.name == concept.label == "our lilac thing"
     assert "our lilac thing" in run.classifier.labels and "our lilac thing" in list(

@@ -49,16 +49,16 @@ def test_missing_file(tmp_path):
         cv.Config.from_file(tmp_path / "none.json")
 
 
-def test_settings_of_both_hold_for_both_and_a_nested_one_wins():
+def test_shared_settings_apply_to_both_and_a_nested_one_wins():
     config = cv.Config.from_dict({"seed": 2, "phrase_steps": 7, "context": {"seed": 5}})
     assert (config.seed, config.context.seed, config.context.phrase_steps) == (2, 5, 7)
 
 
 @pytest.mark.parametrize("settings", [{"phrase_steps": 3}, {"seed": 1, "context": {"seed": 1}}])
-def test_settings_of_a_context_beside_a_context(settings):
+def test_context_settings_beside_a_context_are_refused(settings):
     with pytest.raises(cv.InputError, match="settings must be the run's own beside a context, got"):
         refuse_context_settings(settings)
 
 
-def test_settings_that_both_have_are_the_runs_beside_a_context():
+def test_shared_settings_beside_a_context_are_the_runs():
     refuse_context_settings({"seed": 1, "image_size": 64, "head_steps": 5})

@@ -1,4 +1,4 @@
-"""Whether context helps on val, and the classifier that does without it."""
+"""The comparison with and without context on `val`, and the classifier without context."""
 
 import re
 import shutil
@@ -20,7 +20,7 @@ def run(tiny_run, tmp_path):
     return cv.Run(tmp_path / "run")
 
 
-def test_the_numbers_are_those_of_heads_on_val(run):
+def test_the_figures_equal_those_of_heads_on_val(run):
     check = read_json(run.stages.folder("visual_only") / "check.json")
     assert check["pictures"] == len(run.data.split("val").paths) and check["seeds"] == 2
     assert check["gain"]["mean"] == pytest.approx(check["multimodal"] - check["visual_only"])
@@ -40,11 +40,11 @@ def test_the_numbers_are_those_of_heads_on_val(run):
         ((0.0, -0.02, 0.02), r"no difference by context is shown: \+0\.0 points .*--without-context"),
     ],
 )
-def test_the_sentence_is_no_stronger_than_the_interval(gain, sentence):
+def test_the_sentence_claims_no_more_than_the_interval(gain, sentence):
     assert re.search(sentence, sentence_of(Interval(*gain)))
 
 
-def test_the_model_without_context_answers_by_the_picture_and_still_shows_phrases(run):
+def test_the_model_without_context_answers_from_the_picture_and_shows_phrases(run):
     model, pixels = without_context(run), run.data.pictures("test:easy")[:8]
     outputs = model(tf.constant(pixels))
     assert (outputs["phrases"].numpy() == run.classifier(tf.constant(pixels))["phrases"].numpy()).all()
@@ -56,7 +56,7 @@ def test_the_model_without_context_answers_by_the_picture_and_still_shows_phrase
     assert (top == run.data.label_ids("test:easy")[:8]).mean() > 0.7
 
 
-def test_a_run_from_before_the_stage(run):
+def test_a_run_without_the_stage(run):
     shutil.rmtree(run.directory / "visual_only")
     with pytest.raises(cv.InputError, match="no finished stage 'visual_only': run the same ctxvision train"):
         cv.export(run, run.directory / "export", context=False)

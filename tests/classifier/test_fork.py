@@ -1,4 +1,4 @@
-"""A run over a context: its own fork of the phrases, and which context it accepts."""
+"""A run over a context has its own fork of the phrases, and accepts only its own context."""
 
 import os
 import shutil
@@ -39,7 +39,7 @@ def test_a_fork_copies_no_column(run, context):
         assert os.path.samefile(path, fork)
 
 
-def test_changes_to_either_are_not_seen_by_the_other(run, context):
+def test_neither_table_sees_changes_of_the_other(run, context):
     before, pictures = phrases_of(context), np.full((2, 16, 16, 3), (130, 20, 160), np.uint8)
     cv.add_phrase(context, "of the context", pictures)
     assert phrases_of(cv.Run(run.directory)) == before
@@ -54,13 +54,13 @@ def test_a_runs_languages_filter_the_contexts_phrases(context, tiny_data, tmp_pa
     assert run.context.num_retrievable() == 4 and context.num_retrievable() == 8
 
 
-def test_phrases_that_pass_no_filter(context, tiny_data, tmp_path):
+def test_no_phrase_passes_the_filter(context, tiny_data, tmp_path):
     config = config_of(tiny_data, languages=["xx"], visual_steps=1)
     with pytest.raises(cv.InputError, match="at least 3 phrases for context, got 0 in xx with 2 pictures or"):
         cv.train(tiny_data, tmp_path / "run", config, context)
 
 
-def test_a_context_that_has_moved_or_is_another(run, context, tmp_path):
+def test_a_moved_and_a_different_context(run, context, tmp_path):
     moved = shutil.move(context.directory, tmp_path / "moved")
     with pytest.raises(cv.InputError, match="must be at .*, got none there: name its folder with --context"):
         _ = cv.Run(run.directory).context
@@ -76,8 +76,8 @@ def test_a_context_that_has_moved_or_is_another(run, context, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_over_a_context_is_the_run_that_made_it(tiny_run, context, tiny_data, tmp_path):
-    """The same settings, labels and context: every metric is the same."""
+def test_a_run_over_a_context_equals_the_run_that_made_it(tiny_run, context, tiny_data, tmp_path):
+    """Every metric is equal for the same settings, labels and context."""
     over = cv.train(tiny_data, tmp_path / "run", tiny_run.config, context)
     assert (over.directory / "metrics.json").read_text() == (tiny_run.directory / "metrics.json").read_text()
     pixels = tf.constant(tiny_run.data.pictures("test:hard"))

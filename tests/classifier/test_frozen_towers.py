@@ -17,7 +17,7 @@ from tests.tiny_data import tiny_settings
 
 @pytest.fixture(scope="module")
 def tower(tmp_path_factory):
-    """Mean colours and their products, of pixels in 0..1."""
+    """Returns mean colours and their products for pixels in 0..1."""
 
     class Tower(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], name="pixels")])
@@ -38,7 +38,7 @@ def settings(tower, tiny_data):
 
 
 def over_a_context(data, out, settings):
-    """A run with a context of these settings, whose visual encoders are not trained yet."""
+    """Makes a run with a context of these settings; its visual encoders are not trained."""
     config = cv.Config.from_dict(settings)
     context = cv.train_context(data, out / "context", config.context)
     return new_run(out, config, data, context)
@@ -49,18 +49,18 @@ def test_only_the_bottleneck_learns_from_features_computed_once(tiny_data, tmp_p
     train_visual(run, 1.0, Progress())
     losses = run.context.stages.curves()["generator"]["loss"]
     assert losses[-1] < 0.8 * losses[0]
-    assert "visual/1" not in run.stages.curves()  # nothing is left to learn of the visual encoder
+    assert "visual/1" not in run.stages.curves()  # the visual encoder has nothing to learn
     pictures = run.data.pictures("train")
     means = pictures.mean(axis=(1, 2)) / 255
     features = run.visual_features("train", 1.0)
     np.testing.assert_allclose(features[:, :3], means, atol=1e-5)
     queries = run.query_embeddings("train")
     np.testing.assert_allclose(queries, run.context.phrase_generator(pictures), atol=1e-5)
-    # Both towers stand on one, though the context has a copy of it: its features are there once.
+    # Both towers share the SavedModel, although the context has a copy, so its features exist once.
     assert [path.name for path in (run.directory / "features").glob("backbone-*/*")] == ["train.npy"]
 
 
-def test_a_context_has_its_tower_with_it(tiny_data, tmp_path, settings):
+def test_a_context_includes_its_tower(tiny_data, tmp_path, settings):
     run = over_a_context(tiny_data, tmp_path / "run", settings)
     tower = run.context.directory / "generator" / "tower"
     assert run.context.phrase_generator.backbone == str(tower) != settings["phrase_backbone"]
@@ -76,7 +76,7 @@ def test_a_context_has_its_tower_with_it(tiny_data, tmp_path, settings):
 
 
 @pytest.mark.slow
-def test_a_mapping_on_top_learns_the_labels(tiny_data, tmp_path, settings):
+def test_a_linear_layer_on_top_learns_the_labels(tiny_data, tmp_path, settings):
     changes = {"visual_dim": 8, "learning_rate": 0.03, "phrase_steps": 1, "text_steps": 1}
     run = over_a_context(tiny_data, tmp_path / "run", {**settings, **changes})
     train_visual(run, 1.0, Progress())
@@ -90,7 +90,7 @@ def test_a_layer_over_a_saved_model(tower):
     check_layer(layer, tf.random.stateless_uniform([2, 10, 8, 3], [0, 1], 0, 255))
 
 
-def test_a_run_keeps_the_absolute_path_and_refuses_what_is_none(
+def test_a_run_keeps_the_absolute_path_and_refuses_bad_backbones(
     tiny_data, tmp_path, settings, tower, monkeypatch
 ):
     monkeypatch.chdir(tower)

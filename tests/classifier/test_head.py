@@ -1,4 +1,4 @@
-"""Heads over features: what balances do, and what is refused."""
+"""Heads over features: the effect of balances, and refused input."""
 
 from collections import OrderedDict
 
@@ -12,7 +12,7 @@ from ctxvision.metrics import expected_calibration_error
 
 @pytest.fixture(scope="module")
 def rare():
-    """Features [N, 4] of which two say, not for sure, whether a common and a rare label are there."""
+    """Features [N, 4], two of which indicate a common and a rare label, with noise."""
     rng = np.random.default_rng(0)
     features = rng.normal(size=(1500, 4)).astype(np.float32)
     chances = 1 / (1 + np.exp(-(2 * features[:, :2] - [0.0, 3.5])))
@@ -20,7 +20,7 @@ def rare():
 
 
 @pytest.mark.parametrize("balance", BALANCES)
-def test_several_labels_are_learnt_each_on_its_own(rare, balance):
+def test_each_of_several_labels_is_learnt_on_its_own(rare, balance):
     features, targets = rare
     head = train_head([features], targets, 2, 300, 0, balance, hidden=16)
     found = probabilities_of(head, [features])
@@ -29,8 +29,8 @@ def test_several_labels_are_learnt_each_on_its_own(rare, balance):
     assert (np.corrcoef(found.T, features[:, :2].T)[:2, 2:].diagonal() > 0.5).all()
 
 
-def test_what_positive_weights_add_is_taken_off(rare):
-    """Rare positives weigh eleven times as much, and still the probabilities come true."""
+def test_the_bias_of_positive_weights_is_subtracted(rare):
+    """Rare positives have weight eleven, and the probabilities are still calibrated."""
     features, targets = rare
     assert (targets[:, 1] == 0).sum() / targets[:, 1].sum() > 8
     head = train_head([features], targets, 2, 600, 0, "positive_weight", hidden=16)
@@ -52,8 +52,8 @@ def weights_of(rare, seed, **settings):
 
 
 @pytest.mark.parametrize("fewest", [1, 10_000], ids=["compiled by XLA", "as it is"])
-def test_a_head_is_the_same_whichever_were_trained_before(rare, monkeypatch, fewest):
-    """Weights, dropout and the optimizer of the model that heads share start anew for each."""
+def test_a_head_does_not_depend_on_earlier_heads(rare, monkeypatch, fewest):
+    """Weights, dropout and the optimizer of the shared model are reset for each head."""
     monkeypatch.setattr(module, "FEWEST_COMPILED", fewest)
     module._compiled.cache_clear()
     monkeypatch.setattr(module, "_remembered", OrderedDict())
@@ -67,7 +67,7 @@ def test_a_head_is_the_same_whichever_were_trained_before(rare, monkeypatch, few
     assert not np.array_equal(alone[0], other[0])
 
 
-def test_no_head_is_trained_twice_and_all_of_a_shape_share_a_model(rare, monkeypatch):
+def test_no_head_is_trained_twice_and_equal_shapes_share_a_model(rare, monkeypatch):
     monkeypatch.setattr(module, "_remembered", OrderedDict())
     fitted, fit = [], module.fit
 
@@ -88,7 +88,7 @@ def test_no_head_is_trained_twice_and_all_of_a_shape_share_a_model(rare, monkeyp
     assert fitted[-1] is not fitted[0]
 
 
-def test_what_a_caller_does_to_a_head_stays_with_it(rare):
+def test_changes_to_a_returned_head_are_not_remembered(rare):
     features, targets = rare
     head = train_head([features], targets, 2, 40, 0, hidden=16)
     head.get_layer("context_fusion").members[0].output_stage.bias.assign([9.0, 9.0])
@@ -96,7 +96,7 @@ def test_what_a_caller_does_to_a_head_stays_with_it(rare):
     assert np.abs(again.get_layer("context_fusion").members[0].output_stage.bias).max() < 9
 
 
-def test_only_so_many_heads_are_remembered(rare, monkeypatch):
+def test_the_number_of_remembered_heads_is_limited(rare, monkeypatch):
     monkeypatch.setattr(module, "_remembered", OrderedDict())
     monkeypatch.setattr(module, "MOST_REMEMBERED", 2)
     for seed in range(4):

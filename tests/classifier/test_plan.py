@@ -1,4 +1,4 @@
-"""What a training takes: counted by hand, and measured constants as the results' files have them."""
+"""Estimates of a training, computed by hand, and constants compared with the files of results."""
 
 import json
 from pathlib import Path
@@ -20,12 +20,14 @@ def figures(plan):
 
 def test_flops_of_convolutions_and_matrices():
     pixels = keras.Input((8, 8, 3))
-    x = keras.layers.Conv2D(4, 3, padding="same", use_bias=False)(pixels)  # 8·8 places, 3·3·3·4 products
-    x = keras.layers.DepthwiseConv2D(3, strides=2, padding="same")(x)  # 4·4 places, 3·3·4 products
+    x = keras.layers.Conv2D(4, 3, padding="same", use_bias=False)(
+        pixels
+    )  # 8 · 8 positions, 3 · 3 · 3 · 4 products
+    x = keras.layers.DepthwiseConv2D(3, strides=2, padding="same")(x)  # 4 · 4 positions, 3 · 3 · 4 products
     x = keras.layers.BatchNormalization()(x)
     inner = keras.Model(pixels, x)
     again = keras.Input((8, 8, 3))
-    model = keras.Model(again, keras.layers.Dense(5)(keras.layers.Flatten()(inner(again))))  # 64·5 products
+    model = keras.Model(again, keras.layers.Dense(5)(keras.layers.Flatten()(inner(again))))  # 64 · 5 products
     assert forward_flops(model) == 2 * (64 * 108 + 16 * 36 + 64 * 5)
 
 
@@ -36,13 +38,13 @@ def test_a_plan_computed_by_hand():
     assert found["pictures as JPEG"] == pytest.approx(260e6 * 48 * 48 * 0.7)
     assert found["query embeddings of all pictures"] == 260e6 * 256
     assert found["text embeddings of all phrases"] == 40e6 * 800
-    # The default tower has 304,240 parameters and 25,021,440 products a picture.
+    # The default tower has 304,240 parameters and 25,021,440 products per picture.
     assert found["phrase generator, on each device"] == 16 * 304_240
     work = 3 * 2 * 25_021_440 * 128 / (64 * 197e12 * 0.3)
     assert found["phrase generator, forward and back"] == pytest.approx(work)
     shared = 2 * 4 * 304_240 / 200e9
     assert found["gradients between devices"] == pytest.approx(shared)
-    # 128 pictures of 4 queries and 512 samples; there and back, rows and then their gradients.
+    # 128 pictures with 4 queries and 512 samples, sent both ways: first the rows, then their gradients.
     fetched = 4 * (128 * 4 + 512) * 64 * 4 / 200e9
     assert found["class rows between devices"] == pytest.approx(fetched)
     step = work + shared + fetched + found["class table"]
@@ -53,7 +55,7 @@ def test_a_plan_computed_by_hand():
     assert "162.5 MB" in text and "it fits" in text and "No training has been run on a TPU" in text
 
 
-def test_float16_and_what_does_not_fit():
+def test_float16_and_a_training_that_does_not_fit():
     small = cv.plan(100e6, 1e6, "v5e-1", cv.Config.preset("small", class_dtype="float16"))
     large = cv.plan(100e6, 1e6, "v5e-1", SMALL)
     assert figures(small)["class table, on each device"] == 100e6 * 132
@@ -62,7 +64,7 @@ def test_float16_and_what_does_not_fit():
     assert "gradients between devices" not in figures(large)
 
 
-def test_a_cpu_takes_as_long_as_was_measured():
+def test_a_cpu_takes_the_measured_time():
     one, two = (cv.plan(1000, 1e6, f"cpu-{cores}", SMALL) for cores in (1, 2))
     assert one.fits is None and "on 1 CPU cores" in str(one)
     key = "phrase generator, forward and back"
@@ -93,7 +95,7 @@ def test_names_of_devices():
         ),
     ],
 )
-def test_what_cannot_be_planned(changed, sentence):
+def test_refused_plans(changed, sentence):
     with pytest.raises(cv.InputError, match=sentence):
         cv.plan(**{"queries": 100, "images": 1000, "devices": "v5e-8", "config": SMALL, **changed})
 

@@ -1,4 +1,4 @@
-"""The presets, and the method's own sizes put together on tiny pictures."""
+"""The presets, and the method's own sizes on tiny pictures."""
 
 import numpy as np
 import pytest
@@ -30,9 +30,9 @@ def count(weights):
 
 @pytest.mark.slow
 def test_the_papers_sizes_learn_a_step_and_predict():
-    config = cv.Config.preset("paper", image_size=75)  # Inception v3's least
+    config = cv.Config.preset("paper", image_size=75)  # the smallest input of Inception v3
     generator, encoder = new_phrase_generator(config.context), new_visual_encoder(config)
-    # The convolutions, their batch normalisations with 4 numbers a channel, and what lies on top of 2048 features.
+    # The convolutions, their batch normalisations with 4 numbers per channel, and the layers on top of 2048 features.
     assert count(generator.tower.weights) == 42_658_176
     assert count(encoder.tower.weights) == 21_802_784
     assert count(generator.weights) == 42_658_176 + 2048 * 64 + 2 * 64
@@ -40,13 +40,13 @@ def test_the_papers_sizes_learn_a_step_and_predict():
 
     phrases = ["red car", "blue car", "old tree", "tall tower"]
     model = cv.QueryClassifier(generator, len(phrases), config.context.phrase_scale, num_sampled=2)
-    # Eagerly: tracing so many layers would take most of a minute, and smaller towers show that it works.
+    # Runs eagerly, since tracing so many layers would take most of a minute; smaller towers cover tracing.
     model.compile(keras.optimizers.AdamW(config.learning_rate), run_eagerly=True)
     pixels = tf.random.stateless_uniform([2, 75, 75, 3], [0, 1], 0, 255)
     queries = tf.constant([[0, 1], [2, -1]])
     rows, first = model.class_table.table.numpy(), generator.tower.trainable_weights[0].numpy()
     loss = model.train_on_batch(pixels, queries)
-    # Cosines of Eq. 1 are at most 1 apart, so that the loss of scale 1 lies near that of guessing.
+    # Cosines of Eq. 1 differ by at most 1, so the loss of scale 1 is near the loss of guessing.
     assert 0 < loss < 4
     assert (model.class_table.table.numpy() != rows).any(axis=1)[:3].all()
     assert (generator.tower.trainable_weights[0].numpy() != first).any()

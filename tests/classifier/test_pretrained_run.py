@@ -1,4 +1,4 @@
-"""Runs and contexts that begin with weights of a file."""
+"""Runs and contexts that start from a file of weights."""
 
 import sys
 
@@ -19,7 +19,7 @@ from tests.tiny_data import tiny_settings
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Weights of a `resnet_mini` that no seed gives."""
+    """Makes weights of a `resnet_mini` that no seed gives."""
     keras.utils.set_random_seed(11)
     path = tmp_path_factory.mktemp("weights") / "mini.weights.h5"
     build_backbone("resnet_mini", 16).save_weights(path)
@@ -55,19 +55,19 @@ def changed(run, weights):
     ]
 
 
-def test_weights_stay_as_they_are_by_default(tiny_data, tmp_path, weights):
+def test_given_weights_are_frozen_by_default(tiny_data, tmp_path, weights):
     run = trained(tiny_data, tmp_path / "run", weights)
     assert run.config.visual_train == "none" and not any(changed(run, weights))
     assert "visual/1" not in run.stages.curves()
     train_visual(run, 0.5, Progress())
     files = [run.directory / "visual" / part / "weights.npz" for part in ("0.5", "1")]
     assert files[0].samefile(files[1])
-    # Both towers have the same weights: their features of a split are computed once.
+    # Both towers have the same weights, so features of a split are computed once.
     run.visual_features("train", 1.0), run.query_embeddings("train")
     assert len(list((run.directory / "features").glob("backbone-*/train.npy"))) == 1
 
 
-def test_the_top_alone_is_fine_tuned_after_the_head(tiny_data, tmp_path, weights):
+def test_the_last_stage_is_fine_tuned_after_the_head(tiny_data, tmp_path, weights):
     run = trained(tiny_data, tmp_path / "run", weights, visual_train="top")
     assert changed(run, weights) == [False] * 7 + [True] * 3
     reopened = cv.Run(run.directory, run.directory / "context")
@@ -78,9 +78,7 @@ def test_the_top_alone_is_fine_tuned_after_the_head(tiny_data, tmp_path, weights
 
 
 @pytest.mark.slow
-def test_a_fine_tuning_that_was_stopped_resumes_to_the_same_weights(
-    tiny_data, tmp_path, weights, monkeypatch
-):
+def test_a_stopped_fine_tuning_resumes_to_the_same_weights(tiny_data, tmp_path, weights, monkeypatch):
     whole = trained(tiny_data, tmp_path / "whole", weights, visual_train="all")
     run = over_a_context(tiny_data, tmp_path / "run", settings_of(tiny_data, weights, visual_train="all"))
     import ctxvision.classifier.visual as visual

@@ -1,4 +1,4 @@
-"""The phrase generator's ConvNet as visual encoder too."""
+"""The phrase generator's ConvNet as the visual encoder's backbone."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What depends on one or several labels a picture."""
+"""Differences between one and several labels per picture."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from ctxvision.classifier.task import ONE_LABEL, SEVERAL_LABELS, task_of
 
 @pytest.fixture(scope="module")
 def noisy():
-    """Features [300, 5] whose first three tell the label of most rows, a quarter of which are wrong."""
+    """Features [300, 5] whose first three columns give the label of most rows; a quarter of the labels are wrong."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 300).astype(np.int32)
     features = rng.normal(0, 0.3, (300, 5)).astype(np.float32)
@@ -20,11 +20,11 @@ def noisy():
     return features, labels
 
 
-def test_the_settings_say_which():
+def test_the_settings_choose_the_task():
     assert task_of(cv.Config()) is ONE_LABEL and task_of(cv.Config(multi_label=True)) is SEVERAL_LABELS
 
 
-def test_a_head_of_one_label_says_what_was_calibrated(noisy):
+def test_calibration_of_a_head_of_one_label_is_returned(noisy):
     features, labels = noisy
     head = train_head([features[::2]], labels[::2], 3, steps=300, seed=0)
     before = member_logits_of(head.get_layer("context_fusion"), [features[1::2]])
@@ -34,7 +34,7 @@ def test_a_head_of_one_label_says_what_was_calibrated(noisy):
     np.testing.assert_allclose(probabilities_of(head, [features[1::2]]), expected, atol=1e-5)
 
 
-def test_a_head_of_several_labels_is_as_sure_as_it_is_right_and_gets_thresholds(noisy):
+def test_a_head_of_several_labels_is_calibrated_and_gets_thresholds(noisy):
     features, labels = noisy
     targets = np.eye(3, dtype=np.float32)[labels]
     head = train_head([features[::2]], targets[::2], 3, steps=100, seed=0)
@@ -58,7 +58,7 @@ def test_two_methods_are_compared_by_the_tasks_metric(task):
 
 
 @pytest.mark.parametrize("task", [ONE_LABEL, SEVERAL_LABELS])
-def test_an_encoder_learns_labels_by_their_logits(task):
+def test_the_loss_of_an_encoder_takes_logits(task):
     targets = task.encoder_targets(np.array([0, 1]) if task is ONE_LABEL else np.eye(2, dtype=np.float32), 2)
     np.testing.assert_array_equal(targets, np.eye(2))
     good, bad = (

@@ -1,4 +1,4 @@
-"""Thresholds that keep their promise on pictures they were not fitted on."""
+"""Thresholds reach the wanted precision on pictures on which they were not fitted."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from ctxvision.metrics import recall_at_precision
 
 
 def draw(rng, pictures, labels=30, lift=0.0):
-    """Probabilities of which the truth is known: `lift` makes them too high in the logit."""
+    """Draws probabilities and their true labels; `lift` raises the logits of the probabilities."""
     logits = rng.normal(-2.5, 2.0, [pictures, labels])
     true = 1 / (1 + np.exp(-logits))
     said = 1 / (1 + np.exp(-(logits + lift)))
@@ -30,14 +30,14 @@ def test_the_wanted_precision_is_reached_on_other_pictures(wanted, lift):
     assert reached > 0.6 * recall_at_precision(*new, wanted)
 
 
-def test_each_label_has_its_own_where_there_is_enough_to_see_it():
+def test_each_label_gets_its_own_threshold_with_enough_pictures():
     rng = np.random.default_rng(0)
     (low, right), (high, wrong) = draw(rng, 3000, 1), draw(rng, 3000, 1, lift=2.0)
     first, second = fit_thresholds(np.hstack([low, high]), np.hstack([right, wrong]))
     assert first + 0.1 < second
 
 
-def test_a_label_that_val_never_shows_is_not_accepted_there():
+def test_a_label_without_pictures_in_val_is_not_accepted_there():
     probabilities, targets = draw(np.random.default_rng(0), 400, 5)
     targets[:, 3] = 0
     thresholds = fit_thresholds(probabilities, targets)
@@ -45,7 +45,7 @@ def test_a_label_that_val_never_shows_is_not_accepted_there():
     assert (thresholds <= 1).all()
 
 
-def test_nothing_true_and_nothing_at_all():
+def test_no_positives_and_no_pictures():
     assert fit_thresholds(np.full([4, 2], 0.5), np.zeros([4, 2])).tolist() == [1.0, 1.0]
     assert fit_thresholds(np.zeros([0, 2]), np.zeros([0, 2])).tolist() == [1.0, 1.0]
     assert fit_thresholds(np.full([1, 2], 0.5), np.ones([1, 2])).tolist() == [0.5, 0.5]

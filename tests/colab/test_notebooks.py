@@ -1,4 +1,4 @@
-"""The notebooks of colab/ run from top to bottom, few steps on few pictures, without Colab."""
+"""The notebooks of colab/ run from top to bottom with few steps on few pictures, outside of Colab."""
 
 import os
 import re
@@ -11,12 +11,12 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).parents[2]
 COLAB = ROOT / "colab"
 NOTEBOOKS = sorted(path.name for path in COLAB.glob("*.ipynb"))
-SECONDS = 3600  # for one cell: nothing but a hang takes so long
+SECONDS = 3600  # limit for one cell, which only a hang reaches
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where the notebooks run: what one has trained the next one takes up, as on a disk that stays."""
+    """A shared folder for the notebooks: each finds the files of the earlier ones, as on a persistent disk."""
     folder = tmp_path_factory.mktemp("colab")
     (folder / "repository").symlink_to(ROOT)
     return folder
@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run_notebook(folder):
     def run(name: str) -> list[str]:
-        """What each code cell printed; a cell that fails raises."""
+        """Returns the output of each code cell; a failing cell raises."""
         notebook = nbformat.read(COLAB / name, as_version=4)
         cells = [cell for cell in notebook.cells if "install" not in cell.metadata.get("tags", [])]
         (parameters,) = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
@@ -83,13 +83,13 @@ def test_few_shot(run_notebook):
         float,
         re.search(r"^probability of keycap: (\S+) for keycaps, (\S+) for", after, re.MULTILINE).groups(),
     )
-    # Whether it is also the largest is not decided by so few steps on such small pictures.
+    # So few steps on such small pictures do not decide whether it is also the largest.
     assert own > 2 * others, after
     assert undone == f"{before}as before: True\n"
     rows = re.findall(r"^(keycap|country flag|neither): (\d+) of (\d+) right$", printed[-1], re.MULTILINE)
     assert [name for name, _, _ in rows] == ["keycap", "country flag", "neither"]
     right, asked = (sum(map(int, column)) for column in list(zip(*rows))[1:])
-    assert right > asked / 2, printed[-1]  # of 3 labels
+    assert right > asked / 2, printed[-1]  # for 3 labels
 
 
 @pytest.mark.slow
@@ -109,7 +109,7 @@ def test_serving(run_notebook, folder):
 
 @pytest.mark.slow
 def test_train_on_tpu(run_notebook, folder):
-    """Without a TPU: what it does on one is not known."""
+    """Runs without a TPU, so it does not test a TPU."""
     printed = run_notebook("train_on_tpu.ipynb")
     assert printed[1] == "cpu: 1 replicas\n"
     assert re.search(r"^ +\d+ records, .* MB  web-00000-of-00001\.tfrecord$", printed[2], re.MULTILINE)

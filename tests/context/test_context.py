@@ -1,4 +1,4 @@
-"""A context alone: what it tells of pictures, and what is refused."""
+"""A context without a run: phrases of pictures, and refused input."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from tests.tiny_data import COLOURS
 
 @pytest.fixture(scope="module")
 def context(tiny_run):
-    """Read only."""
+    """The context of the tiny run; read only."""
     return cv.Context(tiny_run.directory / "context")
 
 
@@ -40,7 +40,7 @@ def test_another_language_filter(context, tiny_run):
     }
 
 
-def test_the_index_is_tuned_and_what_training_alone_needed_is_gone(context):
+def test_the_index_is_tuned_and_training_files_are_deleted(context):
     assert json.loads((context.directory / "index.json").read_text())["recall"] == 0.95
     names = {path.name for path in context.directory.iterdir()}
     assert names == {"context.json", "generator", "table", "text", "index.json", "README.md", "logs"}
@@ -77,7 +77,7 @@ def test_a_damaged_or_newer_context(tmp_path, content, sentence):
 
 
 @pytest.mark.parametrize("stage", ["generator", "table", "text"])
-def test_a_context_that_is_half_there(copy, stage):
+def test_an_incomplete_context(copy, stage):
     shutil.rmtree(copy / stage)
     with pytest.raises(cv.InputError, match=f"has no finished stage '{stage}': make the context again"):
         cv.Context(copy).describe(np.zeros((1, 16, 16, 3), np.uint8), 1)
@@ -93,7 +93,7 @@ def test_a_context_of_another_embedding_width(copy):
         _ = cv.Context(copy).phrase_generator
 
 
-def test_the_same_call_keeps_it_and_another_is_refused(tiny_run, copy, tiny_data, capsys):
+def test_the_same_call_keeps_the_context_and_another_call_is_refused(tiny_run, copy, tiny_data, capsys):
     config = cv.Context(copy).config
     before = {path: path.stat().st_mtime_ns for path in copy.rglob("*.npz")}
     cv.train_context(tiny_data, copy, config)

@@ -1,4 +1,4 @@
-"""Figures of a context, by plain loops, and the card that shows them."""
+"""The figures of a context, checked by plain loops, and the card that shows them."""
 
 import dataclasses
 import json
@@ -47,7 +47,7 @@ def test_the_card_escapes_text(context):
 
 
 def test_text_recall_by_hand(context, tiny_data, tiny_run):
-    """Each English query is searched with; its picture's other English query must come before those of other pictures."""
+    """Each English query must rank its picture's other English query before the queries of other pictures."""
     data = LoadedData(tiny_data, 16)
     found = text_recall(context, data, "test:easy")
     table, kept = context.phrase_table, context.retrievable_ids()
@@ -72,7 +72,7 @@ def test_text_recall_by_hand(context, tiny_data, tiny_run):
     assert found["text_recall@1"] == pytest.approx(np.mean(np.array(places) < 1))
 
 
-def test_without_queries_or_labels_on_web_pictures_nothing_is_true(tiny_data, monkeypatch):
+def test_no_query_is_true_without_queries_or_labels_on_web_pictures(tiny_data, monkeypatch):
     data = LoadedData(tiny_data, 16)
     rows = data.split("test:easy")
     silent = dataclasses.replace(rows, queries=[()] * len(rows))
@@ -80,7 +80,7 @@ def test_without_queries_or_labels_on_web_pictures_nothing_is_true(tiny_data, mo
     assert true_queries(data, "test:easy") is None
 
 
-def test_data_that_judges_nothing(context, tmp_path):
+def test_data_without_queries_and_labels(context, tmp_path):
     from tests.tiny_data import write_tiny_data
 
     folder = write_tiny_data(tmp_path / "data", web=4, labelled=4, test=4)

@@ -1,4 +1,4 @@
-"""The third column of a list of phrases: its counts become those of the phrase table."""
+"""The third column of a list of phrases holds counts, which go into the phrase table."""
 
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -29,7 +29,7 @@ def test_language_and_count_may_be_left_out(tmp_path):
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "1.5", "many", "²", "1\t2", "9223372036854775808", "9" * 5000])
-def test_a_count_that_is_none(tmp_path, count):
+def test_a_bad_count(tmp_path, count):
     phrases = phrases_of(write(tmp_path / "list", f"dog\n\ncat\ten\t{count}\n"))
     assert next(phrases).phrase == "dog"
     with pytest.raises(
@@ -38,7 +38,7 @@ def test_a_count_that_is_none(tmp_path, count):
         next(phrases)
 
 
-def test_counts_go_into_the_table(tmp_path):
+def test_counts_are_written_to_the_table(tmp_path):
     @contextmanager
     def finishing(name):
         yield tmp_path / name

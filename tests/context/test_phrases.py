@@ -1,4 +1,4 @@
-"""A run's vocabulary changed and looked into: at once, after a restart, and in an export."""
+"""Changes and searches of a run's vocabulary: at once, after a restart, and in an export."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from tests.tiny_data import MASCOT, files_of
 
 
 def answers(run, pixels):
-    """Of the classifier that the run has built, and of the run opened again."""
+    """Answers of the classifier that the run has built, and of the run opened again."""
     reopened = cv.Run(run.directory).classifier(tf.constant(pixels))
     return [
         run.classifier.predict(pixels, verbose=0),
@@ -45,7 +45,7 @@ def test_an_added_phrase_is_found_for_its_own_pictures(run, purple, folder, tmp_
         assert (there.sum(axis=1) == 1).all()
         np.testing.assert_allclose(answer["phrase_scores"][there], scores, atol=1e-5)
         np.testing.assert_allclose(answer["probabilities"], found[0]["probabilities"], atol=1e-5)
-        # Nothing else has moved: the other phrases are those that were the nearest before.
+        # The other phrases keep their order.
         others = answer["phrases"][~there].reshape(3, -1)
         assert np.array_equal(others, before["phrases"][:, :-1])
 
@@ -87,14 +87,14 @@ def test_a_known_phrase_is_replaced(run, purple):
     np.testing.assert_allclose(answer["phrase_scores"][there], expected, atol=1e-5)
 
 
-def test_another_language_than_the_runs_is_no_context(run, purple):
+def test_a_phrase_in_another_language_is_not_retrieved(run, purple):
     cv.add_phrase(run, "la mascota", purple, language="es")
     assert "la mascota" in [found.phrase for found in cv.list_phrases(run, "es")]
     for answer in answers(run, purple):
         assert b"la mascota" not in answer["phrases"]
 
 
-def test_a_removed_phrase_never_comes_back(run):
+def test_a_removed_phrase_is_never_found_again(run):
     pixels = run.data.pictures("test:easy")
     before = run.classifier.predict(pixels, verbose=0)
     assert b"red square" in before["phrases"]
@@ -102,7 +102,7 @@ def test_a_removed_phrase_never_comes_back(run):
     found = answers(run, pixels)
     for answer in found:
         assert b"red square" not in answer["phrases"] and (answer["phrases"] != b"").all()
-    # Where it had not been found, all is as before.
+    # Other pictures keep their answers.
     same = (before["phrases"] != b"red square").all(axis=1)
     assert same.any() and np.array_equal(found[0]["phrases"][same], before["phrases"][same])
     phrases = [found.phrase for found in cv.list_phrases(cv.Run(run.directory))]
@@ -110,7 +110,7 @@ def test_a_removed_phrase_never_comes_back(run):
     assert "red square" not in [found.phrase for found in cv.search_phrases(run, "red square")]
 
 
-def test_a_removed_phrase_that_is_added_again_has_its_id_again(run, purple):
+def test_a_removed_phrase_that_is_added_again_keeps_its_id(run, purple):
     number = cv.add_phrase(run, MASCOT, purple)
     cv.remove_phrases(run, [MASCOT])
     assert MASCOT.encode() not in run.classifier.predict(purple, verbose=0)["phrases"]
@@ -118,7 +118,7 @@ def test_a_removed_phrase_that_is_added_again_has_its_id_again(run, purple):
     assert (run.classifier.predict(purple, verbose=0)["phrase_ids"] == number).any(axis=1).all()
 
 
-def test_beyond_the_room_the_run_has_another_classifier(run, purple, monkeypatch):
+def test_the_classifier_is_rebuilt_when_its_room_is_used_up(run, purple, monkeypatch):
     monkeypatch.setattr("ctxvision.layers.retrieval.vocabulary.SIDE_ROWS", 1)
     first, many = run.classifier, np.repeat(purple, 20, axis=0)
     cv.add_phrase(run, MASCOT, many)
@@ -155,7 +155,7 @@ def test_search_by_a_picture_finds_what_the_classifier_finds(kept_run):
     assert len(cv.search_phrases(kept_run, path, k=99)) == 8
 
 
-def test_search_by_words_goes_by_their_meaning(kept_run):
+def test_search_by_words_uses_their_meaning(kept_run):
     table = kept_run.context.phrase_table
     query = kept_run.context.text_encoder(tf.constant(["red tomato"])).numpy()[0]
     scores = {

@@ -1,4 +1,4 @@
-"""What the verbs on a run's vocabulary refuse: one sentence, and nothing has changed."""
+"""Bad input to changes and searches of a vocabulary raises one sentence and changes nothing."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Phrases of pictures, against a search by hand."""
+"""The phrases of pictures, compared with a search by hand."""
 
 import numpy as np
 

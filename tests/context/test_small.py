@@ -20,7 +20,7 @@ def context(tiny_run, tmp_path_factory):
     )
 
 
-def test_queries_that_all_have_as_many_pictures(context, monkeypatch):
+def test_queries_with_equal_numbers_of_pictures(context, monkeypatch):
     monkeypatch.setattr(small, "FEWEST", 4)
     with pytest.raises(
         cv.InputError, match="needs queries that differ in their number of pictures, got 8 queries"
@@ -32,7 +32,7 @@ def test_queries_that_all_have_as_many_pictures(context, monkeypatch):
 def test_the_most_frequent_queries_are_its_classes_and_all_its_phrases(tiny_data, tmp_path, monkeypatch):
     data = shutil.copytree(tiny_data, tmp_path / "data")
     lines = (data / "images.csv").read_text().splitlines()
-    # Half of the web's pictures were found by one query alone.
+    # Only one query found half of the web pictures.
     rare = [re.sub(r"\|(ripe tomato|deep sea)(\|\w+,en)\|en", r"\2", line) for line in lines[49:]]
     assert rare != lines[49:]
     (data / "images.csv").write_text("\n".join([*lines[:49], *rare]) + "\n")
@@ -59,7 +59,7 @@ def test_a_context_from_two_towers_has_none(context, monkeypatch):
         small_context(context, Progress())
 
 
-def test_pictures_that_are_gone(context, tmp_path, monkeypatch):
+def test_missing_pictures(context, tmp_path, monkeypatch):
     moved = cv.Context(shutil.copytree(context.directory, tmp_path / "context"))
     path = moved.directory / "context.json"
     path.write_text(path.read_text().replace('"folder": "', '"folder": "/nowhere'))

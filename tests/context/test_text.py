@@ -1,4 +1,4 @@
-"""The text encoder of a run: what training leaves behind, and how it is read again."""
+"""The text encoder of a run after training and after loading."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from ctxvision.context.text import forget_untrained, ngrams_of
 from ctxvision.layers import DualEncoderText
 
 
-def test_ngrams_that_training_never_moved_are_zero():
+def test_untrained_ngrams_are_zero():
     layer = DualEncoderText(dim=4, hash_buckets=20)
     before = layer.ngram_table.numpy()
     moved = before.copy()

@@ -17,7 +17,7 @@ def test_ridge_solves_its_equations(texts):
     rng = np.random.default_rng(1)
     prototypes, weights = rng.normal(size=[300, 5]), rng.random(300)
     model = ridge(texts, prototypes, weights, 3.0)
-    # The same as plain least squares over rows scaled by the root of the weights, with rows of the penalty below.
+    # Equals plain least squares over rows scaled by the root of the weights, with the penalty's rows appended.
     rows = np.concatenate([texts * np.sqrt(weights)[:, None], np.sqrt(3.0) * np.eye(20)])
     values = np.concatenate([prototypes * np.sqrt(weights)[:, None], np.zeros([20, 5])])
     expected = np.linalg.lstsq(rows, values, rcond=None)[0]
@@ -27,11 +27,11 @@ def test_ridge_solves_its_equations(texts):
 def test_neighbours_by_hand():
     texts, prototypes = np.eye(2), np.array([[1.0, 0.0], [0.0, 1.0]])
     model = neighbours(texts, prototypes, np.array([1.0, 0.5]), sharpness=np.log(4))
-    # Weights 1 · 4 and 0.5 · 1.
+    # The weights are 1 · 4 and 0.5 · 1.
     np.testing.assert_allclose(model(np.array([[1.0, 0.0]])), [[4 / 4.5, 0.5 / 4.5]])
 
 
-def test_a_linear_world_is_learnt_by_ridge_and_a_clustered_one_by_neighbours(texts):
+def test_ridge_wins_on_linear_data_and_neighbours_on_clusters(texts):
     rng = np.random.default_rng(2)
     linear = unit(texts @ rng.normal(size=[20, 8]))
     model = fit_text_to_query(texts, linear, np.full(300, 10))
@@ -46,7 +46,7 @@ def test_a_linear_world_is_learnt_by_ridge_and_a_clustered_one_by_neighbours(tex
     assert model.name.startswith("neighbours") and model.cosine > 0.9
 
 
-def test_unknown_words_have_no_place(texts):
+def test_unknown_words_map_to_zeros(texts):
     model = fit_text_to_query(texts, unit(texts[:, :5]), np.ones(300))
     assert not model(np.zeros([1, 20])).any()
 

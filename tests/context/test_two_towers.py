@@ -1,4 +1,4 @@
-"""A small two-tower model whose space has a meaning: three colours, and what only pictures or only texts have."""
+"""A small two-tower model whose space has three colours, one direction of all pictures and one of all texts."""
 
 import csv
 import shutil
@@ -39,7 +39,7 @@ class Texts(tf.Module):
             tf.cast(found, tf.float32) @ colours,
             tf.reduce_sum(tf.cast(found, tf.float32), axis=1, keepdims=True),
         )
-        # What all texts share, and no picture has, is larger than what tells them apart.
+        # The part that all texts share, and no picture has, is larger than their differences.
         return {"vectors": tf.concat([mean, mean[:, :1] * 0, tf.fill([tf.shape(texts)[0], 1], -3.0)], axis=1)}
 
 
@@ -58,7 +58,7 @@ CONFIG = cv.ContextConfig(image_size=16, phrase_pixels="0..1", embedding_dim=3, 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Labelled pictures alone: there is no `web` split."""
+    """Labelled pictures only, without a `web` split."""
     folder = write_tiny_data(tmp_path_factory.mktemp("labelled") / "data", web=4, labelled=24, test=12)
     with open(folder / "images.csv", encoding="utf-8") as file:
         rows = [row for row in csv.reader(file) if row[1] != "web"]
@@ -91,7 +91,7 @@ def run(towers, data, built, tmp_path_factory):
     return cv.train(data, out, cv.Config.from_dict(settings), context=built)
 
 
-def test_the_table_is_the_texts_seen_from_their_mean(towers, built):
+def test_the_table_holds_centred_texts(towers, built):
     table = cv.PhraseTable.load(built / "table")
     assert len(table) == 17 and table.prototypes.shape == (17, 3) and table.text_embeddings.shape == (17, 4)
     assert table.languages[-1] == "es" and set(table.languages[:-1]) == {"en"}
@@ -99,11 +99,11 @@ def test_the_table_is_the_texts_seen_from_their_mean(towers, built):
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     centred = vectors - vectors.mean(axis=0)
     centred /= np.linalg.norm(centred, axis=1, keepdims=True)
-    # Three directions hold all that differs, so that the projection keeps every angle.
+    # Three directions hold all differences, so the projection keeps every angle.
     np.testing.assert_allclose(table.prototypes @ table.prototypes.T, centred @ centred.T, atol=1e-3)
 
 
-def test_projection_keeps_the_directions_that_differ_most():
+def test_projection_keeps_the_directions_of_largest_variance():
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(500, 4)) * [0.1, 3.0, 0.2, 1.0] + 5
     mean, kernel = fit_projection(vectors, 2)
@@ -119,10 +119,10 @@ def test_pictures_find_the_words_of_their_colour_without_training(run):
     for (label,), phrases in zip(data.split("test:easy").labels, answers["phrases"], strict=True):
         colour = label.split()[0]
         assert phrases[0].decode().split()[-1] in (colour, things[colour])
-    assert b"un mar azul sea" not in answers["phrases"]  # the language filter holds here too
+    assert b"un mar azul sea" not in answers["phrases"]  # the language filter applies
     assert not run.stages.curves() and not run.context.stages.curves()  # only the head is trained
     embeddings = run.query_embeddings("train")
-    assert np.abs(embeddings.mean(axis=0)).max() < 0.35  # pictures are seen from their own mean
+    assert np.abs(embeddings.mean(axis=0)).max() < 0.35  # pictures are centred on their own mean
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1.0, atol=1e-5)
 
 
@@ -139,14 +139,14 @@ def test_the_vocabulary_grows_by_the_text_tower(run, tmp_path):
         cv.export(copy, tmp_path / "export", with_text=True)
 
 
-def test_built_again_it_is_the_same(towers, data, built, tmp_path):
+def test_the_same_build_gives_the_same_context(towers, data, built, tmp_path):
     build(towers, data, tmp_path / "again")
     first, second = (cv.PhraseTable.load(folder / "table") for folder in (built, tmp_path / "again"))
     np.testing.assert_array_equal(first.prototypes, second.prototypes)
 
 
 @pytest.mark.slow
-def test_it_is_whole_without_the_towers_it_was_built_from(towers, data, tmp_path):
+def test_a_context_is_complete_without_the_original_towers(towers, data, tmp_path):
     others = shutil.copytree(towers, tmp_path / "towers", ignore=shutil.ignore_patterns("built"))
     context = build(others, data, tmp_path / "context")
     before = context.describe(np.full((1, 16, 16, 3), (220, 40, 40), np.uint8), k=3)
@@ -194,7 +194,7 @@ def test_it_is_whole_without_the_towers_it_was_built_from(towers, data, tmp_path
         (b"red\nblue\n", {"picture_tower": "nowhere"}, "picture_tower must be .*, got .*nowhere"),
     ],
 )
-def test_what_cannot_be_built(towers, data, tmp_path, content, arguments, sentence):
+def test_refused_builds(towers, data, tmp_path, content, arguments, sentence):
     (tmp_path / "phrases.txt").write_bytes(content)
     named = {"text_tower": "texts", "picture_tower": "pictures", **arguments}
     pictures = named.pop("pictures", data)
@@ -206,7 +206,7 @@ def test_what_cannot_be_built(towers, data, tmp_path, content, arguments, senten
     assert not (tmp_path / "out").exists()
 
 
-def test_a_phrase_that_is_there_twice(towers, data, tmp_path):
+def test_a_repeated_phrase(towers, data, tmp_path):
     (tmp_path / "phrases.txt").write_text("red\nblue\nred\n")
     with pytest.raises(cv.InputError, match="red"):
         cv.build_context(
@@ -215,7 +215,7 @@ def test_a_phrase_that_is_there_twice(towers, data, tmp_path):
     assert not (tmp_path / "out" / "table").exists()
 
 
-def test_towers_that_do_not_belong_together(towers, data, tmp_path):
+def test_towers_of_different_models(towers, data, tmp_path):
     class Narrow(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], name="pixels")])
         def embed(self, pixels):
@@ -241,7 +241,7 @@ def test_both_towers_or_a_preset(towers, data, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_picture_tower_tells_its_pixels(towers, data, tmp_path):
+def test_a_picture_tower_names_its_pixels(towers, data, tmp_path):
     shutil.copytree(towers / "pictures", tmp_path / "pictures")
     (tmp_path / "pictures" / "tower.json").write_text('{"pixels": "0..1", "image_size": 16}')
     config = cv.ContextConfig(embedding_dim=3, text_dim=4)

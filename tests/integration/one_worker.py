@@ -1,7 +1,7 @@
-"""Run as a program, one process for each worker of TF_CONFIG: trains a small phrase generator together.
+"""Run as a program, one process per worker of TF_CONFIG: the workers train a small phrase generator together.
 
-Arguments: the run's folder, which all workers share; where the chief writes its weights, the others beside it;
-seconds that each batch takes.
+Arguments: the run's folder, which all workers share; the file for the chief's weights, with the others' beside it;
+the seconds that each batch takes.
 """
 
 import sys
@@ -48,7 +48,7 @@ def main(folder, result, pause):
     fit_resumably(
         model, batches, EPOCHS, folder / "unfinished", Progress(every=0), folder / "logs", save_every=8
     )
-    weights = generator.get_weights()  # all workers together
+    weights = generator.get_weights()  # needs all workers
     shards = [*model.class_table.table_shards, *model.class_table.square_shards]
     place = result if is_chief(strategy) else result.with_name("of-the-other.npz")
     np.savez(place, *weights, table=shards[0], squares=shards[1])

@@ -1,4 +1,4 @@
-"""Whatever the data looks like: what `data check` says of it is what training does."""
+"""For any data, training does what `data check` says."""
 
 import csv
 import random
@@ -34,7 +34,7 @@ NAMES = (
 
 @st.composite
 def tables(draw):
-    """Rows of an `images.csv`: usual ones, among them some of the ingredients that go wrong."""
+    """Draws rows of an `images.csv`: usual rows, and some of the faults of real tables."""
     usual = draw(st.sampled_from([("web", "train")] * 5 + [("train",), ("web",)]))
     more = draw(
         st.lists(st.sampled_from(["test", "val", "test:a", "test:a-b", "pretrain"]), max_size=2, unique=True)
@@ -54,7 +54,7 @@ def tables(draw):
 
 @st.composite
 def folders(draw):
-    """Paths in a folder of pictures, with what else lies in such folders."""
+    """Draws paths in a folder of pictures, among other files of such folders."""
     labels = [
         "cat",
         "dog",
@@ -91,7 +91,7 @@ def settings_of(tiny_data):
 
 
 def agrees(source, out, tiny_data):
-    """Trains if the check says so, and fails where either is wrong about the other."""
+    """Trains if the check allows it, and fails if check and training disagree."""
     config = settings_of(tiny_data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -144,7 +144,7 @@ def test_folders_of_pictures_without_queries_or_test(tmp_path, tiny_data):
     random.seed(4)
     run = cv.train(f"folder:{tmp_path / 'data'}", tmp_path / "run", settings_of(tiny_data))
     assert random.random() == expected, "training has seeded the caller's random numbers"
-    assert run.choice.k == 2  # all phrases there are
+    assert run.choice.k == 2  # all phrases of the vocabulary
     report = (run.directory / "report.html").read_text(encoding="utf-8")
     assert "The data has no test pictures, so nothing was measured." in report
     with pytest.raises(InputError, match="data must have a split test to measure on, got web, train"):
@@ -155,7 +155,7 @@ def test_folders_of_pictures_without_queries_or_test(tmp_path, tiny_data):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*has no queries")
-def test_a_picture_a_label_leaves_none_for_val(tmp_path, tiny_data, tiny_run):
+def test_one_picture_per_label_leaves_none_for_val(tmp_path, tiny_data, tiny_run):
     for label in COLOURS:
         write(tmp_path / "data" / "train" / label / "0.png", COLOURS[label])
         write(tmp_path / "data" / "test" / label / "0.png", COLOURS[label])

@@ -1,4 +1,4 @@
-"""A run that is killed goes on, and ends at the same numbers as one that was not."""
+"""A run that is killed resumes, and ends at the figures of a run that was not killed."""
 
 import json
 import os
@@ -19,7 +19,7 @@ TRAIN = [sys.executable, "-m", "ctxvision.cli", "train"]
 
 
 def kill_when(command, condition, seconds=120):
-    """Starts `command` and kills it, as a power cut would, as soon as `condition()` holds."""
+    """Starts `command` and kills it with SIGKILL as soon as `condition()` holds."""
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + seconds
     while not condition():
@@ -31,7 +31,7 @@ def kill_when(command, condition, seconds=120):
 
 
 def kill_in_each(command, stages):
-    """Starts `command` once for each stage, and kills it as soon as it says that it has started that stage."""
+    """Starts `command` once for each stage, and kills it as soon as it prints the start of that stage."""
     for stage in stages:
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         told = []
@@ -75,11 +75,11 @@ def test_killed_in_the_two_longest_stages(tiny_data, tiny_run, tmp_path):
     assert records(run) == records(tiny_run.directory)
     leftovers = [path for path in run.rglob(".*") if path.name != ".lock"]
     assert not (run / "unfinished").exists()
-    assert len(leftovers) <= 2  # temporary names of the two killed processes, never read
+    assert len(leftovers) <= 2  # temporary files of the two killed processes, which nobody reads
 
 
 def test_killed_in_each_stage_of_a_context_and_of_a_run_over_it(tiny_data, tiny_run, tmp_path):
-    """The run in `tiny_run` made the same context for itself, and was never killed."""
+    """`tiny_run` made the same context for itself and was never killed."""
     context, run, settings = str(tmp_path / "web"), tmp_path / "run", tiny_settings(tiny_data)
     of_context, of_run = (
         settings_file(

@@ -1,4 +1,4 @@
-"""A build that is killed leaves the old table or the new one, never anything between.
+"""A build that is killed leaves the old table or the new table, never a mixture.
 
 CTXVISION_KILLS sets the number of kills, 12 by default.
 """
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 KILLS = int(os.environ.get("CTXVISION_KILLS", "12"))
 PAIRS = 10_000
-# Builds table after table, each of a number of its own, with memory so small that sums are spilled several times.
+# Builds one table after another, each marked by its number, in so little memory that sums are spilled several times.
 BUILD = f"""
 import sys
 import numpy as np
@@ -47,13 +47,13 @@ def start(folder, number):
 
 
 def kill(process):
-    """What it had printed and was not read yet."""
+    """Returns the output that has not been read yet."""
     os.kill(process.pid, signal.SIGKILL)
     return process.communicate()[0].split()
 
 
 def number_of(table):
-    """The number of the build a table is of, after a look at all of its rows."""
+    """Returns the number of the build of a table, after a check of all rows."""
     numbers = {int(phrase.rpartition(" ")[2]) for phrase in table.phrases}
     assert len(numbers) == 1 and int(table.counts.sum()) == PAIRS
     assert abs((table.prototypes**2).sum(axis=1) - 1).max() < 1e-5
@@ -77,6 +77,6 @@ def test_killed_at_random_moments(tmp_path):
         before, printed = found, kill(process)
         found = number_of(PhraseTable.load(tmp_path / "table"))
         done = int(printed[-1]) if printed else before
-        assert found in (done, done + 1)  # the new table may be there before its number is printed
+        assert found in (done, done + 1)  # the new table may exist before its number is printed
     left = {path.name for path in tmp_path.iterdir()} - {"table"}
-    assert len(left) <= 1  # each build clears away what a killed one left
+    assert len(left) <= 1  # each build removes the files of a killed one

@@ -1,4 +1,4 @@
-"""A phrase table opens at the old or the new generation, whenever the process that changes it is killed.
+"""A phrase table opens at the old or the new generation after a kill at any moment of a change.
 
 KILL_MOMENTS sets how many moments of each change are tried.
 """
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow
 MOMENTS = int(os.environ.get("KILL_MOMENTS", "10"))
 ROWS, DIM = 40_000, 32
 
-# Imports once, then forks a process for each line "folder change seconds", kills it after so long (0: lets it end), and
-# answers how long it lived. What a fork changes is loaded before the clock starts.
+# Imports once, then forks a process for each line "folder change seconds", kills it after that time (0: never), and
+# prints the time that it lived. Data for a change is loaded before the clock starts.
 DRIVER = """
 import os, signal, sys, time
 import numpy as np
@@ -70,7 +70,7 @@ def driver():
     ) as process:
 
         def run(folder, change, seconds=0.0):
-            """Seconds lived and exit code."""
+            """Returns the seconds lived and the exit code."""
             process.stdin.write(f"{folder} {change} {seconds}\n")
             process.stdin.flush()
             lived, code = process.stdout.readline().split()
@@ -91,12 +91,12 @@ def folder(tmp_path_factory):
 
 
 def copied(folder, target):
-    """Column files never change, so that links do."""
+    """Copies a table with links, since column files never change."""
     return shutil.copytree(folder, target, copy_function=os.link)
 
 
 def columns(folder):
-    """Every byte of the generation that counts, which must open."""
+    """Returns every byte of the valid generation, which must open."""
     assert len(PhraseTable.load(folder)) > 0
     return {path.name: path.read_bytes() for path in (folder / generation(folder)).iterdir()}
 
@@ -118,13 +118,13 @@ def test_old_or_new(driver, folder, tmp_path, change):
     outcomes = set()
     for moment in range(MOMENTS):
         place = copied(folder, tmp_path / f"killed-{moment}")
-        # A little beyond the end: the last thing to do is to delete the old generation.
+        # Goes a little beyond the end, because the change deletes the old generation last.
         _, code = driver(place, change, 1.1 * sorted(durations)[1] * (moment + 0.5) / MOMENTS)
         found = columns(place)
         assert found in (old, new)
         outcomes.add((code, found == new))
 
-        # Whoever comes next deletes what was left, and ends where an undisturbed change would have.
+        # The next change removes leftovers, and ends where an undisturbed change would have ended.
         if found == old:
             assert driver(place, change)[1] == 0
             assert columns(place) == new

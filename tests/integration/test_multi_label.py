@@ -1,4 +1,4 @@
-"""Several labels a picture, from the manifest to an exported model's answer."""
+"""Several labels per picture, from the manifest to an exported model's answer."""
 
 import json
 import shutil
@@ -32,8 +32,8 @@ def test_every_label_is_in_train_and_val_and_in_a_fraction(multi_label_run):
     assert data.label_targets("train")[few].sum(axis=0).tolist() == [2, 4, 2, 2, 4, 2]
 
 
-def test_a_label_that_only_goes_along_is_in_every_fraction_and_stays_in_train(tiny_data, tmp_path):
-    """`b` and `c` are each rarer than `a`, which is in nothing but their pictures."""
+def test_a_label_that_only_accompanies_rarer_ones_is_in_every_fraction_and_in_train(tiny_data, tmp_path):
+    """`b` and `c` are each rarer than `a`, and all pictures of `a` have one of them."""
     folder = tmp_path / "data"
     shutil.copytree(tiny_data, folder)
     rows = (folder / "images.csv").read_text().splitlines()
@@ -51,7 +51,7 @@ def test_a_label_that_only_goes_along_is_in_every_fraction_and_stays_in_train(ti
     assert "has a|b: mend the row or train with multi-label" in refused
 
 
-def test_what_was_chosen_on_val_is_told(multi_label_run):
+def test_the_choice_on_val_is_written(multi_label_run):
     choice = read_json(multi_label_run.directory / "head" / "choice.json")
     tried = choice["balances"]
     assert set(tried) == {"none", "positive_weight", "focal"}
@@ -61,7 +61,7 @@ def test_what_was_chosen_on_val_is_told(multi_label_run):
     assert check["metric"] == "map" and "points of mAP" in check["sentence"]
 
 
-def test_the_model_answers_for_each_label_alone(multi_label_run):
+def test_the_model_gives_each_label_its_own_probability(multi_label_run):
     model = multi_label_run.classifier
     assert model.thresholds == read_json(multi_label_run.directory / "head" / "choice.json")["thresholds"]
     pictures = tf.constant(multi_label_run.data.pictures("test:easy"))
@@ -109,7 +109,7 @@ def test_report_and_examples(multi_label_run):
 
 
 def test_train_takes_the_switch(multi_label_run, tiny_data, tmp_path, capsys):
-    """The finished run is found again, so the settings that the command line made are the same."""
+    """The command finds the finished run, so its settings equal those of the run."""
     settings = read_json(multi_label_run.directory / "config.json")["settings"]
     del settings["multi_label"], settings["label_column"]
     (tmp_path / "config.json").write_text(json.dumps(settings))
@@ -121,7 +121,7 @@ def test_train_takes_the_switch(multi_label_run, tiny_data, tmp_path, capsys):
     assert "label_column, multi_label differ" in capsys.readouterr().err
 
 
-def test_a_column_that_is_not_there(tiny_data, tmp_path, capsys):
+def test_an_unknown_column(tiny_data, tmp_path, capsys):
     command = ["train", str(tiny_data), "--out", str(tmp_path / "run"), "--multi-label"]
     assert main([*command, "--label-column", "label|kind"]) == 2
     assert "got 'kind'" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A trained run, seen from Python."""
+"""A trained run, used from Python."""
 
 import csv
 import dataclasses
@@ -25,7 +25,7 @@ def value(run, **keys):
     return np.mean([r["value"] for r in found if all(r[k] == v for k, v in keys.items())])
 
 
-def test_the_folder_holds_what_the_design_names(tiny_run):
+def test_the_folder_holds_the_files_of_the_design(tiny_run):
     names = {path.name for path in tiny_run.directory.iterdir()}
     assert names >= {"config.json", "context", "table", "visual", "head", "visual_only"}
     assert names >= {"metrics.json", "report.html", "logs", "export"}
@@ -81,8 +81,8 @@ def test_wins_and_losses_are_counted_and_shown(tiny_run):
         assert example["kind"] == expected.get(right, "both_wrong")
 
 
-def test_phrases_are_judged_by_the_web_labels_where_test_pictures_have_no_queries(tiny_run, monkeypatch):
-    """A phrase of the web then stands for the label that most of its pictures have."""
+def test_phrases_are_judged_by_web_labels_if_test_pictures_have_no_queries(tiny_run, monkeypatch):
+    """A phrase of `web` then stands for the label of most of its pictures."""
     from ctxvision.context import quality
 
     data = tiny_run.data
@@ -190,7 +190,7 @@ def test_twelve_phrases_are_searched_exactly_whatever_the_backend(tiny_run):
 
 
 def test_the_assembled_model_agrees_with_the_tables_features(tiny_run):
-    """The head of the tables, over features computed once, is the head inside the end-to-end model."""
+    """The head of the tables, over features computed once, equals the head in the end-to-end model."""
     choice, queries = tiny_run.choice, tiny_run.query_embeddings("test:hard")
     context, ids = contexts_of(tiny_run.context, queries, choice.k, choice.weighting)
     visual = tiny_run.visual_features("test:hard", 1.0)
@@ -200,8 +200,8 @@ def test_the_assembled_model_agrees_with_the_tables_features(tiny_run):
     np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-5)
 
 
-def test_the_classifier_is_made_anew_in_a_strategys_scope(tiny_run):
-    """Though the run has its towers already, which were made outside."""
+def test_the_classifier_is_rebuilt_in_a_strategys_scope(tiny_run):
+    """The run already has towers, which were made outside of the scope."""
     pixels, labels = tiny_run.data.pictures("train")[:16], tiny_run.data.label_ids("train")[:16]
     expected = tiny_run.classifier.predict(pixels, verbose=0)
     with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
@@ -274,7 +274,7 @@ def test_a_damaged_run(tmp_path, tiny_data, content):
             open_run()
 
 
-def test_an_unfinished_run_says_so(tiny_run, tmp_path):
+def test_an_unfinished_run(tiny_run, tmp_path):
     (tmp_path / "config.json").write_text((tiny_run.directory / "config.json").read_text())
     with pytest.raises(cv.InputError, match="has no finished stage 'visual/1'"):
         _ = cv.Run(tmp_path).visual_encoder(1.0)
@@ -299,7 +299,7 @@ def test_evaluate_with_bad_arguments(tiny_run):
         cv.evaluate(tiny_run, trainable_min=0)
 
 
-def test_all_leaves_out_what_has_no_data_and_the_report_says_why(tiny_run, tmp_path, monkeypatch):
+def test_all_leaves_out_suites_without_data_and_the_report_gives_the_reason(tiny_run, tmp_path, monkeypatch):
     copy = shutil.copytree(tiny_run.directory, tmp_path / "run")
     few = {name: SUITES[name] for name in ("multi-label", "zero-shot")}
     monkeypatch.setattr("ctxvision.pipeline.SUITES", few)
@@ -323,7 +323,7 @@ def test_more_seeds_and_fractions_train_only_what_is_missing(tiny_run, tmp_path,
         r for r in measured if "over" not in r["metric"] and (r["suite"], r["fraction"]) != ("table1", 0.5)
     ]
     heads = {path: path.stat().st_mtime_ns for path in (copy / "measured" / "table1").rglob("*.npz")}
-    # One fraction that the run has, and one that it has not.
+    # One fraction that the run has, and one that it does not have.
     few = functools.partial(SUITES["table1"], fractions=(0.3, 1.0))
     monkeypatch.setitem(SUITES, "table1", few)
     cv.evaluate(copy, "table1", seeds=3)
@@ -345,7 +345,7 @@ def test_the_table_has_five_fractions(tiny_run, tmp_path):
     assert all((copy / "visual" / f / "done.json").is_file() for f in ("0.1", "0.3", "0.7"))
 
 
-def test_an_undecodable_picture_in_a_hundred_is_left_out(tmp_path):
+def test_a_single_undecodable_picture_in_a_hundred_is_left_out(tmp_path):
     folder = write_tiny_data(tmp_path / "data", web=200, labelled=8, test=4)
     (folder / "images" / "web-7.png").write_bytes(b"no picture")
     with pytest.warns(UserWarning, match="web"):
@@ -355,14 +355,14 @@ def test_an_undecodable_picture_in_a_hundred_is_left_out(tmp_path):
     assert data.query_log.pair_picture.max() == 198
 
 
-def test_a_tenth_of_each_label_is_held_out_where_no_val_is_given(tiny_run):
+def test_a_tenth_of_each_label_is_held_out_without_a_val_split(tiny_run):
     data = tiny_run.data
     train, val = data.split("train").paths, data.split("val").paths
     assert len(val) == 8 and len(train) == 40 and not set(val) & set(train)
     assert np.bincount(data.label_ids("val")).tolist() == [2, 2, 2, 2]
 
 
-def test_smaller_fractions_lie_in_larger_ones(tiny_run):
+def test_smaller_fractions_are_part_of_larger_ones(tiny_run):
     small, large = (set(tiny_run.data.fraction_of("train", f)) for f in (0.2, 0.5))
     assert small < large and len(large) == 20
 

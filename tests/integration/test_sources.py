@@ -29,7 +29,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def colours(tmp_path_factory):
-    """A SavedModel that maps pixels to their mean colour: nothing of it has to learn."""
+    """A SavedModel that maps pixels to their mean colour, without anything to learn."""
 
     class MeanColour(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)])
@@ -92,7 +92,7 @@ def test_every_source_is_trained_from_the_command_line_to_a_metric(write, colour
 
 
 def test_captions_and_labels_from_the_command_line_to_a_report(colours, tmp_path, capsys):
-    """Two sources: phrases from the one, labels from the other."""
+    """One source gives phrases, the other gives labels."""
     sources = [
         layouts.write_captions(tmp_path / "captions"),
         str(layouts.write_manifest(tmp_path / "labelled")),
@@ -104,7 +104,7 @@ def test_captions_and_labels_from_the_command_line_to_a_report(colours, tmp_path
     values = [r["value"] for r in found if r["metric"] == "top1" and r["method"] == "multimodal"]
     assert values and min(values) > 0.6
     assert "red square" in list(cv.Run(tmp_path / "run").context.phrase_table.phrases)
-    # The same data again is the same run; other data is not.
+    # The same data is the same run, and other data is refused.
     capsys.readouterr()
     assert main(train) == 0 and "visual/1: done before, kept" in capsys.readouterr().err
     assert main([*train[:2], sources[1], *train[4:]]) == 2

@@ -1,4 +1,4 @@
-"""What changed since a run was made is refused, and two processes do not work in one folder."""
+"""Changes since a run was made are refused, and two processes do not work in one folder."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def moved(tiny_data, tiny_run, tmp_path):
     return cv.Run(run, data=str(data)), data
 
 
-def test_a_run_remembers_where_its_data_was_moved(moved, tmp_path):
+def test_a_run_remembers_the_new_place_of_its_data(moved, tmp_path):
     run, data = moved
     assert cv.Run(run.directory).data.manifest.root == str(data)
     data.rename(tmp_path / "elsewhere")
@@ -35,7 +35,7 @@ def test_a_run_remembers_where_its_data_was_moved(moved, tmp_path):
     )
 
 
-def test_pictures_that_were_replaced_are_refused(moved):
+def test_replaced_pictures_are_refused(moved):
     run, data = moved
     place = data / "images" / "test-easy-3.png"
     before = place.read_bytes()
@@ -46,11 +46,11 @@ def test_pictures_that_were_replaced_are_refused(moved):
     ):
         cv.evaluate(run.directory, "calibration")
     place.write_bytes(before)
-    os.utime(place, (0, 0))  # times alone say nothing
+    os.utime(place, (0, 0))  # a changed time without changed pictures is accepted
     assert len(cv.Run(run.directory).data.split("test:easy"))
 
 
-def test_labels_that_were_changed_are_refused(moved, capsys):
+def test_changed_labels_are_refused(moved, capsys):
     run, data = moved
     table = data / "images.csv"
     table.write_text(
@@ -64,7 +64,7 @@ def test_labels_that_were_changed_are_refused(moved, capsys):
         cv.Run(run.directory, data=data)
 
 
-def test_training_goes_on_over_moved_data(moved, tiny_data, tmp_path):
+def test_training_resumes_with_moved_data(moved, tiny_data, tmp_path):
     run, data = moved
     data.rename(tmp_path / "elsewhere")
     again = cv.train(tmp_path / "elsewhere", run.directory, cv.Config.from_dict(tiny_settings(tiny_data)))
@@ -79,16 +79,14 @@ def test_a_folder_without_a_finished_stage_takes_other_settings(tiny_data, tmp_p
     stored = json.loads((tmp_path / "run" / "config.json").read_text())
     shutil.copy(data / "images" / "train-5.png", data / "images" / "train-1.png")
     settings = {**tiny_settings(data), "seed": 1, "languages": ["xx"]}
-    with pytest.raises(cv.InputError, match="queries must leave 2"):  # and not: choose another folder
+    with pytest.raises(cv.InputError, match="queries must leave 2"):  # not "choose another folder"
         cv.train(data, tmp_path / "run", cv.Config.from_dict(settings))
     assert json.loads((tmp_path / "run" / "config.json").read_text()) == stored
 
 
 def test_two_processes_in_one_folder(moved, tmp_path):
     run, data = moved
-    sentence = (
-        f"must be in use by one process, got process {os.getpid()} at work in it: wait for that process, or stop it"
-    )
+    sentence = f"must be in use by one process, got process {os.getpid()} at work in it: wait for that process, or stop it"
     with only_here(run.directory, "run"):
         for work in (
             lambda: cv.evaluate(run, "calibration"),

@@ -1,4 +1,4 @@
-"""Versions are replaced under load in a server of its own: no request fails, each is answered by one version."""
+"""Versions are replaced under load in a separate server: no request fails, and one version answers each request."""
 
 import shutil
 
@@ -45,14 +45,14 @@ def test_no_request_fails_and_each_is_answered_by_one_version(exports, pictures,
         expected = {**dict.fromkeys(range(1, SWAPS + 1), END), SWAPS + 1: AVAILABLE}
         assert {version: status.state for version, status in states(server.address).items()} == expected
 
-        # The next version is copied part by part and slowly.
+        # The next version is copied slowly, part by part.
         growing = tmp_path / str(SWAPS + 2)
 
         def copy_model():
             begun = tmp_path / "begun"
             begun.mkdir()
             shutil.copy(exports[0] / "saved_model.pb", begun)
-            begun.rename(growing)  # at once: an empty version has a message of its own
+            begun.rename(growing)  # renamed at once, because an empty version has its own message
             failed = await_state(server.address, SWAPS + 2, END)
             assert "must be a whole SavedModel" in failed.status.error_message
 

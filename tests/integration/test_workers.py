@@ -1,4 +1,4 @@
-"""Two processes train as one; when one of them is killed, both go on from the last checkpoint."""
+"""Two processes train together; when one is killed, both resume from the last checkpoint."""
 
 import json
 import os
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def worker(folder, result, pause=0.0, index=None, ports=()):
-    """A process of `one_worker`: number `index` of a cluster, or alone."""
+    """Starts a process of `one_worker`: worker `index` of a cluster, or a single process."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment.pop("TF_CONFIG", None)
     if ports:
@@ -43,7 +43,7 @@ def two_workers(folder, result, pause=0.0):
 
 
 def ended(processes, seconds=300):
-    """Each one's exit status, standard output and error."""
+    """Returns each process's exit status, standard output and error."""
     told = []
     try:
         for process in processes:
@@ -57,14 +57,14 @@ def ended(processes, seconds=300):
 
 @pytest.fixture(scope="module")
 def unkilled(tmp_path_factory):
-    """The weights that one process ends at."""
+    """Reads the final weights of one process."""
     folder = tmp_path_factory.mktemp("alone")
     ((status, out, error),) = ended([worker(folder / "run", folder / "weights.npz")])
     assert status == 0 and "1 workers, chief True" in out, error
     return np.load(folder / "weights.npz")
 
 
-def test_a_worker_is_killed_and_both_go_on(unkilled, tmp_path):
+def test_a_worker_is_killed_and_both_resume(unkilled, tmp_path):
     run, result = tmp_path / "run", tmp_path / "weights.npz"
     state = run / "unfinished" / "state.json"
     first = two_workers(run, result, pause=0.1)
@@ -87,10 +87,10 @@ def test_a_worker_is_killed_and_both_go_on(unkilled, tmp_path):
     assert int(re.search(r": +(\d+)%", error)[1]) == 25 * before["epoch"], "it did not go on where it was"
 
     found, of_the_other = dict(np.load(result)), np.load(result.with_name("of-the-other.npz"))
-    for key in ("table", "squares"):  # twelve classes: six of each worker, and the row that nobody reads
+    for key in ("table", "squares"):  # twelve classes: six of each worker, and the dummy row
         assert len(found[key]) == len(of_the_other[key]) == 7
         found[key] = np.concatenate([found[key][:6], of_the_other[key][:6]])
     assert list(found) == unkilled.files
     for key in found:
-        # The moving variance of the convolution differs by N / (N - 1), see `batch_norm`: N is 8 · 7 · 7.
+        # The moving variance of the convolution differs by N / (N - 1), see `batch_norm`, with N = 8 · 7 · 7.
         np.testing.assert_allclose(found[key], unkilled[key], rtol=1 / 391, atol=1e-4, err_msg=key)

@@ -34,7 +34,7 @@ def test_the_layers_are_in_the_summary_by_name():
 
 
 @pytest.mark.parametrize(("backend", "rows"), [("exact", 12), ("ivf", 5000)])
-def test_a_phrase_that_comes_later_is_found_by_what_was_traced(backend, rows):
+def test_the_traced_model_finds_a_phrase_that_is_added_later(backend, rows):
     model, table = tiny_classifier(backend, rows), tiny_table(rows)
     pixels = np.random.default_rng(0).uniform(0, 255, (4, 16, 16, 3)).astype(np.float32)
     queries = model.phrase_generator(pixels).numpy()
@@ -106,7 +106,7 @@ def test_labels_must_fit_the_head():
         )
 
 
-def test_a_tower_that_both_stand_on_is_run_once():
+def test_a_shared_tower_runs_once():
     apart = tiny_classifier()
     tower = apart.phrase_generator.tower
     parts = (apart.phrase_generator, apart.retrieval, apart.phrase_embeddings, cv.VisualEncoder(tower))

@@ -15,7 +15,7 @@ from tests.tiny_model import tiny_classifier
 
 @pytest.fixture(scope="module")
 def model():
-    """A head that has seen data: what is average is not zero, and members count differently."""
+    """A head with training statistics: averages are not zero, and members have different weights."""
     model = tiny_classifier(terms=2)
     rng = np.random.default_rng(0)
     for member in model.fusion.members:
@@ -41,7 +41,7 @@ def log_odds(probabilities):
 
 
 def shapley(value, players):
-    """By definition: the mean over all orders of what each player adds."""
+    """Shapley values by definition: the mean over all orders of what each player adds."""
     value = functools.cache(value)
     shares = np.zeros(players)
     orders = list(itertools.permutations(range(players)))
@@ -73,7 +73,7 @@ def test_shares_are_shapley_values_of_the_log_odds(model, pixels):
 
 
 @pytest.mark.parametrize("fusion", ["pool", "concat", "mlb"])
-def test_shares_sum_to_the_answer_less_the_prior_answer(pixels, fusion):
+def test_shares_sum_to_the_score_minus_the_prior_score(pixels, fusion):
     model = tiny_classifier(fusion=fusion)
     told = cv.explain(model, pixels, top=3)
     outputs = model(pixels)
@@ -104,7 +104,7 @@ def test_phrases_that_say_the_same_share_the_credit(model, pixels):
     np.testing.assert_allclose(shares[..., 0], shares[..., 1], atol=1e-6)
 
 
-def test_a_phrase_that_is_not_there_has_no_share(model, pixels):
+def test_a_missing_phrase_has_no_share(model, pixels):
     queries, visual = model.embed(pixels)
     found = model.find_context(queries)
     scores = tf.concat([found.scores[:, :2], -tf.ones([3, 1])], axis=1)

@@ -87,7 +87,7 @@ def test_bad_arguments():
 
 
 def test_embeddings_stay_unit_length_on_extreme_pictures():
-    """Blank, saturated and checkered pictures come out of the bottleneck with L2 norm 1 as well."""
+    """Embeddings of blank, saturated and checkered pictures have L2 norm 1."""
     generator = PhraseGenerator("resnet_mini", image_size=16)
     checkers = np.indices((16, 16)).sum(axis=0) % 2 * 255.0
     pictures = np.stack([np.zeros((16, 16)), np.full((16, 16), 255.0), checkers])[..., None].repeat(

@@ -1,4 +1,4 @@
-"""The end-to-end model in every form that Keras saves and copies, in a fresh process too."""
+"""The end-to-end model saved and copied in every form of Keras, also in a fresh process."""
 
 import copy
 import pickle
@@ -65,14 +65,14 @@ def test_copies_answer_the_same(model, form):
 
 @pytest.mark.parametrize("name", ["model.keras", "saved_model"])
 def test_a_saved_model_answers_the_same_in_a_fresh_process(model, tmp_path, name):
-    """By inverted lists; the tests that follow search 12 rows exactly."""
+    """Searches by inverted lists; the other tests search 12 rows exactly."""
     assert model.retrieval.get_config()["backend"] == "ivf"
     expect_the_same_in_a_fresh_process(model, tmp_path, name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.keras", "saved_model"])
-def test_a_run_that_has_learnt_a_concept_and_a_phrase(run, purple, tmp_path, name):
+def test_a_run_with_a_concept_and_a_phrase_is_saved(run, purple, tmp_path, name):
     run.add_concept("mascot", purple)
     cv.add_phrase(run, "purple paint", purple, text="purple")
     model = run.classifier
@@ -84,7 +84,7 @@ def test_a_run_that_has_learnt_a_concept_and_a_phrase(run, purple, tmp_path, nam
     expect_the_same_in_a_fresh_process(model, tmp_path, name, pictures)
 
 
-def test_a_checkpoint_of_the_whole_model_goes_on_training(tmp_path):
+def test_training_resumes_from_a_checkpoint_of_the_whole_model(tmp_path):
     model = tiny_classifier()
     model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
     callbacks = [
@@ -113,7 +113,7 @@ def test_a_file_that_holds_no_phrases_is_refused(model, tmp_path):
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
-def test_under_every_policy(policy):
+def test_every_dtype_policy(policy):
     model = tiny_classifier()
     keras.mixed_precision.set_global_policy(policy)
     try:

@@ -31,20 +31,20 @@ def loss_of(model, inputs):
 
 
 def test_loss_by_hand():
-    # Left and right are the unit vectors: cosines 1 with the partner, 0 with the other; both directions alike.
+    # Left and right are unit vectors: cosine 1 with the partner, 0 with the other, in both directions.
     model = model_with_table([[0, 0], [2, 0], [0, 3]], scale=2.0)
     inputs = batch([0, 1], [2, 3], [[1], [2], [1], [2]])
     assert loss_of(model, inputs) == pytest.approx(np.log(1 + np.exp(-2)), abs=1e-6)
 
 
 def test_accidental_hits_are_removed_in_both_directions():
-    # Every other candidate is the partner itself: nothing is left to be told apart from.
+    # Every other candidate equals the partner, so no negative remains.
     model = model_with_table([[0, 0], [2, 0], [0, 3]], scale=2.0)
     assert loss_of(model, batch([0, 0], [1, 1], [[1], [2]])) == pytest.approx(0, abs=1e-6)
 
 
 def test_a_query_is_not_its_own_negative():
-    # The other right query is the left one: nothing is left either.
+    # The other right query equals the left one, so no negative remains.
     model = model_with_table([[0, 0], [2, 0], [0, 3]], scale=2.0)
     assert loss_of(model, batch([0, 1], [1, 0], [[1], [2]])) == pytest.approx(0, abs=1e-6)
 
@@ -88,7 +88,7 @@ def test_training_brings_queries_of_one_picture_together():
     encoder = DualEncoderText(dim=8, hash_buckets=1000, max_ngrams=4)
     model = SiameseText(encoder)
     model.compile(keras.optimizers.Adagrad(0.1))
-    # One picture for every two queries of a group, so that no query sees all of its group.
+    # Two queries of a group share each picture, and no query shares pictures with all of its group.
     pairs = [(a, b) for start in (0, 4) for a in range(start, start + 4) for b in range(start, a)]
     picture, query = np.repeat(np.arange(len(pairs)), 2), np.array(pairs).ravel()
     ngrams = encoder.ngram_ids(tf.constant(animals + cars))

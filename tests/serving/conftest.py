@@ -10,7 +10,7 @@ import ctxvision as cv
 from ctxvision.serving.devserver.replay import WARMUP_FILE
 from tests.tiny_model import tiny_classifier
 
-LABELS = ["cat", "dog", "bird", "fish", "horse", "größe"]  # more than `serving_default` sorts
+LABELS = ["cat", "dog", "bird", "fish", "horse", "größe"]  # more labels than `serving_default` returns
 
 
 def encode(pixels: np.ndarray, kind: str = "PNG") -> bytes:
@@ -26,7 +26,7 @@ def model():
 
 @pytest.fixture(scope="package")
 def images():
-    """Six encoded pictures of different sizes and kinds."""
+    """Six encoded pictures of different sizes and formats."""
     rng = np.random.default_rng(1)
     kinds = ["PNG", "JPEG", "GIF", "BMP", "PNG", "JPEG"]
     return [encode(rng.integers(0, 256, (16 + i, 24 - i, 3), np.uint8), kind) for i, kind in enumerate(kinds)]
@@ -42,7 +42,7 @@ def image_files(images, tmp_path_factory):
 
 @pytest.fixture(scope="package")
 def export_directory(model, tmp_path_factory):
-    """DIR, with the export as version 2; without warm-up requests, which would make each server's start slow."""
+    """The folder with the export as version 2, without warm-up requests, which would slow the start of each server."""
     directory = tmp_path_factory.mktemp("serving")
     (cv.export_saved_model(model, directory / "2") / WARMUP_FILE).unlink()
     return directory

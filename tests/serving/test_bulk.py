@@ -1,4 +1,4 @@
-"""Many pictures, written to a table row by row."""
+"""Predictions of many pictures, written to a table row by row."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ from ctxvision.serving.bulk import named_pictures
 
 @pytest.fixture
 def folder(image_files, tmp_path):
-    """40 pictures, two files that are none, and one that a list alone names."""
+    """A folder of 40 pictures and two files that are not pictures, and a picture that only a list names."""
     for number in range(40):
         os.link(image_files[number % len(image_files)], tmp_path / f"{number:02}.png")
     (tmp_path / "05.jpg").write_bytes(b"no picture")
@@ -44,9 +44,7 @@ def read(path):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_a_row_for_each_picture_and_an_error_for_each_that_is_none(
-    export_directory, folder, tmp_path, suffix
-):
+def test_every_picture_has_a_row_and_every_bad_file_an_error(export_directory, folder, tmp_path, suffix):
     out = tmp_path / f"answers{suffix}"
     assert predict_to_file(export_directory, folder, out) == (42, 2)
     rows = read(out)
@@ -68,7 +66,7 @@ def test_a_row_for_each_picture_and_an_error_for_each_that_is_none(
     assert not list(tmp_path.glob("*.unfinished"))
 
 
-def test_a_server_answers_alike_and_shares_are_columns(export_directory, address, folder, tmp_path):
+def test_a_server_gives_the_same_rows_and_shares_are_columns(export_directory, address, folder, tmp_path):
     for target, name in ((export_directory, "a.csv"), (address, "b.csv")):
         predict_to_file(target, folder, tmp_path / name, explain=True)
     for one, other in zip(read(tmp_path / "a.csv"), read(tmp_path / "b.csv"), strict=True):
@@ -78,9 +76,7 @@ def test_a_server_answers_alike_and_shares_are_columns(export_directory, address
                 assert float(one[column]) == pytest.approx(float(other[column]), abs=1e-5)
 
 
-def test_a_list_names_pictures_and_a_missing_one_costs_no_other_its_answer(
-    export_directory, folder, tmp_path
-):
+def test_a_list_names_pictures_and_a_missing_picture_gets_an_error(export_directory, folder, tmp_path):
     (tmp_path / "list.txt").write_text(
         f"{folder / '01.png'}\n\n/nowhere.png\n{folder / '02.png'}\n{folder / '01.png'}\n"
     )
@@ -93,7 +89,7 @@ def test_a_list_names_pictures_and_a_missing_one_costs_no_other_its_answer(
     )
 
 
-def test_one_that_was_stopped_goes_on(export_directory, folder, tmp_path):
+def test_a_stopped_call_resumes(export_directory, folder, tmp_path):
     out, journal, asked = tmp_path / "a.csv", tmp_path / "a.csv.unfinished", []
     with pytest.raises(KeyboardInterrupt):
         predict_to_file(export_directory, folder, out, tell=lambda done, total: stop_at(35, done))
@@ -110,7 +106,7 @@ def stop_at(number, done):
 
 
 @pytest.mark.slow
-def test_one_that_was_killed_goes_on(export_directory, folder, tmp_path):
+def test_a_killed_call_resumes(export_directory, folder, tmp_path):
     for number in range(2000):
         os.link(folder / f"{number % 40:02}.png", folder / "deeper" / f"{number}.png")
     out = tmp_path / "a.jsonl"
@@ -177,5 +173,5 @@ def test_the_command_line(export_directory, folder, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert (
         len(out.splitlines()) == 41 and err.count("ctxvision: image must be a") == 2
-    )  # one line is of --out
+    )  # the last line names --out
     assert main(["predict", str(export_directory), str(folder / "05.jpg")]) == 2

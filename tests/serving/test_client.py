@@ -1,4 +1,4 @@
-"""Predictions by file name, from a folder and from a server, and the client without this library."""
+"""Predictions by file name, from a folder and from a server, and the client without ctxvision."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ def address(export_directory):
         yield f"localhost:{server.port}"
 
 
-def test_folder_version_and_server_answer_as_the_model_does(model, export_directory, address, image_files):
+def test_folder_version_and_server_answer_like_the_model(model, export_directory, address, image_files):
     pixels = np.stack([decode_picture(tf.io.read_file(file), IMAGE_SIZE) for file in image_files])
     probabilities = model(pixels)["probabilities"].numpy()
     for target in (export_directory, export_directory / "2", address):
@@ -115,7 +115,9 @@ def test_places_without_a_phrase_are_left_out():
     assert found.phrases == [("black cat", 0.5)] and found.explanation.phrase_shares == [0.125]
 
 
-def test_refuses_files_that_are_missing_or_no_picture(export_directory, address, image_files, tmp_path):
+def test_refuses_missing_files_and_files_that_are_not_pictures(
+    export_directory, address, image_files, tmp_path
+):
     with pytest.raises(cv.InputError, match=r"image must be a file, got '.*nowhere.png', which is not there"):
         predict(export_directory, [image_files[0], tmp_path / "nowhere.png"])
     text = tmp_path / "text.png"
@@ -131,14 +133,14 @@ def test_refuses_files_that_are_missing_or_no_picture(export_directory, address,
 @pytest.mark.parametrize(
     "target", ["nowhere", "localhost:", "localhost:99999", "localhost:0", "a b:8500", "x/y:80"]
 )
-def test_refuses_what_is_neither_folder_nor_address(target, image_files):
+def test_refuses_targets_that_are_neither_folder_nor_address(target, image_files):
     with pytest.raises(
         cv.InputError, match="target must be the folder of an export or HOST:PORT of a server, got"
     ):
         predict(target, image_files)
 
 
-def test_refuses_folders_that_are_no_export_of_this_library(tmp_path, image_files):
+def test_refuses_folders_without_an_export_of_ctxvision(tmp_path, image_files):
     with pytest.raises(cv.InputError, match="directory must hold an export as DIR/<version>/saved_model.pb"):
         predict(tmp_path, image_files)
     other = tf.Module()
@@ -169,7 +171,7 @@ def test_a_server_that_does_not_answer_or_refuses(address, export_directory, ima
         predict(address, image_files, name="other")
 
 
-def test_the_five_phrases_that_move_the_answer_most_are_printed():
+def test_the_five_phrases_with_the_largest_shares_are_printed():
     phrases = [(f"phrase {place}", 0.9 - place / 10) for place in range(7)]
     shares = [0.0, 0.3, -0.2, 0.01, 0.1, 0.0, 0.2]
     told = Explanation(0.1, 0.0, shares, list(range(7)), 0.1)
@@ -186,7 +188,7 @@ def test_the_five_phrases_that_move_the_answer_most_are_printed():
     assert printed == [f"phrase {place}" for place in range(5)]
 
 
-def test_a_proxy_is_not_asked_for_this_machine_and_is_told_of(address, image_files, monkeypatch):
+def test_a_proxy_is_not_used_for_this_machine_and_is_named_in_errors(address, image_files, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert predict(address.replace("localhost", "127.0.0.1"), image_files[:1])
     sentence = (

@@ -1,4 +1,4 @@
-"""The demo's last act, on a run that is only a test split and an export."""
+"""The last step of the demo, on a run with only a test split and an export."""
 
 from types import SimpleNamespace
 

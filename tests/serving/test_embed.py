@@ -1,4 +1,4 @@
-"""The signature `embed`, asked over gRPC: what a request leaves out, filters, and sentences for bad input."""
+"""The signature `embed` over gRPC: defaults of inputs, filters, and sentences for bad input."""
 
 import grpc
 import numpy as np
@@ -13,7 +13,7 @@ from tests.tiny_model import IMAGE_SIZE, tiny_table
 TABLE = tiny_table()
 LANGUAGES, ADULT, ROWS = np.array(TABLE.languages), np.array(TABLE.flags["adult"]), np.arange(len(TABLE))
 K = 3
-# What a request asks, and the rows that it lets pass.
+# Inputs of a request, and the rows that pass them.
 ASKED = {
     "nothing": ({}, ROWS >= 0),
     "all built": ({"k": K}, ROWS >= 0),
@@ -44,7 +44,7 @@ DTYPES = {"k": tf.int32, "min_score": tf.float32, "deny_ids": tf.int32}
 
 @pytest.fixture(scope="module")
 def ask(export_directory):
-    """Pictures and what to leave in, to the answer."""
+    """Returns a function from pictures and inputs to the answer."""
     with (
         Server(export_directory, port=0) as server,
         grpc.insecure_channel(f"localhost:{server.port}") as channel,
@@ -63,7 +63,7 @@ def ask(export_directory):
 
 
 def nearest(queries, keeps, k=K, min_score=-2.0, **_):
-    """Ids, scores and phrases of the best rows that pass, by NumPy."""
+    """Computes ids, scores and phrases of the best rows that pass, with NumPy."""
     scores = np.where(keeps, queries @ TABLE.prototypes.T, -np.inf)
     ids = np.argsort(-scores, axis=1)[:, :k]
     scores = np.take_along_axis(scores, ids, axis=1)
@@ -73,7 +73,7 @@ def nearest(queries, keeps, k=K, min_score=-2.0, **_):
 
 
 @pytest.mark.parametrize("case", ASKED)
-def test_a_request_gets_what_it_asks_for(case, ask, model, images):
+def test_a_request_gets_the_phrases_of_its_rules(case, ask, model, images):
     given, keeps = ASKED[case]
     answer = ask(images, **given)
     pixels = np.stack([decode_picture(image, IMAGE_SIZE) for image in images])
@@ -92,7 +92,7 @@ def test_a_request_gets_what_it_asks_for(case, ask, model, images):
     assert answer["valid"].all() and len(answer) == 7
 
 
-def test_the_other_signatures_find_what_embed_finds_without_a_rule(ask, model, images):
+def test_the_other_signatures_equal_embed_without_rules(ask, model, images):
     pixels = np.stack([decode_picture(image, IMAGE_SIZE) for image in images])
     np.testing.assert_array_equal(ask(images)["phrase_ids"], model(pixels)["phrase_ids"])
 
@@ -113,7 +113,7 @@ def test_the_other_signatures_find_what_embed_finds_without_a_rule(ask, model, i
         ),
     ],
 )
-def test_what_cannot_be_asked_for(given, sentence, ask, images):
+def test_refused_inputs(given, sentence, ask, images):
     with pytest.raises(grpc.RpcError) as error:
         ask(images, **given)
     assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
@@ -121,7 +121,7 @@ def test_what_cannot_be_asked_for(given, sentence, ask, images):
     assert ask(images[:1])["valid"].all(), "the server lives on"
 
 
-def test_a_broken_picture_leaves_the_others_right(ask, images):
+def test_a_broken_picture_does_not_affect_the_others(ask, images):
     alone, mixed = ask([images[0], images[2]]), ask([images[0], b"no picture", images[2]])
     assert mixed["valid"].tolist() == [True, False, True]
     for key, value in mixed.items():

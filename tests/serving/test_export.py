@@ -1,4 +1,4 @@
-"""The export: what its signatures answer, what is on disk, and that tensorflow alone reads it."""
+"""The export: answers of its signatures, its files, and loading with TensorFlow alone."""
 
 import functools
 import json
@@ -99,7 +99,7 @@ def in_fresh_process(directory, images, pixels, tmp_path, library=""):
 
 
 def expect_parity(arrays, model, pixels):
-    """Holds the answers of all signatures against the model in memory, to 1e-5."""
+    """Compares the answers of all signatures with the model in memory, to 1e-5."""
     expected = {key: value.numpy() for key, value in model(pixels).items()}
     for name in ("serving_default", "pixels", "pixels_float32"):
         np.testing.assert_allclose(arrays[f"{name}/probabilities"], expected["probabilities"], atol=1e-5)
@@ -190,7 +190,7 @@ def test_with_text_the_callers_words_count(images, tmp_path):
     assert (found[given] != without[given]).any(axis=1).all()
 
 
-def test_texts_are_as_many_as_pictures(images):
+def test_each_picture_needs_a_text(images):
     signatures = build_signatures(tiny_classifier(labels=LABELS), with_text=True).signatures
     with pytest.raises(tf.errors.InvalidArgumentError, match="texts must be as many as image_bytes"):
         signatures["with_context"](image_bytes=tf.constant(images), texts=tf.constant(["one"]))
@@ -205,7 +205,7 @@ def test_labels_are_sorted_by_score(model, export_directory, images):
     )
 
 
-def test_a_broken_picture_leaves_the_others_right(export_directory, images):
+def test_a_broken_picture_does_not_affect_the_others(export_directory, images):
     broken = [b"", b"no picture", images[1][: len(images[1]) // 2], b"\x89PNG", b"BM"]
     batch = [images[0], *broken, images[3]]
     for signature in ("serving_default", "explain"):
@@ -223,7 +223,7 @@ def test_a_broken_picture_leaves_the_others_right(export_directory, images):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_pixels_that_are_not_finite_are_no_picture(model, export_directory, value):
+def test_pixels_that_are_not_finite_are_not_valid(model, export_directory, value):
     pixels = np.random.default_rng(0).uniform(0, 255, (3, 16, 16, 3)).astype(np.float32)
     pixels[1, 7, 7, 0] = value
     asked = tf.saved_model.load(str(export_directory / "2")).signatures["pixels_float32"]
@@ -252,7 +252,7 @@ def test_decoding_keeps_the_order_of_many_pictures():
     assert np.array_equal(valid, np.arange(40) != 17)
 
 
-def test_an_answer_that_is_not_finite_is_no_answer(images):
+def test_answers_that_are_not_finite_are_not_valid(images):
     model = tiny_classifier(labels=LABELS)
     model.fusion.members[0].output_stage.bias.assign(np.full(len(LABELS), np.nan))
     signatures = build_signatures(model).signatures
@@ -261,7 +261,7 @@ def test_an_answer_that_is_not_finite_is_no_answer(images):
     assert (answer["labels"].numpy() == b"").all()
 
 
-def test_what_lies_beside_the_saved_model(export_directory):
+def test_files_beside_the_saved_model(export_directory):
     assets = export_directory / "2" / "assets"
     described = json.loads((assets / "ctxvision.json").read_text(encoding="utf-8"))
     assert described["labels"] == LABELS and described["needs"] == []
@@ -272,7 +272,7 @@ def test_what_lies_beside_the_saved_model(export_directory):
     assert leftovers == []
 
 
-def test_warmup_asks_every_signature_at_both_batches(tmp_path):
+def test_warmup_covers_every_signature_at_both_batches(tmp_path):
     cv.export_saved_model(tiny_classifier(labels=LABELS), tmp_path / "1", with_text=True)
     export = load_export(tmp_path)
     records = tf.data.TFRecordDataset(str(tmp_path / "1/assets.extra/tf_serving_warmup_requests"))
@@ -291,7 +291,7 @@ def test_warmup_asks_every_signature_at_both_batches(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["latest", "1.5", "-1", "²"])
-def test_refuses_a_directory_that_is_no_version(model, tmp_path, name):
+def test_refuses_a_directory_that_is_not_a_version(model, tmp_path, name):
     with pytest.raises(
         cv.InputError, match="directory must end in a version, a whole number as in 'serving/1', got"
     ):
@@ -299,7 +299,7 @@ def test_refuses_a_directory_that_is_no_version(model, tmp_path, name):
     assert not any(tmp_path.iterdir())
 
 
-def test_refuses_a_version_that_is_there(model, tmp_path):
+def test_refuses_an_existing_version(model, tmp_path):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "file").write_text("mine")
     with pytest.raises(
@@ -309,7 +309,7 @@ def test_refuses_a_version_that_is_there(model, tmp_path):
     assert (tmp_path / "1" / "file").read_text() == "mine"
 
 
-def test_refuses_another_backend_than_the_models(model, tmp_path):
+def test_refuses_a_backend_other_than_the_models(model, tmp_path):
     match = r"retrieval must be the model's backend 'exact', got 'scann': build the classifier with"
     with pytest.raises(cv.InputError, match=match):
         cv.export_saved_model(model, tmp_path / "1", retrieval="scann")
@@ -335,7 +335,7 @@ def test_a_kill_at_the_last_moment_leaves_no_version(model, tmp_path, monkeypatc
         with pytest.raises(KeyboardInterrupt):
             cv.export_saved_model(model, tmp_path / "1")
     assert not any(tmp_path.iterdir()), "what can be cleared up is"
-    # What a kill -9 leaves is in nobody's way.
+    # The files that a kill -9 leaves do not disturb a new export.
     (name,) = seen
     assert name.startswith(".")
     (tmp_path / name).mkdir()

@@ -1,4 +1,4 @@
-"""The tagger of a context: loaded by tensorflow alone, it answers as the context does."""
+"""The tagger of a context, loaded with TensorFlow alone, answers like the context."""
 
 import json
 
@@ -42,7 +42,7 @@ def tagger(tiny_run, tmp_path_factory):
     return cv.export_context(tiny_run.context.directory, tmp_path_factory.mktemp("serving") / "tagger")
 
 
-def test_tensorflow_alone_tells_the_phrases_that_the_context_tells(tagger, tiny_run, tmp_path):
+def test_tensorflow_alone_gives_the_phrases_of_the_context(tagger, tiny_run, tmp_path):
     path = tiny_run.data.split("test:easy").paths[0]
     done = run_fresh(ALONE, [tagger, path, tmp_path / "out.npz"])
     assert done.returncode == 0, done.stderr
@@ -60,7 +60,7 @@ def test_tensorflow_alone_tells_the_phrases_that_the_context_tells(tagger, tiny_
     assert np.linalg.norm(found["serving_default/query_embedding"][0]) == pytest.approx(1, abs=1e-5)
 
 
-def test_it_tells_which_context_it_is_of_and_versions_count_up(tagger, tiny_run):
+def test_the_tagger_names_its_context_and_versions_count_up(tagger, tiny_run):
     about = json.loads((tagger / "assets" / "ctxvision.json").read_text())
     assert about["context"]["fingerprint"] == tiny_run.context.fingerprint and about["needs"] == []
     assert about["signatures"] == ["serving_default", "pixels", "filtered", "about"]
@@ -68,7 +68,7 @@ def test_it_tells_which_context_it_is_of_and_versions_count_up(tagger, tiny_run)
     assert tagger.name == "1" and cv.export_context(tiny_run.context, tagger.parent, k=2).name == "2"
 
 
-def test_it_is_no_classifier(tagger, tiny_run):
+def test_a_tagger_is_not_a_classifier(tagger, tiny_run):
     path = tiny_run.data.split("test:easy").paths[0]
     with pytest.raises(cv.InputError, match="target must be a classifier, got .* ctxvision context describe"):
         cv.predict(tagger, [path])

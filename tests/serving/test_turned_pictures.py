@@ -1,4 +1,4 @@
-"""A picture that EXIF turns gets the answer of the upright one, whichever way it is asked about."""
+"""A picture with an EXIF orientation gets the answer of the upright picture in every interface."""
 
 import base64
 import http.client
@@ -15,7 +15,7 @@ from tests.data.test_orientation import FORMATS, as_pillow_writes, encoded, exif
 from tests.serving.devserver.browser import CHROMIUM, Browser
 from tests.tiny_model import IMAGE_SIZE
 
-# Number of the operation (Image.Transpose) that stores a picture so that an orientation shows it upright.
+# Maps an orientation to the operation (Image.Transpose) that stores a picture so that it is shown upright.
 STORED_BY = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
 
 
@@ -36,7 +36,7 @@ def turned(tmp_path_factory):
 
 
 def scores(predictions):
-    """By label, so that labels that tie may change places."""
+    """Sorts by label, so that tied labels may change places."""
     return [dict(one.top) for one in predictions]
 
 
@@ -84,7 +84,7 @@ def test_page(export_directory, turned, tmp_path):
             )
             points = [dict(re.findall(r"(\D+?)(\d+\.\d)%", text)) for text in texts]
             assert len(points[0]) == 5
-            for found in points:  # one decimal is shown
+            for found in points:  # the page shows one decimal
                 assert {name: float(shown) for name, shown in found.items()} == pytest.approx(
                     {name: float(shown) for name, shown in points[0].items()}, abs=0.11
                 )
@@ -92,7 +92,7 @@ def test_page(export_directory, turned, tmp_path):
                 "[...document.querySelectorAll('article')].map(a => [a.querySelector('h2').textContent, "
                 "a.querySelector('img').naturalWidth > a.querySelector('img').naturalHeight])"
             )
-            # Chromium itself does not turn WebP.
+            # Chromium itself ignores the orientation of WebP.
             assert all(wide for name, wide in sides if not name.startswith("WEBP")), sides
     finally:
         browser.close()

@@ -1,4 +1,4 @@
-"""Every stage's own model on tiny data, ready to be compiled and fitted on any strategy."""
+"""Each stage's own model on tiny data, to compile and fit under any strategy."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -26,7 +26,7 @@ BATCH, STEPS = 16, 8
 
 
 class Stage(NamedTuple):
-    """`model()` is made in a strategy's scope; `optimizer()` and `loss` compile it; `batches` are `STEPS` global ones."""
+    """`model()` runs in a strategy's scope; `optimizer()` and `loss` compile it; `batches` are `STEPS` global batches."""
 
     model: Callable[[], keras.Model]
     optimizer: Callable[[], keras.optimizers.Optimizer]
@@ -40,7 +40,7 @@ class Stage(NamedTuple):
 
 
 def tower() -> keras.Model:
-    """A convolution with batch normalisation; a ResNet would take most of a test's time to trace."""
+    """A convolution with batch normalisation, since tracing a ResNet would take most of a test's time."""
     keras.utils.set_random_seed(0)
     pixels = keras.Input((16, 16, 3))
     x = keras.layers.Rescaling(1 / 64.0, offset=-2.0)(pixels)
@@ -71,7 +71,7 @@ def stages() -> Iterator[tuple[str, Stage]]:
 
     # Two replicas cannot share an odd number of classes equally.
     yield "phrases, full softmax", Stage(phrases(13), adamw, None, pixels(queries))
-    # More classes than `full_softmax_up_to`: 512 are sampled.
+    # More classes than `full_softmax_up_to`, so 512 are sampled.
     yield "phrases, sampled", Stage(phrases(601), adamw, None, pixels(queries * 40))
     for name, task in (("visual, single label", ONE_LABEL), ("visual, multi-label", SEVERAL_LABELS)):
         yield (
@@ -111,7 +111,7 @@ def stages() -> Iterator[tuple[str, Stage]]:
         *inputs, targets = (np.swapaxes(part, 0, 1) for part in parts)
         return lambda: tf.data.Dataset.from_tensor_slices((tuple(inputs), targets))
 
-    # Without dropout, whose zeros are other ones on each replica.
+    # No dropout, whose zeros differ between replicas.
     for name, loss, targets in (
         ("head, single label", "sparse_categorical_crossentropy", classes),
         ("head, multi-label", WeightedCrossEntropy([1.0, 2.0, 3.0, 4.0, 5.0]), several),

@@ -1,4 +1,4 @@
-"""Features of a split are computed once, and after a stop only those that are missing."""
+"""Features of a split are computed once; after a stop, only missing ones are computed."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ PICTURES = np.arange(10 * 12, dtype=np.uint8).reshape(10, 2, 2, 3)
 
 
 class Tower:
-    """Means of pictures; stops at the batch numbered `stops_at`."""
+    """Returns means of pictures; stops at batch number `stops_at`."""
 
     def __init__(self, stops_at=None):
         self.asked, self.stops_at = [], stops_at
@@ -31,7 +31,7 @@ def features(tmp_path, monkeypatch):
     return CachedFeatures(tmp_path, lambda split: PICTURES)
 
 
-def test_what_was_computed_before_a_stop_is_not_computed_again(features):
+def test_features_from_before_a_stop_are_not_computed_again(features):
     first, second = Tower(stops_at=2), Tower()
     with pytest.raises(KeyboardInterrupt):
         features.of("visual", lambda: first, "test:seen")
@@ -42,7 +42,7 @@ def test_what_was_computed_before_a_stop_is_not_computed_again(features):
     assert [path.name for path in features.folder.glob("visual/*")] == ["test%3Aseen.npy"]
 
 
-def test_the_tower_is_built_only_where_it_is_needed(features):
+def test_the_tower_is_built_only_if_features_are_missing(features):
     features.of("visual", Tower, "train")
 
     def never():
@@ -53,7 +53,7 @@ def test_the_tower_is_built_only_where_it_is_needed(features):
 
 @pytest.fixture
 def frozen(tmp_path, monkeypatch):
-    """Makes features in a folder of their own, by a tower that other runs use too."""
+    """Computes features in a new folder with a tower that other runs use too."""
     monkeypatch.setenv("CTXVISION_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(cached_features, "is_frozen", lambda tower: False)
     monkeypatch.setattr(cached_features, "_digest_of_weights", lambda tower: tower.backbone)
@@ -71,10 +71,10 @@ def test_another_run_finds_the_features_of_the_same_tower_and_pictures(frozen, t
     np.testing.assert_array_equal(frozen("second", second), expected)
     assert (first.asked, second.asked) == ([10], [])
     paths = [tmp_path / name / "queries" / "train.npy" for name in ("first", "second")]
-    assert paths[0].samefile(paths[1])  # nothing is copied
+    assert paths[0].samefile(paths[1])  # a link, not a copy
 
 
-def test_pictures_that_are_dealt_into_other_splits_are_found(frozen):
+def test_features_of_pictures_in_other_splits_are_found(frozen):
     first, second, third = Tower(), Tower(), Tower()
     frozen("first", first, PICTURES[:6])
     dealt = PICTURES[[9, 5, 0, 7, 3, 3]]
@@ -92,7 +92,7 @@ def test_missing_pictures_are_resumed_after_a_stop(frozen, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         frozen("second", stopped)
     assert stopped.asked == [2, 2]
-    frozen("other", other, PICTURES[[4, 8]])  # another run computes what the stopped one still needs
+    frozen("other", other, PICTURES[[4, 8]])  # another run computes pictures that the stopped run still needs
     again = Tower()
     np.testing.assert_allclose(frozen("second", again), PICTURES.mean(axis=(1, 2)), atol=1e-4)
     assert sum(again.asked) == 5
@@ -109,7 +109,7 @@ def test_other_pictures_or_another_tower_are_computed(frozen):
     assert pictures.asked == tower.asked == [10]
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(frozen, tmp_path):
+def test_a_cache_that_cannot_be_written_is_ignored(frozen, tmp_path):
     (tmp_path / "cache").write_text("a file")
     tower = Tower()
     np.testing.assert_allclose(frozen("first", tower), PICTURES.mean(axis=(1, 2)), atol=1e-4)

@@ -33,7 +33,7 @@ def values(model):
     return [weight.numpy() for weight in [*model.weights, *model.optimizer.variables]]
 
 
-def test_what_is_written_is_the_model_at_the_call(tmp_path, in_background):
+def test_a_checkpoint_holds_the_model_at_the_time_of_the_call(tmp_path, in_background):
     model, state = classifier(0), {**STATE, "curves": {"loss": [2.0]}}
     expected, writer = values(model), Checkpoints(model, tmp_path)
     writer.write(state)
@@ -42,7 +42,7 @@ def test_what_is_written_is_the_model_at_the_call(tmp_path, in_background):
     model.fit(pixels.astype(np.float32), queries.astype(np.int32), batch_size=32, verbose=0)
     assert any((a != b).any() for a, b in zip(values(model), expected, strict=True))
     writer.close()
-    # The table's 2 MB in files of half a megabyte.
+    # The table's 2 MB are written in files of half a megabyte.
     assert len(list((tmp_path / "epoch-1").glob("checkpoint.data-*"))) > 3
     again = classifier(1)
     assert Checkpoints(again, tmp_path).read() == STATE
@@ -50,17 +50,17 @@ def test_what_is_written_is_the_model_at_the_call(tmp_path, in_background):
         np.testing.assert_array_equal(found, value)
 
 
-def test_the_one_before_stays_until_the_next_is_named(tmp_path, in_background):
+def test_a_checkpoint_stays_until_the_next_is_named(tmp_path, in_background):
     model = classifier(0)
     writer = Checkpoints(model, tmp_path)
     writer.write(STATE)
     writer.write({**STATE, "epoch": 2})
     writer.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-2", "state.json"]
-    writer.close()  # nothing is left to wait for
+    writer.close()  # returns at once, since all is written
 
 
-def test_what_kept_it_from_being_written_is_told(tmp_path, in_background):
+def test_an_error_of_a_background_write_is_raised(tmp_path, in_background):
     model = classifier(0)
     writer = Checkpoints(model, tmp_path / "run")
     (tmp_path / "run").write_text("a file in the way")

@@ -1,4 +1,4 @@
-"""What predicts that a TPU runs it: XLA compiles every stage and the prediction, and no shape in them is dynamic."""
+"""Checks that predict a run on a TPU: XLA compiles every stage and the prediction, without dynamic shapes."""
 
 import functools
 import re
@@ -14,7 +14,7 @@ from tests.tiny_model import tiny_classifier
 from tests.training.stages import STEPS, stages
 
 STAGES = dict(stages())
-# How a bound on a dimension's size is written, where the size is known only when the program runs.
+# XLA writes a bounded dynamic dimension like this.
 DYNAMIC = re.compile(r"\[[^\]]*<=")
 
 
@@ -22,7 +22,7 @@ def hlo_of(function, *arguments):
     return tf.function(function, jit_compile=True).experimental_get_compiler_ir(*arguments)(stage="hlo")
 
 
-# One of each kind every day: pixels with sampled classes, words, features.
+# The everyday tests run one stage of each kind: pixels with sampled classes, words, features.
 EVERY_DAY = ("phrases, sampled", "text", "head, multi-label")
 
 
@@ -30,9 +30,9 @@ EVERY_DAY = ("phrases, sampled", "text", "head, multi-label")
     "name", [name if name in EVERY_DAY else pytest.param(name, marks=pytest.mark.slow) for name in STAGES]
 )
 def test_a_stage_trains_compiled_in_static_shapes(name):
-    """The compiled step, run eight times in one execution, ends where the plain one does.
+    """Eight compiled steps in one execution end at the weights of plain steps.
 
-    XLA makes other random numbers of a seed: sampled classes are other ones, of the same distribution.
+    XLA draws other random numbers from a seed, so sampled classes differ, with the same distribution.
     """
     stage = STAGES[name]
     with building(tf.distribute.OneDeviceStrategy("/cpu:0")):
@@ -51,13 +51,13 @@ def test_a_stage_trains_compiled_in_static_shapes(name):
     assert "f32[" in text and not DYNAMIC.search(text)
 
 
-def test_a_dynamic_shape_would_be_seen():
+def test_the_check_finds_a_dynamic_shape():
     assert DYNAMIC.search(hlo_of(lambda ids: tf.unique(ids).y, tf.constant([1, 1, 2])))
 
 
 @pytest.mark.parametrize("backend", ["ivf", "exact"])
 def test_prediction_compiles_in_static_shapes_and_strings_come_after_it(backend):
-    """Pixels, embeddings, retrieved rows, folded text, fusion."""
+    """Covers pixels, embeddings, retrieved rows, folded text and fusion."""
     model = tiny_classifier(backend, rows=600)
     pixels = tf.constant(np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8))
     compiled = tf.function(model.classify, jit_compile=True)
@@ -70,7 +70,7 @@ def test_prediction_compiles_in_static_shapes_and_strings_come_after_it(backend)
 
 @pytest.mark.slow
 def test_the_whole_model_is_fine_tuned_and_predicts_compiled():
-    """`model.fit` as on a TPU: head and visual encoder learn through the end-to-end model, as they do uncompiled."""
+    """Under compiled `model.fit`, as on a TPU, head and visual encoder learn as in the uncompiled model."""
     rng = np.random.default_rng(0)
     pixels, labels = rng.integers(0, 256, (16, 16, 16, 3), dtype=np.uint8), np.arange(16) % 4
     batches = tf.data.Dataset.from_tensor_slices((pixels, labels)).batch(8, drop_remainder=True)

@@ -29,7 +29,7 @@ def test_none_leaves_nothing_to_learn():
     assert backbone.trainable_weights == []
 
 
-def test_all_but_batch_normalisation_learns():
+def test_all_layers_except_batch_normalisation_learn():
     backbone = mini()
     set_trainable(backbone, "all")
     # A stem and three stages of three convolutions, without biases.
@@ -37,7 +37,7 @@ def test_all_but_batch_normalisation_learns():
     assert learns(backbone) == {layer.name for layer in layers_of(backbone, keras.layers.Conv2D)}
 
 
-def test_a_network_of_random_weights_learns_as_it_is():
+def test_all_weights_of_a_random_network_learn():
     backbone = mini()
     before = len(backbone.trainable_weights)
     set_trainable(backbone, None)
@@ -48,7 +48,7 @@ def test_the_top_is_the_last_resolution():
     backbone = mini()
     set_trainable(backbone, "top")
     convolutions = layers_of(backbone, keras.layers.Conv2D)
-    # 16 pixels: 8 after the stem and in the first stage, 4 in the second, 2 in the third.
+    # Sides for 16 pixels: 8 after the stem and in the first stage, 4 in the second, 2 in the third.
     assert learns(backbone) == {layer.name for layer in convolutions if layer.filters == 128}
     assert len(backbone.trainable_weights) == 3
 
@@ -69,7 +69,7 @@ def test_the_top_of_an_application(name, start):
 def test_a_step_leaves_the_statistics_of_batch_normalisation(train):
     encoder = VisualEncoder("resnet_mini", 16)
     pixels = tf.random.stateless_uniform([8, 16, 16, 3], [0, 1], 0, 255)
-    encoder(pixels, training=True)  # no statistics of zero and one
+    encoder(pixels, training=True)  # makes statistics other than zero and one
     set_trainable(encoder.tower, train)
     before = [layer.get_weights() for layer in layers_of(encoder.tower, BatchNorm)]
     given = keras.Input((16, 16, 3))
@@ -103,7 +103,7 @@ def test_steps():
     assert [step.frozen for step in steps_of(None)] == [False]
 
 
-def test_given_weights_stay_as_they_are_unless_told():
+def test_given_weights_are_frozen_by_default():
     assert train_of(None, None) is None
     assert train_of(None, "imagenet") == "none" and train_of("top", "imagenet") == "top"
 

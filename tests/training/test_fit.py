@@ -39,7 +39,7 @@ def fit(model, folder, epochs=4, save_every=1000, data=batches, **kwargs):
 
 
 def killed_after(steps):
-    """The same batches; the process dies, so to say, when it asks for one more."""
+    """The same batches; raises, like a process that dies, when one more is requested."""
 
     def data(epoch):
         def next_one(i, x, y):
@@ -53,7 +53,7 @@ def killed_after(steps):
     return data
 
 
-def test_it_goes_on_after_the_last_whole_epoch(tmp_path):
+def test_training_resumes_after_the_last_whole_epoch(tmp_path):
     whole = linear()
     curves = fit(whole, tmp_path / "whole")
     fit(linear(), tmp_path / "cut", epochs=2)
@@ -64,7 +64,7 @@ def test_it_goes_on_after_the_last_whole_epoch(tmp_path):
     assert len(curves["loss"]) == 4 and curves["loss"][-1] < curves["loss"][0]
 
 
-def test_it_goes_on_within_an_epoch(tmp_path):
+def test_training_resumes_within_an_epoch(tmp_path):
     whole = linear()
     curves = fit(whole, tmp_path / "whole")
     with pytest.raises(tf.errors.InvalidArgumentError):
@@ -80,7 +80,7 @@ def test_it_goes_on_within_an_epoch(tmp_path):
 
 
 def test_sigterm_saves_and_leaves(tmp_path):
-    """As a machine that is taken away announces itself."""
+    """Preemption announces the end of a machine with SIGTERM."""
 
     def terminated(epoch):
         def struck():
@@ -107,7 +107,7 @@ def test_sigterm_saves_and_leaves(tmp_path):
     np.testing.assert_array_equal(whole.get_weights()[0], resumed.get_weights()[0])
 
 
-def test_a_loss_that_is_no_number_stops_at_its_step_and_keeps_the_last_good_epoch(tmp_path):
+def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_last_good_epoch(tmp_path):
     # Epoch 2 has three good batches; with 10 steps per epoch, step 24 fails.
     def data(epoch):
         return batches(epoch).take(3).concatenate(batches(epoch, broken_from=2).skip(3))
@@ -124,7 +124,7 @@ def test_a_loss_that_is_no_number_stops_at_its_step_and_keeps_the_last_good_epoc
     assert state["epoch"] == 2 and (tmp_path / "epoch-2").is_dir()
 
 
-def test_several_steps_an_execution_are_the_same_training(tmp_path):
+def test_several_steps_per_execution_give_the_same_training(tmp_path):
     one, several = linear(), linear()
     several.compile(cosine_adamw(0.1, 40), "mse", steps_per_execution=4)
     curves = fit(one, tmp_path / "one"), fit(several, tmp_path / "several")

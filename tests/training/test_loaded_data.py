@@ -1,4 +1,4 @@
-"""A run's data: pictures in memory or in mapped files, targets, and which data set it was."""
+"""The data of a run: pictures in memory or in mapped files, targets, and the facts about the data."""
 
 import shutil
 
@@ -30,7 +30,7 @@ def test_large_splits_are_mapped_files_that_are_written_once(tmp_path, monkeypat
                 assert isinstance(data.pictures(name), np.memmap)
                 np.testing.assert_array_equal(data.pictures(name), pictures[name])
                 assert data.split(name).paths == expected.split(name).paths
-        shutil.rmtree(folder / "images", ignore_errors=True)  # the second time they are not read
+        shutil.rmtree(folder / "images", ignore_errors=True)  # the second pass must not read them
     assert not list((tmp_path / "kept").glob(".*"))
 
 
@@ -39,7 +39,7 @@ def test_pictures_of_two_splits_are_decoded_once(tmp_path):
     assert data.pictures("web") is data.pictures("train")
 
 
-def test_targets_say_what_is_unknown(tmp_path):
+def test_unknown_targets_are_marked(tmp_path):
     folder = write_tiny_data(tmp_path / "data", web=8, labelled=8, test=4)
     data = LoadedData(folder, 8, multi_label=True)
     split = data.split("train")
@@ -61,7 +61,7 @@ def test_the_query_log_counts_queries_and_names_pairs(tiny_data):
     assert [(i, log.phrases[q]) for i, q in zip(log.pair_picture, log.pair_query)] == pairs
 
 
-def test_which_data_it_was(tiny_data, tmp_path):
+def test_facts_of_the_data(tiny_data, tmp_path):
     source = write_image_folder(tmp_path / "birds")
     facts = data_facts(source, tmp_path / "run", "label")
     assert facts["name"] == "birds" and facts["folder"] == f"folder:{tmp_path}/birds"
@@ -76,10 +76,10 @@ def test_which_data_it_was(tiny_data, tmp_path):
     assert located(tiny_data.name, tiny_data.parent) == str(tiny_data)
 
 
-def test_copies_of_a_picture_are_not_dealt_to_train_and_val(tmp_path):
+def test_copies_of_a_picture_stay_in_one_of_train_and_val(tmp_path):
     for label in ("cat", "dog"):
         for number in range(40):
-            pixels = np.full((8, 8, 3), 100 * (label == "dog") + number // 4, np.uint8)  # four of each
+            pixels = np.full((8, 8, 3), 100 * (label == "dog") + number // 4, np.uint8)  # four copies of each
             place = tmp_path / label / f"{number}.png"
             place.parent.mkdir(exist_ok=True)
             Image.fromarray(pixels).save(place)
@@ -88,7 +88,7 @@ def test_copies_of_a_picture_are_not_dealt_to_train_and_val(tmp_path):
     assert val and not train & val and len(data.split("train")) + len(data.split("val")) == 80
 
 
-def test_splits_whose_names_differ_in_signs_have_files_of_their_own(tmp_path, monkeypatch):
+def test_split_names_that_differ_in_punctuation_have_different_files(tmp_path, monkeypatch):
     monkeypatch.setattr("ctxvision.training.loaded_data.MOST_IN_MEMORY", 0)
     rows = [
         f"{split}.png,{split},{label},"

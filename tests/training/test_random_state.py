@@ -14,7 +14,7 @@ def drawn():
 
 
 @pytest.mark.parametrize("seed", [None, 11])
-def test_the_callers_numbers_go_on(seed):
+def test_training_restores_the_callers_random_state(seed):
     before = context.global_seed()
     try:
         tf.random.set_seed(seed)

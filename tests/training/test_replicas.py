@@ -1,4 +1,4 @@
-"""Two replicas end at the weights of one device that sees the same global batches."""
+"""Two replicas end at the weights of one device on the same global batches."""
 
 import json
 import subprocess
@@ -30,7 +30,7 @@ def test_every_stage_was_trained(told):
 
 
 @pytest.mark.parametrize("name", [name for name, _ in stages()])
-def test_weights_and_loss_are_those_of_one_device(told, name):
+def test_weights_and_loss_equal_those_of_one_device(told, name):
     stage = told[name]
     assert stage["moved"] > 5e-3, "nothing was learnt that could differ"
     assert stage["weights"] < 1e-4
@@ -38,12 +38,12 @@ def test_weights_and_loss_are_those_of_one_device(told, name):
 
 
 @pytest.mark.parametrize("name", [name for name, _ in stages() if "text" not in name])
-def test_moving_variances_differ_by_their_denominator_alone(told, name):
-    """One device's fused kernel divides by N - 1, where the replicas divide by N, of 16 · 7 · 7 numbers."""
+def test_moving_variances_differ_only_by_their_denominator(told, name):
+    """One device's fused kernel divides by N - 1, the replicas divide by N, with N = 16 · 7 · 7."""
     assert told[name]["moving_variance"] < 1.01 / (16 * 7 * 7 - 1)
 
 
-def test_predictions_are_those_of_one_device(told):
+def test_predictions_equal_those_of_one_device(told):
     found = told["prediction"]
     assert found["probabilities"] < 1e-5
     assert found["same_phrases"]
@@ -57,7 +57,7 @@ def test_the_whole_model_is_fine_tuned_as_on_one_device(told):
     assert found["phrases_after_fit"]
 
 
-def test_each_replica_keeps_its_part_of_the_class_rows_and_finds_it_in_a_checkpoint(told):
+def test_each_replica_keeps_its_class_rows_and_restores_them_from_a_checkpoint(told):
     found = told["checkpoint"]
     assert found["rows"] == [302, 302], "half of 601, and a row that nobody reads"
     assert found["moved"] > 5e-3

@@ -1,4 +1,4 @@
-"""Stages of a folder: there whole or not at all, with their curves and seconds."""
+"""Stages of a folder are written completely or not at all, with their curves and seconds."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def made(folder, stage, **facts):
     return stages
 
 
-def test_a_stage_is_made_once_and_tells_its_facts(tmp_path):
+def test_a_stage_runs_once_and_keeps_its_facts(tmp_path):
     stages = made(tmp_path, "text", classes=3)
     stages.run("text", Progress(), lambda: pytest.fail("it is done"))
     facts = stages.facts("text")
@@ -27,7 +27,7 @@ def test_a_stage_is_made_once_and_tells_its_facts(tmp_path):
         stages.folder("table")
 
 
-def test_what_fails_leaves_nothing(tmp_path):
+def test_a_failed_stage_leaves_nothing(tmp_path):
     stages = Stages(tmp_path, "train again")
     with pytest.raises(OSError, match="disk"), stages.finishing("text") as folder:
         (folder / "weights.npz").write_bytes(b"")
@@ -35,7 +35,7 @@ def test_what_fails_leaves_nothing(tmp_path):
     assert not stages.is_done("text")
 
 
-def test_a_context_inside_is_a_part_and_another_run_is_not(tmp_path):
+def test_a_context_inside_counts_and_another_run_does_not(tmp_path):
     stages = made(tmp_path, "visual/1", curves={"loss": [2.0]})
     made(tmp_path / "context", "generator", curves={"loss": [3.0]})
     made(tmp_path / "groups", "visual/1", curves={"loss": [4.0]})

@@ -1,4 +1,4 @@
-"""Names of strategies, what is refused, and the dtypes of a TPU."""
+"""Names of strategies, refused settings, and the dtypes of a TPU."""
 
 import json
 
@@ -35,7 +35,7 @@ def test_strategies_of_a_machine_without_accelerators(name):
     assert policy_of(strategy) == "float32" and steps_per_execution(strategy) == 1
 
 
-def test_a_strategy_is_taken_as_it_is_and_none_is_the_scope_s():
+def test_a_strategy_is_returned_as_it_is_and_none_gives_the_strategy_in_scope():
     given = tf.distribute.OneDeviceStrategy("/cpu:0")
     assert make_strategy(given) is given
     with given.scope():
@@ -81,7 +81,7 @@ def test_no_tpu_at_the_address(monkeypatch):
         (json.dumps([1]), "TypeError"),
     ],
 )
-def test_a_cluster_that_is_none(config, reason, monkeypatch):
+def test_a_damaged_cluster_configuration(config, reason, monkeypatch):
     if config is not None:
         monkeypatch.setenv("TF_CONFIG", config)
         with pytest.raises(cv.InputError, match="TF_CONFIG"):
@@ -90,7 +90,7 @@ def test_a_cluster_that_is_none(config, reason, monkeypatch):
         make_strategy("multiworker")
 
 
-def test_workers_that_come_too_late(monkeypatch):
+def test_a_multiworker_strategy_made_too_late(monkeypatch):
     tf.zeros([1]) + 1
     cluster = {"cluster": {"worker": ["localhost:1", "localhost:2"]}, "task": {"type": "worker", "index": 0}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
@@ -100,7 +100,7 @@ def test_workers_that_come_too_late(monkeypatch):
         make_strategy("multiworker")
 
 
-def test_a_batch_that_does_not_fall_into_equal_parts():
+def test_a_batch_that_cannot_be_split_equally():
     class Three:
         num_replicas_in_sync = 3
 
@@ -122,8 +122,8 @@ def test_train_refuses_a_strategy_before_it_writes_anything(tiny_data, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["phrases, sampled", "visual, single label"])
-def test_bfloat16_towers_keep_their_islands(name):
-    """The policy of a TPU: convolutions in bfloat16, weights, normalised embeddings and losses in float32."""
+def test_bfloat16_towers_keep_float32_where_it_matters(name):
+    """A TPU's policy has bfloat16 convolutions, and float32 weights, normalised embeddings and losses."""
     stage = dict(stages())[name]
     with building(tf.distribute.OneDeviceStrategy("/cpu:0"), "mixed_bfloat16"):
         model = stage.compiled()

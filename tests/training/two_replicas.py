@@ -1,7 +1,7 @@
-"""Run as a program: trains each stage on one device and on two replicas, and prints how far they are apart, a line of JSON each.
+"""Compares training on one device and on two replicas, and prints the differences of each stage as a line of JSON.
 
-Logical devices are made before TensorFlow runs anything, so this needs a process of its own. Names of stages as
-arguments choose among them.
+Runs as a program, because logical devices must be made before TensorFlow runs anything. Arguments name the stages to
+run; all stages run by default.
 """
 
 import json
@@ -37,7 +37,7 @@ def tell(name, found):
 
 
 def trained(stage, strategy):
-    """Loss; weights by number, named, before and after."""
+    """Returns the loss and the weights by number, name, and value before and after."""
     with building(strategy):
         model = stage.compiled(steps_per_execution=4)
     before = values(model)
@@ -46,7 +46,7 @@ def trained(stage, strategy):
 
 
 def values(model):
-    """Every weight by a name; the replicas' shards of class rows put together."""
+    """Returns every weight by name, with the replicas' shards of class rows joined."""
     table = getattr(model, "class_table", None)
     sharded = [*table.table_shards, *table.square_shards] if table else []
     found = {
@@ -75,10 +75,10 @@ def compared(one, two):
 
 
 def predicted_apart(strategy):
-    """The end-to-end model on one device and made in the scope, where each replica has index and text in its memory.
+    """Compares the end-to-end model on one device with one made in the scope, where each replica holds index and text.
 
-    The largest difference of probabilities, by replicas' own steps and by `predict` after `fit`; whether phrases are
-    the same; and whether the tables are the replicas' own.
+    Returns the largest difference of probabilities in the replicas' own steps and in `predict` after `fit`, whether
+    phrases are equal, and whether each replica has its own tables.
     """
     rng = np.random.default_rng(0)
     pixels, labels = rng.integers(0, 256, (8, 16, 16, 3), dtype=np.uint8), np.arange(8) % 4
@@ -111,7 +111,7 @@ def predicted_apart(strategy):
 
 
 def read_again(stage, strategy):
-    """What a checkpoint gives another model of the same making, and how many class rows each replica keeps."""
+    """Restores a checkpoint into a new model; returns the restored values and each replica's number of class rows."""
     models = []
     for _ in range(2):
         with building(strategy):

@@ -1,4 +1,4 @@
-"""A headless Chromium driven by the DevTools protocol: just what a test of one page needs."""
+"""A headless Chromium driven by the DevTools protocol, with only the functions that the page's test needs."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.w
 
 
 class Browser:
-    """One tab of a browser of its own, with what its console and network said.
+    """One tab of a separate browser, with the messages of its console and network.
 
     Args:
         profile: an empty folder.
@@ -62,7 +62,7 @@ class Browser:
             self._process.wait()
 
     def call(self, method: str, **parameters):
-        """Calls a method of the DevTools protocol and notes what the page says meanwhile."""
+        """Calls a method of the DevTools protocol and records the page's events meanwhile."""
         self._calls += 1
         self._socket.send(json.dumps({"id": self._calls, "method": method, "params": parameters}))
         while True:
@@ -95,7 +95,7 @@ class Browser:
         self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
 
     def run(self, expression: str):
-        """The value of a JavaScript expression, awaited where it is a promise."""
+        """Returns the value of a JavaScript expression, awaited if it is a promise."""
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")

@@ -1,6 +1,6 @@
-"""What TF Serving documents of requests and errors, case by case: gRPC's codes, REST's statuses and shapes.
+"""TF Serving's documented requests and errors, case by case: gRPC's codes, REST's statuses and shapes.
 
-The sentences are this server's own; where a case names the words of TF Serving, a client may look for them.
+Sentences are this server's own, except where a case uses the words of TF Serving, which clients may search for.
 """
 
 import base64
@@ -318,7 +318,7 @@ class Http(NamedTuple):
     path: str
     body: Any
     status: int
-    holds: Callable[[Any], bool] | str  # of the JSON; words of its `error`
+    holds: Callable[[Any], bool] | str  # checks the JSON; a text must occur in its `error`
 
 
 def rows(*instances, **more):
@@ -589,7 +589,7 @@ def ask(server, method, path, body=None, **headers):
         connection.close()
 
 
-def test_rest_and_grpc_answer_alike(server, channel, images):
+def test_rest_and_grpc_give_the_same_answer(server, channel, images):
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
     expected = arrays(stub.Predict(predict({"image_bytes": images})))
     encoded = [{"b64": base64.b64encode(image).decode()} for image in images]

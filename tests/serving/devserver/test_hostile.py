@@ -1,4 +1,4 @@
-"""Hostile inputs to a server of its own: it answers each rightly, lives on, and its memory is bounded."""
+"""Hostile inputs to a separate server: it refuses or answers each, goes on, and its memory is bounded."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Tensors written as TF Serving's JSON, and what no export of this library sends or takes."""
+"""Tensors as TF Serving's JSON, including cases that no export of ctxvision has."""
 
 import json
 
@@ -19,7 +19,7 @@ def response(**outputs):
     return made
 
 
-def test_one_output_is_bare_and_several_are_objects():
+def test_a_single_output_has_no_name_and_several_are_objects():
     assert answer_json(response(x=np.float32([[1, 2], [3, 4]])), True) == {
         "predictions": [[1.0, 2.0], [3.0, 4.0]]
     }
@@ -39,7 +39,7 @@ def test_strings_are_text_unless_their_name_ends_in_bytes():
     }
 
 
-def test_floats_have_the_digits_that_they_have():
+def test_floats_have_the_digits_of_their_type():
     values = [0.1, 0.2, 1.0, 1e-7, 3.4e38, float("nan"), float("inf"), float("-inf")]
     written = json.dumps(answer_json(response(x=np.float32(values)), True))
     assert written == '{"predictions": [0.1, 0.2, 1.0, 1e-07, 3.4e+38, NaN, Infinity, -Infinity]}'

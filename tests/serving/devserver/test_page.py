@@ -1,4 +1,4 @@
-"""The page of the REST port: what is served, to whom, and that a person can use it."""
+"""The page of the REST port: its files, its access rules, and its use by a person."""
 
 import http.client
 import re
@@ -56,7 +56,7 @@ def test_files_are_served_with_their_type_and_nothing_may_be_loaded_from_elsewhe
     assert ask(server, path, "DELETE")[0] == 405
 
 
-def test_the_page_has_no_inline_script_or_style_and_puts_no_answer_into_html(server):
+def test_the_page_has_no_inline_script_or_style_and_never_inserts_html(server):
     page, script = ask(server, "/")[2], ask(server, "/page.js")[2]
     assert re.findall(r"<script[^>]*>", page) == ['<script src="page.js" defer>']
     assert "<style" not in page and not re.findall(r"\s(?:on\w+|style)=", page)
@@ -72,14 +72,14 @@ def test_the_models_name_is_escaped(server):
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:8501", "127.0.0.1:1", "127.0.0.1", "[::1]:8501", "[::1]"]
 )
-def test_this_machines_names_are_answered(server, host):
+def test_the_names_of_this_machine_are_answered(server, host):
     assert ask(server, "/", host=host)[0] == 200
 
 
 @pytest.mark.parametrize(
     "host", ["example.org", "localhost.example.org", "127.0.0.1.example.org:8501", "[::2]", "[", " ", ""]
 )
-def test_another_host_name_is_refused_on_this_machine_alone(server, host, export_directory):
+def test_another_host_name_is_refused_on_a_loopback_address(server, host, export_directory):
     for path in ("/", "/page.js", "/v1/models/default"):
         status, _, text = ask(server, path, host=host)
         assert status in (400, 403) and "<html" not in text
@@ -91,7 +91,7 @@ def test_another_host_name_is_refused_on_this_machine_alone(server, host, export
 
 @pytest.fixture(scope="module")
 def context_directory(export_directory, tmp_path_factory):
-    """The export with a signature `with_context`: the label that the text names becomes certain."""
+    """An export with a signature `with_context`, in which the label that the text names becomes certain."""
     directory = tmp_path_factory.mktemp("context")
     loaded = tf.saved_model.load(str(export_directory / "2"))
     spec = [
@@ -183,7 +183,7 @@ def test_pictures_are_dropped_and_answered(browser, server, files, width):
 
 
 @pytest.mark.slow
-def test_a_phrase_of_ones_own_changes_the_answer_by_keyboard_alone(browser, context_directory, files):
+def test_a_phrase_changes_the_answer_by_keyboard_alone(browser, context_directory, files):
     with Server(context_directory, port=0, rest_port=0) as server:
         browser.open(url(server), 1280)
         browser.choose("#pictures", files[:1])
@@ -210,7 +210,7 @@ def test_a_phrase_of_ones_own_changes_the_answer_by_keyboard_alone(browser, cont
 
 
 @pytest.mark.slow
-def test_what_can_be_operated_has_a_name(browser, context_directory, files):
+def test_every_control_has_a_name(browser, context_directory, files):
     with Server(context_directory, port=0, rest_port=0) as server:
         browser.open(url(server), 390)
         browser.choose("#pictures", files[:1])

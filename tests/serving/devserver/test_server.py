@@ -1,4 +1,4 @@
-"""The embedded server over a real loopback connection: answers, starts and stops; `test_conformance` has its refusals."""
+"""The embedded server over a real loopback connection: answers, starts and stops. `test_conformance` tests refusals."""
 
 import shutil
 import signal
@@ -72,7 +72,7 @@ def refused(call, made, code, match):
     assert match in error.value.details()
 
 
-def test_predict_answers_as_the_model_does(model, server, stub, images):
+def test_predict_answers_like_the_model(model, server, stub, images):
     response = stub.Predict(request({"image_bytes": images}))
     outputs = {key: tf.make_ndarray(value) for key, value in response.outputs.items()}
     expected = model(np.stack([decode_picture(image, IMAGE_SIZE) for image in images]))
@@ -97,7 +97,7 @@ def test_predict_by_pixels_by_explain_and_with_a_filter(stub, images):
 def test_the_highest_version_serves(export_directory, tmp_path, images):
     for name in ("9", "10"):
         shutil.copytree(export_directory / "2", tmp_path / name)
-    (tmp_path / "11").mkdir()  # half copied: no saved_model.pb yet
+    (tmp_path / "11").mkdir()  # incomplete: no saved_model.pb yet
     (tmp_path / "notes").mkdir()
     with Server(tmp_path, port=0) as server, grpc.insecure_channel(f"localhost:{server.port}") as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
@@ -123,7 +123,7 @@ def test_predict_refuses_tensors_that_lie_about_their_size(stub):
 
 
 def test_messages_may_have_64_megabytes(stub, images):
-    large = images[0] + bytes(8 * 2**20)  # trailing bytes do not hurt a PNG
+    large = images[0] + bytes(8 * 2**20)  # a PNG may have trailing bytes
     response = stub.Predict(request({"image_bytes": [large]}))
     assert tf.make_ndarray(response.outputs["valid"]).tolist() == [True]
 
@@ -191,7 +191,7 @@ def test_a_request_whose_deadline_passes_in_the_queue_is_not_computed(export_dir
         )
 
 
-def test_a_stop_waits_for_rest_requests_under_way(export_directory, monkeypatch):
+def test_a_stop_waits_for_running_rest_requests(export_directory, monkeypatch):
     begun, go_on = threading.Event(), threading.Event()
 
     def slow(export, request):
@@ -214,7 +214,7 @@ def test_a_stop_waits_for_rest_requests_under_way(export_directory, monkeypatch)
         socket.create_connection(("127.0.0.1", server.rest_port))
 
 
-def test_a_stop_waits_for_requests_under_way(export_directory, images, monkeypatch):
+def test_a_stop_waits_for_running_requests(export_directory, images, monkeypatch):
     begun, go_on = threading.Event(), threading.Event()
 
     def slow(export, request):
@@ -263,7 +263,7 @@ def test_refuses_a_port_in_use(server, export_directory):
         cv.InputError, match=f"port must be free on localhost, got {server.port}, which is in use"
     ):
         Server(export_directory, port=server.port).start()
-    # A listener on one of localhost's addresses alone would get some of the clients.
+    # A listener on only one of localhost's addresses would get some of the clients.
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -273,7 +273,7 @@ def test_refuses_a_port_in_use(server, export_directory):
 
 
 @pytest.mark.parametrize("checked", [True, False], ids=["before the export is loaded", "afterwards"])
-def test_refuses_a_port_taken(server, export_directory, monkeypatch, checked):
+def test_refuses_a_port_in_use_before_and_after_loading(server, export_directory, monkeypatch, checked):
     if not checked:
         monkeypatch.setattr(Server, "_check_port", lambda *_: None)
     for arguments in ({"port": server.port}, {"port": 0, "rest_port": server.port}):
@@ -340,12 +340,12 @@ def test_refuses_damaged_exports(export_directory, tmp_path, monkeypatch):
 
 def test_wait_returns_after_stop_and_the_port_is_free_again(export_directory, monkeypatch):
     server = Server(export_directory, port=0)
-    server.wait()  # not started: returns
+    server.wait()  # returns, since the server has not started
     server.start()
     monkeypatch.setattr(
         server._server, "wait_for_termination", lambda: (_ for _ in ()).throw(KeyboardInterrupt)
     )
-    server.wait()  # Ctrl-C: stops, and returns
+    server.wait()  # Ctrl-C stops the server, and `wait` returns
     with Server(export_directory, port=server.port) as again:
         assert again.port == server.port
 
@@ -362,9 +362,7 @@ sys.exit(status)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_ctrl_c_and_termination_end_a_server_that_has_loaded_no_more_than_it_needs(
-    export_directory, images, sent
-):
+def test_ctrl_c_and_sigterm_end_a_server_that_has_loaded_only_what_it_needs(export_directory, images, sent):
     command = [sys.executable, "-c", SERVE, str(export_directory)]
     root = Path(cv.__file__).parents[1]
     with subprocess.Popen(
@@ -380,6 +378,6 @@ def test_ctrl_c_and_termination_end_a_server_that_has_loaded_no_more_than_it_nee
             process.send_signal(sent)
             printed, errors = process.communicate(timeout=30)
         finally:
-            process.kill()  # one that did not end would be waited for without end
+            process.kill()  # ends a process that would otherwise be waited for without end
     assert process.returncode == 0 and "Traceback" not in errors, errors
     assert printed == "[]\n"

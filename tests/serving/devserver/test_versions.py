@@ -1,4 +1,4 @@
-"""Versions that come, go and are damaged while one of them answers."""
+"""Versions appear, disappear and are damaged while one of them answers."""
 
 import gc
 import os
@@ -19,12 +19,12 @@ from ctxvision.serving.loading import load_export
 
 LOADING, AVAILABLE = ModelVersionStatus.LOADING, ModelVersionStatus.AVAILABLE
 UNLOADING, END = ModelVersionStatus.UNLOADING, ModelVersionStatus.END
-NEVER = 3600.0  # these tests poll themselves
+NEVER = 3600.0  # the tests call `poll` themselves
 
 
 @pytest.fixture
 def place(export_directory, tmp_path):
-    """Copies the export to a version's folder, by one rename as an export appears."""
+    """Copies the export to a version's folder with one rename, as an export appears."""
 
     def copy(number):
         shutil.copytree(export_directory / "2", tmp_path / ".copying")
@@ -64,7 +64,7 @@ def test_a_higher_version_takes_over_and_the_old_one_is_freed(manager, place):
     assert manager.statuses()[1].status.error_code == 0
     gc.collect()
     assert old() is None, "the old version is still in memory"
-    place(9)  # lower: not loaded
+    place(9)  # lower, so not loaded
     manager.poll()
     assert (manager.current, list(states(manager))) == (10, [10, 1])
 
@@ -85,7 +85,7 @@ def test_the_old_version_answers_while_the_new_one_is_loaded_and_warmed_up(manag
     assert (manager.current, states(manager)) == (2, {2: AVAILABLE, 1: END})
 
 
-def test_a_request_keeps_its_version_to_its_end(manager, place, images):
+def test_a_request_keeps_its_version_until_it_ends(manager, place, images):
     place(1)
     manager.start()
     with manager.use(1) as export:
@@ -141,7 +141,7 @@ DAMAGES = {
     "case",
     [case if i < 2 else pytest.param(case, marks=pytest.mark.slow) for i, case in enumerate(DAMAGES)],
 )
-def test_a_damaged_version_leaves_the_old_one_and_is_tried_again_when_mended(
+def test_a_damaged_version_leaves_the_old_one_and_is_tried_again_when_its_files_change(
     manager, place, case, monkeypatch
 ):
     damage, code, match = DAMAGES[case]
@@ -167,7 +167,7 @@ def test_a_damaged_version_leaves_the_old_one_and_is_tried_again_when_mended(
     assert manager.statuses()[2].status.error_code == 0
 
 
-def test_a_lower_version_loads_where_the_highest_is_damaged(manager, place):
+def test_a_lower_version_loads_if_the_highest_is_damaged(manager, place):
     place(1)
     manager.start()
     truncate_variables(place(3))
@@ -182,7 +182,7 @@ def test_the_version_in_memory_goes_on_when_its_folder_is_removed(manager, place
     shutil.rmtree(tmp_path / "2")
     manager.poll()
     assert (manager.current, states(manager)) == (2, {2: AVAILABLE})
-    place(1)  # the highest there is, then
+    place(1)  # now the highest
     manager.poll()
     assert (manager.current, states(manager)) == (1, {2: END, 1: AVAILABLE})
     shutil.rmtree(tmp_path)
@@ -201,7 +201,7 @@ def test_the_directory_is_watched(place, tmp_path):
         manager.stop()
 
 
-def test_an_error_while_looking_does_not_end_the_watch(place, tmp_path, monkeypatch, caplog):
+def test_an_error_in_a_check_does_not_end_the_watch(place, tmp_path, monkeypatch, caplog):
     place(1)
     manager = VersionManager(tmp_path, "default", poll_seconds=0.01).start()
     try:
@@ -214,7 +214,7 @@ def test_an_error_while_looking_does_not_end_the_watch(place, tmp_path, monkeypa
         manager.stop()
 
 
-def test_start_says_what_is_wrong_with_the_only_version(manager, place, tmp_path):
+def test_start_tells_why_the_only_version_does_not_load(manager, place, tmp_path):
     with pytest.raises(cv.InputError, match="directory must hold an export as DIR/<version>/saved_model.pb"):
         manager.start()
     (tmp_path / "3").mkdir()
