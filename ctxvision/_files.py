@@ -58,7 +58,10 @@ def only_here(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yields a temporary path beside `path`, and renames the file to `path` at the end."""
+    """Yields a temporary path beside `path`, and renames the file to `path` at the end.
+
+    The folder is created if it is missing. After an error `path` is unchanged.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
@@ -73,7 +76,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yields a temporary folder beside `path`, which replaces `path` at the end."""
+    """Yields a temporary folder beside `path`, which replaces `path` at the end; after an error `path` is unchanged."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))

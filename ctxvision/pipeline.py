@@ -194,7 +194,7 @@ def evaluate(
 
     Raises:
         InputError: the suite is unknown; `seeds` or `trainable_min` is below 1; the run is not finished, or its context
-            is missing; there is no test split; or the data lacks what a single suite needs.
+            is missing; there is no test split; or the data does not suit the single suite.
     """
     run = run if isinstance(run, Run) else Run(run)
     progress = progress or Progress()

@@ -44,8 +44,9 @@ def grow_head(
     rows and a bias that gives it their mean logit. The row of an old label moves in that direction until its logit, at
     the pictures' mean, has risen by what the furthest picture lacks (passive-aggressive, Crammer et al. 2006). Only the
     last layers are then trained, on the concepts' pictures and on replayed pictures with the answers of `head` as
-    targets (learning without forgetting, Li & Hoiem 2016), which keeps accuracy and confidence. Last, each concept's
-    bias is set as high as it can be at a cost of `COST` in accuracy on held-out pictures.
+    targets (learning without forgetting, Li & Hoiem 2016), which keeps accuracy and confidence. Last, the bias of
+    each concept's label rises by up to `MOST_RAISED`, or falls, so that each label costs at most `COST` of the accuracy
+    on held-out pictures; without held-out pictures it stays as trained.
 
     Args:
         head: head with softmax, of the old labels.
@@ -57,7 +58,8 @@ def grow_head(
         seed: seed of the order of pictures and of dropout.
 
     Returns:
-        A head of max(old labels, max(label) + 1) labels, with the other layers and the member weights of `head`.
+        A head of max(old labels, max(label) + 1) labels, with the lower layers, member weights and uniform share of
+        `head`.
     """
     rows = np.random.default_rng(seed).permutation(len(replay[0]))[:MOST_REPLAYED]
     replay = [part[rows] for part in replay]

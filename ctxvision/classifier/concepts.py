@@ -53,7 +53,8 @@ def add_concept(
     Raises:
         InputError: a concept has the name already; name, label or a word is empty; there are neither pictures nor
             words; without pictures, the context knows none of the words; there are more than 50 pictures, or one cannot
-            be read; or the run has several labels per picture. The run is then unchanged.
+            be read; the run has several labels per picture; or another change is in progress. The run is then
+            unchanged.
     """
     label = name if label is None else label
     given = [("name", name), ("label", label), *(("words", word) for word in words)]
@@ -114,10 +115,10 @@ def _check_words(run: RunFolder, words: Sequence[str]) -> None:
 def remove_concept(run: RunFolder, name: str) -> None:
     """Removes a concept; the run is then as it would be without the concept.
 
-    Removing the last concept restores the earlier head to the bit.
+    Removing the concept that was added last restores the earlier head to the bit.
 
     Raises:
-        InputError: the run has no such concept.
+        InputError: the run has no such concept, or another change is in progress.
     """
     name = clean(name)
     store, table = ConceptStore(run.directory), run.context.phrase_table
@@ -178,7 +179,7 @@ def _learn(
     words: dict[str, list[str]] = {}
     for concept in concepts:
         words.setdefault(concept.label, []).extend(concept.words)
-    more = {label: told for label, told in words.items() if told}
+    more = {label: texts for label, texts in words.items() if texts}
     terms = terms_of_run(run, replay, labels, more, least=MOST_TERMS)
     head = ContextFusion(len(choice.labels), terms=choice.terms, name="context_fusion")
     head([tf.constant(part[:1]) for part in replay])

@@ -29,8 +29,8 @@ def check_context(run: RunFolder, progress: Progress) -> str:
     The metric is top-1, or mAP under `multi_label`. The stage also keeps the calibration of the visual member alone.
 
     Returns:
-        The result in a sentence, which tells how to switch context off if it is not shown to help. The stage's
-        `check.json` holds the sentence and the figures.
+        The result in a sentence, which tells how to switch context off if it is not shown to help, or that `val` has no
+        pictures. The stage's `check.json` holds the sentence and the figures.
     """
     data, config, choice, task = run.data, run.config, run.choice, task_of(run.config)
     inputs = {split: pool_inputs(run, split, choice.k, choice.weighting) for split in ("train", "val")}

@@ -67,7 +67,7 @@ def list_phrases(owner: Owner, language: str | None = None) -> list[FoundPhrase]
 
 
 def search_phrases(owner: Owner, query: str, k: int = 10) -> list[FoundPhrase]:
-    """Returns the phrases nearest to a picture or to a phrase; see `context.phrases.search_phrases`."""
+    """Returns the retrievable phrases nearest to a picture or a phrase; see `context.phrases.search_phrases`."""
     return of_context.search_phrases(context_of(opened(owner)), query, k)
 
 

@@ -77,7 +77,7 @@ def train_generator(
 
 
 def features_of_web(context: Context, data: LoadedData) -> CachedFeatures:
-    """Returns the features of the data's pictures, which the context keeps until it is finished."""
+    """Returns the cache of towers' features for the data's pictures, which the context keeps until it is finished."""
     return CachedFeatures(context.directory / "features", data.pictures)
 
 

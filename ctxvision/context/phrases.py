@@ -99,7 +99,7 @@ def list_phrases(context: Context, language: str | None = None) -> list[FoundPhr
 
 
 def search_phrases(context: Context, query: str, k: int = 10) -> list[FoundPhrase]:
-    """Returns the phrases nearest to a picture or to a phrase.
+    """Returns the retrievable phrases nearest to a picture or to a phrase, nearest first.
 
     Args:
         context: the context of the phrases.

@@ -40,7 +40,8 @@ def train_context(
     """Trains a context on picture-query pairs; resumes an earlier call with the same settings.
 
     Args:
-        data: data with a split `web`, whose pictures have queries; see `load_data`.
+        data: data with a split `web`, whose pictures have queries; see `load_data`. For a released data set without
+            queries, the words of its labels serve as queries, with a warning.
         out: folder of the context, new or left by the same call.
         config: settings; the defaults train on a CPU.
         associations: file of more pairs of queries from a log, in addition to the queries that share a picture: a TSV
@@ -48,13 +49,15 @@ def train_context(
         licence: licence of the data, for the card.
         progress: prints progress, to standard error by default.
         strategy: strategy that trains generator and text encoder; see `train`.
-        loaded: the same data, if it is already loaded at `config.image_size`.
+        loaded: the same data, if it is already loaded at the image size of the generator.
 
     Returns:
         The context.
 
     Raises:
-        InputError: the data has no queries, or the settings cannot be used; nothing is written then.
+        InputError: the data has no queries, the settings cannot be used, `out` holds a context of other settings or
+            data, or another process works there; nothing is written then. A training whose loss is not finite raises
+            it later.
 
     Example:
         >>> context = cv.train_context("weblog", out="contexts/web")

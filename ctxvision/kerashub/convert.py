@@ -321,7 +321,14 @@ def license_of(preset: str) -> str:
 
 
 def save_tower(tower: Tower, folder: Path, facts: dict[str, Any]) -> None:
-    """Writes the SavedModel and its `tower.json`, and checks that its answers equal KerasHub's."""
+    """Writes the SavedModel of a tower and its `tower.json` into `folder`, which is created if it is missing.
+
+    `tower.json` holds the tower's facts, `facts`, the dimension and versions.
+
+    Raises:
+        RefusedError: an answer of the SavedModel differs from KerasHub's by more than `TOLERANCE`, or the tokenizer
+            does not run in a graph.
+    """
     import keras
     import keras_hub
     import tensorflow as tf

@@ -70,8 +70,8 @@ def predict_to_file(
         if not file.tell():
             _add(file, asked)
         for number, one in enumerate(answers(target, missing, explain, name), len(paths) - len(missing) + 1):
-            told = {"path": one.path, "error": one.reason} if isinstance(one, Refused) else one.to_json()
-            _add(file, told)
+            row = {"path": one.path, "error": one.reason} if isinstance(one, Refused) else one.to_json()
+            _add(file, row)
             if tell:
                 tell(number, len(paths))
     with atomic_path(place) as temporary, writer(temporary) as write:
@@ -156,8 +156,8 @@ def _csv(path: Path) -> Iterator[Callable[[Row], None]]:
         writer.writeheader()
 
         def write(row: Row) -> None:
-            told = _columns(row)
-            writer.writerow({k: "|".join(v) if isinstance(v, list) else v for k, v in told.items()})
+            columns = _columns(row)
+            writer.writerow({k: "|".join(v) if isinstance(v, list) else v for k, v in columns.items()})
 
         yield write
 

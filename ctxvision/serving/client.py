@@ -39,7 +39,7 @@ def predict(
     paths = [os.fspath(path) for path in given]
     for path in paths:
         if not Path(path).is_file():
-            raise InputError(f"image must be a file, got {path!r}, which is not there: check the path.")
+            raise InputError(f"image must be a file, got {path!r}, which does not exist: check the path.")
     found = []
     for one in answers(target, paths, explain, name):
         if isinstance(one, Refused):

@@ -69,7 +69,7 @@ BAD = {
     "a query without words": (lambda run, place: cv.search_phrases(run, ""), "query must have words, got ''"),
     "a picture that is not there": (
         lambda run, place: cv.search_phrases(run, "cat.JPG"),
-        "query must be a phrase or a picture's file, got 'cat.JPG', which is not there",
+        "query must be a phrase or a picture's file, got 'cat.JPG', which does not exist",
     ),
     "no k": (lambda run, place: cv.search_phrases(run, "red", k=0), "k must be at least 1, got 0"),
 }

@@ -37,7 +37,7 @@ class VersionManager:
     A new version is loaded and warmed up while the old one answers, takes over between two requests, and the old one's
     memory is freed when its last request ends. A version that does not load, because it is incomplete or damaged,
     changes nothing; it is tried again when its files change. When the folder of the serving version disappears, the
-    highest remaining version takes over. When no version remains, the version in memory goes on (TensorFlow Serving's
+    highest remaining version takes over. When no version remains, the version in memory stays (TensorFlow Serving's
     `servable_versions_always_present`; by default TensorFlow Serving would serve nothing).
 
     Args:

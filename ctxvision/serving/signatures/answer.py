@@ -52,7 +52,7 @@ def answer_signatures(
         same = tf.debugging.assert_equal(
             tf.size(texts),
             tf.size(image_bytes),
-            "texts must be as many as image_bytes, '' where there is none",
+            "texts must be as many as image_bytes, '' for a picture without a text",
         )
         with tf.control_dependencies([same]):
             return answer(*decode_pictures(image_bytes, size), texts=texts)

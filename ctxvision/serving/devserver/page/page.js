@@ -1,4 +1,4 @@
-// What the page shows comes from the REST API alone, and enters the document as text, never as HTML.
+// The page shows only answers of the REST API, and inserts them as text, never as HTML.
 "use strict";
 
 const model = document.querySelector('meta[name="model"]').content;
@@ -90,7 +90,7 @@ function showPhrases(card, answer, explained) {
   const said = card.querySelector(".reasons");
   const phrases = explained.phrase_shares[0].reduce((sum, share) => sum + share, 0);
   const parts = [["picture", explained.visual_shares[0]], ["phrase generator", explained.query_shares[0]], ["phrases", phrases]];
-  // What decided stands out: a person reads that first.
+  // Emphasises the largest part.
   const most = parts.reduce((one, other) => (other[1] > one[1] ? other : one));
   const told = parts.map((part) => element(part === most ? "strong" : "span", "", `${part[0]} ${signed(part[1])}`));
   said.replaceChildren(`${explained.labels[0]}: `, ...told.flatMap((part) => [part, ", "]).slice(0, -1), " points");
@@ -98,7 +98,7 @@ function showPhrases(card, answer, explained) {
   card.querySelector(".why").textContent = "Why";
 }
 
-// Phrases that say nearly the same are one row; the largest share comes first.
+// Puts phrases with nearly the same meaning into one row; the largest share comes first.
 function rowsOfReasons(answer, explained) {
   const groups = new Map();
   answer.phrases.forEach((phrase, place) => {
@@ -203,7 +203,7 @@ async function start() {
 const ready = start();
 byId("pictures").addEventListener("change", (event) => {
   const files = [...event.target.files];
-  event.target.value = ""; // so that the same picture may be chosen again
+  event.target.value = ""; // allows the same picture to be chosen again
   showAll(files);
 });
 byId("clear").addEventListener("click", () => {
