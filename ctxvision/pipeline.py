@@ -241,7 +241,9 @@ def _curves(run: Run) -> dict[str, dict[str, list[float]]]:
     own = run.stages.curves()
     if (run.directory / OWN_CONTEXT).is_dir():
         return own  # the context's stages lie inside
-    of_context = {stage: c for stage, c in run.context.stages.curves().items() if not _second(stage)}
+    of_context = {
+        stage: c for stage, c in run.context.stages.curves().items() if not _of_small_context(stage)
+    }
     return own | {f"{OWN_CONTEXT}/{stage}": curves for stage, curves in of_context.items()}
 
 
@@ -251,14 +253,17 @@ def _times(run: Run) -> list[dict[str, Any]]:
     inside = [Run(path.parent, run.context.directory) for path in sorted(run.directory.glob("*/config.json"))]
     inside = [one for one in inside if one.stages.is_done("head")]
     parts = [
-        ("context", {stage: s for stage, s in run.context.stages.seconds().items() if not _second(stage)}),
+        (
+            "context",
+            {stage: s for stage, s in run.context.stages.seconds().items() if not _of_small_context(stage)},
+        ),
         (f"{len(run.choice.labels)} labels", own),
         *((f"{len(one.choice.labels)} labels over the same context", one.stages.seconds()) for one in inside),
     ]
     return [{"part": part, "seconds": round(sum(seconds.values()), 1)} for part, seconds in parts]
 
 
-def _second(stage: str) -> bool:
+def _of_small_context(stage: str) -> bool:
     """Returns whether a stage belongs to the second, small generator of the suite `table2`."""
     return Path(stage).parts[0] == SMALL
 

@@ -73,8 +73,8 @@ class ConceptStore:
         self, name: str, label: str, words: Sequence[str], visual: np.ndarray, queries: np.ndarray
     ) -> str:
         """Writes a concept's features, and returns the key of the concept."""
-        told = "\n".join([name, label, *words, ""])
-        key = _hash(told.encode() + visual.tobytes() + queries.tobytes())
+        text = "\n".join([name, label, *words, ""])
+        key = _hash(text.encode() + visual.tobytes() + queries.tobytes())
         with atomic_path(self._pictures(key)) as temporary, open(temporary, "wb") as file:
             np.savez(file, visual=visual, queries=queries)
         return key

@@ -196,7 +196,7 @@ def _examples_of_words(run: RunFolder, concept: Concept, replay: Sequence[np.nda
     """
     visual, contexts, queries = replay
     terms = terms_of([concept.label], {concept.label: concept.words})
-    placed = place_terms(run.context, terms, run.config.seed).those_known()
+    placed = place_terms(run.context, terms, run.config.seed).known_only()
     rng = np.random.default_rng(run.config.seed)
     turns = np.arange(WORD_EXAMPLES) % len(placed.queries)
     length = np.linalg.norm(contexts, axis=1).mean()

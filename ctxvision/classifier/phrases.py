@@ -45,7 +45,7 @@ def add_phrase(
     context = context_of(owner)
     rows = context.phrase_embeddings.num_rows
     ids = of_context.add_phrase(context, phrase, images, language, text)
-    _take_over(owner, ids, grown=context.phrase_embeddings.num_rows != rows)
+    _update_classifier(owner, ids, grown=context.phrase_embeddings.num_rows != rows)
     return int(ids[0])
 
 
@@ -58,7 +58,7 @@ def remove_phrases(owner: Owner, phrases: Sequence[str]) -> None:
     """
     owner = opened(owner)
     needed = owner.choice.k if isinstance(owner, Run) else 1
-    _take_over(owner, of_context.remove_phrases(context_of(owner), phrases, needed), grown=False)
+    _update_classifier(owner, of_context.remove_phrases(context_of(owner), phrases, needed), grown=False)
 
 
 def list_phrases(owner: Owner, language: str | None = None) -> list[FoundPhrase]:
@@ -92,7 +92,7 @@ def context_of(owner: "Context | Run") -> Context:
     return owner.context if isinstance(owner, Run) else owner
 
 
-def _take_over(owner: "Context | Run", ids: np.ndarray, grown: bool) -> None:
+def _update_classifier(owner: "Context | Run", ids: np.ndarray, grown: bool) -> None:
     """Updates the index of the classifier that a run has built."""
     if not isinstance(owner, Run) or "classifier" not in owner.__dict__:
         return

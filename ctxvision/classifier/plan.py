@@ -104,10 +104,10 @@ def plan(queries: float, images: float, devices: str, config: Config | None = No
             f"batch_size must be a multiple of the {chips} devices, got {batch}: set batch_size to "
             f"{math.ceil(batch / chips) * chips}."
         )
-    return _Reckoning(int(queries), int(images), kind, chips, config).plan()
+    return _Estimate(int(queries), int(images), kind, chips, config).plan()
 
 
-class _Reckoning:
+class _Estimate:
     """Computes the figures of a plan, one method per part."""
 
     def __init__(self, queries: int, images: int, kind: str, chips: int, config: Config):

@@ -202,9 +202,9 @@ def create_run(
         "versions": installed_versions(),
         "commit": source_commit(),
     }
-    there = (folder / "config.json").is_file()
-    before = read_config(folder) if there else {}
-    if not there or not Stages(folder, "").begun:
+    exists = (folder / "config.json").is_file()
+    before = read_config(folder) if exists else {}
+    if not exists or not Stages(folder, "").begun:
         if config.visual_weights or Path(config.visual_backbone).is_file():
             # Raises before the folder is created if the weights cannot be loaded.
             new_visual_encoder(config, pretrained=True)

@@ -69,7 +69,7 @@ class PlacedTerms(NamedTuple):
         """bool [T], the terms that are phrases or have known words; other terms say nothing."""
         return self.in_vocabulary | (np.linalg.norm(self.texts, axis=1) > 0)
 
-    def those_known(self) -> "PlacedTerms":
+    def known_only(self) -> "PlacedTerms":
         """Returns the known terms."""
         texts = [text for text, known in zip(self.terms.texts, self.known) if known]
         terms = Terms(texts, self.terms.labels[self.known])

@@ -56,7 +56,7 @@ def evaluate_context(
             f"data must have queries or labels to judge phrases by, got neither in {loaded.name}: fill the column "
             "queries or label."
         )
-    write_json(context.directory / FIGURES, [_told(record) for record in records])
+    write_json(context.directory / FIGURES, [_figure(record) for record in records])
     write_card(context)
     return records
 
@@ -86,5 +86,5 @@ def measured(context: Context, data: LoadedData, splits: list[str]) -> list[Reco
     return records
 
 
-def _told(record: Record) -> dict[str, Any]:
+def _figure(record: Record) -> dict[str, Any]:
     return {"data": record.data, "split": record.split, "metric": record.metric, "value": record.value}

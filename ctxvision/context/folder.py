@@ -47,9 +47,9 @@ def create_context(
         "versions": installed_versions(),
         "commit": source_commit(),
     }
-    there = (folder / "context.json").is_file()
-    before = read_context(folder) if there else {}
-    if there and Stages(folder, "").begun:
+    exists = (folder / "context.json").is_file()
+    before = read_context(folder) if exists else {}
+    if exists and Stages(folder, "").begun:
         changed = [k for k, v in stored["settings"].items() if before["settings"].get(k, v) != v]
         changed += ["data"] if before["data"]["sha256"] != stored["data"]["sha256"] else []
         changed += [name for name in ("kind", "made_from") if before[name] != stored[name]]

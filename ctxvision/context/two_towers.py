@@ -131,10 +131,10 @@ def _two_towers(
         return folder / "text", folder / "picture"
     if preset is not None or text is None or picture is None:
         given = {"text_tower": text, "picture_tower": picture, "preset": preset}
-        told = ", ".join(name for name, value in given.items() if value is not None)
+        named = ", ".join(name for name, value in given.items() if value is not None)
         raise InputError(
             "text_tower and picture_tower must both be given, or preset alone, got "
-            f"{told or 'neither'}: give both towers, or the preset."
+            f"{named or 'neither'}: give both towers, or the preset."
         )
     return text, picture
 

@@ -49,11 +49,11 @@ def convert_preset(preset: str, out: str | os.PathLike[str], pixels: str | None 
         errors="replace",
     ) as process:
         try:
-            _, told = process.communicate()
+            _, output = process.communicate()
         except BaseException:
             process.terminate()
             raise
-    lines = told.strip().splitlines()
+    lines = output.strip().splitlines()
     if process.returncode == 2:
         raise InputError(lines[-1])
     if process.returncode:

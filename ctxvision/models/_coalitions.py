@@ -43,10 +43,10 @@ def coalitions(k: int) -> Coalitions:
     the Shapley values sum to the value of the whole coalition minus the value of the empty one.
     """
     players = k + 2
-    there, weights = _all(players) if k <= MOST_EXACT else _sampled(players)
-    subsets, phrases = np.unique(there[:, 2:], axis=0, return_inverse=True)
-    sizes = there.sum(axis=1)
-    picture, query = there[:, :2].astype(np.int32).T
+    present, weights = _all(players) if k <= MOST_EXACT else _sampled(players)
+    subsets, phrases = np.unique(present[:, 2:], axis=0, return_inverse=True)
+    sizes = present.sum(axis=1)
+    picture, query = present[:, :2].astype(np.int32).T
     phrases = phrases.ravel().astype(np.int32)
     pairs, pair = np.unique(np.stack([query, phrases], axis=1), axis=0, return_inverse=True)
     ends = int(sizes.argmax()), int(sizes.argmin())
@@ -56,13 +56,13 @@ def coalitions(k: int) -> Coalitions:
 def _all(players: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns all coalitions as bool [2^n, n], and their weights float32 [n, 2^n] (Shapley 1953)."""
     numbers = np.arange(2**players)[:, np.newaxis]
-    there = (numbers >> np.arange(players)) % 2 == 1
-    sizes = there.sum(axis=1)
+    present = (numbers >> np.arange(players)) % 2 == 1
+    sizes = present.sum(axis=1)
     factorial = np.array([math.factorial(i) for i in range(players + 1)], float)
     # `joined` weighs a coalition with the player, `apart` a coalition without the player.
     joined = factorial[np.maximum(sizes - 1, 0)] * factorial[players - sizes] / factorial[players]
     apart = factorial[sizes] * factorial[np.maximum(players - sizes - 1, 0)] / factorial[players]
-    return there, np.where(there, joined[:, np.newaxis], -apart[:, np.newaxis]).T.astype(np.float32)
+    return present, np.where(present, joined[:, np.newaxis], -apart[:, np.newaxis]).T.astype(np.float32)
 
 
 def _sampled(players: int) -> tuple[np.ndarray, np.ndarray]:
@@ -75,12 +75,12 @@ def _sampled(players: int) -> tuple[np.ndarray, np.ndarray]:
     orders += [order[::-1] for order in orders]
     # Row j of an order's block holds the first j players of the order.
     places = np.argsort(orders, axis=1)
-    there = places[:, np.newaxis, :] < np.arange(players + 1)[:, np.newaxis]
+    present = places[:, np.newaxis, :] < np.arange(players + 1)[:, np.newaxis]
     weights = np.zeros([players, len(orders), players + 1])
     for number, order in enumerate(orders):
         weights[order, number, np.arange(1, players + 1)] += 1 / len(orders)
         weights[order, number, np.arange(players)] -= 1 / len(orders)
-    different, rows = np.unique(there.reshape(-1, players), axis=0, return_inverse=True)
+    different, rows = np.unique(present.reshape(-1, players), axis=0, return_inverse=True)
     summed = np.zeros([players, len(different)])
     np.add.at(summed.T, rows.ravel(), weights.reshape(players, -1).T)
     return different, summed.astype(np.float32)

@@ -68,8 +68,8 @@ class ClassTable(keras.layers.Layer):
         rows = self.shard_rows + (replicas > 1)
         # Hides the variables from Keras, which would treat them as equal on all replicas; Keras sees the shards alone.
         self._variables = SimpleNamespace(
-            table=_of_each_replica("table", (rows, dim), storage),
-            squares=_of_each_replica("squares", (rows,), "float32"),
+            table=_replica_zeros("table", (rows, dim), storage),
+            squares=_replica_zeros("squares", (rows,), "float32"),
         )
         local = tf.distribute.get_strategy().experimental_local_results
         self.table_shards, self.square_shards = list(local(self.table)), list(local(self.squares))
@@ -153,7 +153,7 @@ class ClassTable(keras.layers.Layer):
         }
 
 
-def _of_each_replica(name: str, shape: tuple[int, ...], dtype: str) -> tf.Variable:
+def _replica_zeros(name: str, shape: tuple[int, ...], dtype: str) -> tf.Variable:
     """Creates a variable of zeros that has its own values on each replica."""
     return tf.Variable(
         lambda: tf.zeros(shape, dtype),

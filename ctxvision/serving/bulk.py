@@ -64,7 +64,7 @@ def predict_to_file(
         )
     asked = {"target": os.path.abspath(target) if Path(target).is_dir() else str(target), "explain": explain}
     journal = place.with_name(f"{place.name}.unfinished")
-    known = _begun(journal, asked)
+    known = _answered_before(journal, asked)
     missing = [path for path in paths if path not in known]
     with open(journal, "a", encoding="utf-8") as file:
         if not file.tell():
@@ -93,7 +93,7 @@ def named_pictures(images: str | os.PathLike[str] | Sequence[str | os.PathLike[s
             yield str(path)
 
 
-def _begun(journal: Path, asked: dict[str, Any]) -> set[str]:
+def _answered_before(journal: Path, asked: dict[str, Any]) -> set[str]:
     """Returns the pictures that an earlier call has answered, and removes an incomplete last row."""
     if not journal.is_file():
         return set()

@@ -56,14 +56,14 @@ def answers(
     Reads files and unpacks answers while the model computes. Arguments and other errors are those of `predict`.
     """
     ask = asker(target, "explain" if explain else "serving_default", name)
-    asked = ((one, ask(one.contents) if one.contents else {}) for one in _ahead(_requests(paths)))
-    for request, answer in _ahead(asked):
+    asked = ((one, ask(one.contents) if one.contents else {}) for one in _prefetched(_requests(paths)))
+    for request, answer in _prefetched(asked):
         found = predictions_of(request.paths, request.contents, answer, explain)
         for refused in request.between:
             yield next(found) if refused is None else refused
 
 
-def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+def _prefetched(items: Iterator[_Item]) -> Iterator[_Item]:
     """Yields the same items; makes each item while the caller uses the item before."""
     with ThreadPoolExecutor(1) as maker:
         coming = maker.submit(next, items, None)

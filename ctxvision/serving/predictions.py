@@ -68,8 +68,8 @@ class Prediction:
 
     def to_json(self) -> dict[str, Any]:
         """Returns a dict of JSON types, with named fields instead of pairs."""
-        told = self.explanation
-        shares = [None] * len(self.phrases) if told is None else told.phrase_shares
+        explanation = self.explanation
+        shares = [None] * len(self.phrases) if explanation is None else explanation.phrase_shares
         accepted = self.accepted if self.accepted is not None else [None] * len(self.top)
         result: dict[str, Any] = {
             "path": self.path,
@@ -84,13 +84,13 @@ class Prediction:
                 for (phrase, score), share in zip(self.phrases, shares, strict=True)
             ],
         }
-        if told is None:
+        if explanation is None:
             return result
         return {
             **result,
-            "visual_share": told.visual_share,
-            "query_share": told.query_share,
-            "prior_score": told.prior_score,
+            "visual_share": explanation.visual_share,
+            "query_share": explanation.query_share,
+            "prior_score": explanation.prior_score,
         }
 
 
@@ -140,35 +140,37 @@ def format_prediction(prediction: Prediction, explain: bool = False) -> str:
         prediction: a prediction from `predict`.
         explain: whether to print the shares; ignored if the prediction has no explanation.
     """
-    told = prediction.explanation if explain else None
-    if told is None:
+    explanation = prediction.explanation if explain else None
+    if explanation is None:
         rows = [(phrase, f"{score:6.2f}") for phrase, score in prediction.phrases[:SHOWN_PHRASES]]
     else:
         names = [phrase for phrase, _ in prediction.phrases]
         rows = [
             (", ".join(names[place] for place in places), f"{100 * share:+6.1f} points")
-            for places, share in joined_shares(names, told.phrase_shares, told.groups)[:SHOWN_PHRASES]
+            for places, share in joined_shares(names, explanation.phrase_shares, explanation.groups)[
+                :SHOWN_PHRASES
+            ]
         ]
     width = max(len(name) for name, _ in [*prediction.top, *rows, ("phrases", "")])
     lines = [prediction.path]
     for place, (label, score) in enumerate(prediction.top):
         mark = "* " if prediction.accepted and prediction.accepted[place] else "  "
         lines.append(f"{mark}{label:<{width}}  {score:6.1%}  {'#' * round(20 * score)}".rstrip())
-    if told is None:
+    if explanation is None:
         lines.append(f"  {'phrases':<{width}}   score")
     else:
-        lines.append(f"  {prediction.label}: {told.sentence}")
+        lines.append(f"  {prediction.label}: {explanation.sentence}")
     return "\n".join([*lines, *(f"  {name:<{width}}  {value}" for name, value in rows)])
 
 
 def _explanation(answer: Answer, row: int) -> Explanation:
     """Returns the explanation of a picture's first label."""
-    there = [place for place, phrase in enumerate(answer["phrases"][row]) if phrase]
+    places = [place for place, phrase in enumerate(answer["phrases"][row]) if phrase]
     return Explanation(
         visual_share=float(answer["visual_shares"][row, 0]),
         query_share=float(answer["query_shares"][row, 0]),
-        phrase_shares=[float(answer["phrase_shares"][row, 0, place]) for place in there],
-        groups=[int(answer["phrase_groups"][row, place]) for place in there],
+        phrase_shares=[float(answer["phrase_shares"][row, 0, place]) for place in places],
+        groups=[int(answer["phrase_groups"][row, place]) for place in places],
         prior_score=float(answer["prior_scores"][row, 0]),
     )
 

@@ -49,12 +49,12 @@ class CachedFeatures:
             shared: whether other runs use the same trained tower.
         """
 
-        def asked() -> _Asked:
+        def computation() -> _Computation:
             built = tower()
             key = _digest_of_weights(built) if shared else None
-            return _Asked(built, self.tower_inputs(built, split), BATCH, key)
+            return _Computation(built, self.tower_inputs(built, split), BATCH, key)
 
-        return self._cached(name, split, asked)
+        return self._cached(name, split, computation)
 
     def tower_inputs(self, tower: Tower, split: str) -> np.ndarray:
         """Returns the inputs of a tower for a split: its pictures, uint8 [N, S, S, 3].
@@ -67,22 +67,24 @@ class CachedFeatures:
         name = _fingerprint(tower)
         backbone = functools.partial(features_of, tower.tower)
         return self._cached(
-            f"backbone-{name}", split, lambda: _Asked(backbone, self.pictures(split), BACKBONE_BATCH, name)
+            f"backbone-{name}",
+            split,
+            lambda: _Computation(backbone, self.pictures(split), BACKBONE_BATCH, name),
         )
 
-    def _cached(self, name: str, split: str, asked: "Callable[[], _Asked]") -> np.ndarray:
+    def _cached(self, name: str, split: str, computation: "Callable[[], _Computation]") -> np.ndarray:
         """Reads the file of a split; computes it if it is missing."""
         path = self.folder / name / f"{file_name(split)}.npy"
         if not path.exists():
-            wanted = asked()
-            if wanted.key is None or not len(wanted.inputs):
-                _compute(path, wanted)
+            needed = computation()
+            if needed.key is None or not len(needed.inputs):
+                _compute(path, needed)
             else:
-                _compute_missing(path, wanted, SharedFeatures(wanted.key))
+                _compute_missing(path, needed, SharedFeatures(needed.key))
         return np.load(path, allow_pickle=False)
 
 
-class _Asked(NamedTuple):
+class _Computation(NamedTuple):
     """Features that are to be computed."""
 
     layer: Callable[..., Any]
@@ -91,32 +93,34 @@ class _Asked(NamedTuple):
     key: str | None  # digest of the tower; None if the features are not shared
 
 
-def _compute(path: Path, asked: _Asked, shards: str = "") -> None:
+def _compute(path: Path, computation: _Computation, shards: str = "") -> None:
     """Writes features shard by shard, so that a stop loses little."""
     folder, parts = path.with_name(f"{path.stem}{shards}.shards"), []
-    for start in range(0, max(1, len(asked.inputs)), SHARD):
+    for start in range(0, max(1, len(computation.inputs)), SHARD):
         part = folder / f"{start}.npy"
         if not part.exists():
-            _write(part, embed(asked.layer, asked.inputs[start : start + SHARD], asked.batch))
+            _write(
+                part, embed(computation.layer, computation.inputs[start : start + SHARD], computation.batch)
+            )
         parts.append(np.load(part, allow_pickle=False))
     _write(path, np.concatenate(parts))
     shutil.rmtree(folder)
 
 
-def _compute_missing(path: Path, asked: _Asked, shared: SharedFeatures) -> None:
+def _compute_missing(path: Path, computation: _Computation, shared: SharedFeatures) -> None:
     """Writes features, and computes only those of pictures that no run has computed with this tower."""
-    ids = ids_of(asked.inputs)
+    ids = ids_of(computation.inputs)
     known = shared.find(ids, path)
     if known is None:
         return
     found, features = known
     if not found.any():
-        _compute(path, asked)
+        _compute(path, computation)
     elif not found.all():
         # The digest names the missing pictures: after a stop, another run may have computed some of them.
         missing, rest = np.flatnonzero(~found), path.with_suffix(".missing.npy")
         digest = hashlib.blake2b(ids[missing].data, digest_size=8).hexdigest()
-        _compute(rest, asked._replace(inputs=asked.inputs[missing]), f"-{digest}")
+        _compute(rest, computation._replace(inputs=computation.inputs[missing]), f"-{digest}")
         whole = np.zeros((len(ids), features.shape[1]), np.float32)
         whole[found], whole[missing] = features, np.load(rest, allow_pickle=False)
         _write(path, whole)

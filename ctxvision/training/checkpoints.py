@@ -56,10 +56,10 @@ class Checkpoints:
         if (self._folder / "state.json").exists():
             state |= read_json(self._folder / "state.json")
         # A worker that restarts early may still see an older state than the chief.
-        state["epoch"], state["step"] = _of_the_chief([state["epoch"], state["step"]], self._strategy)
+        state["epoch"], state["step"] = _broadcast_from_chief([state["epoch"], state["step"]], self._strategy)
         if state["epoch"] or state["step"]:
             try:
-                self._checkpoint.read(str(self._written(state))).assert_existing_objects_matched()
+                self._checkpoint.read(str(self._path_to_read(state))).assert_existing_objects_matched()
             except (AssertionError, ValueError, tf.errors.OpError) as error:
                 raise InputError(
                     f"the checkpoint in {str(self._folder)!r} must fit the model {self._name!r} as configured now, got "
@@ -75,7 +75,7 @@ class Checkpoints:
         """
         self.close()
         self._checkpoint.write(str(self._path(state)), self._options)
-        _of_the_chief([0], self._strategy)  # returns when all workers have written
+        _broadcast_from_chief([0], self._strategy)  # returns when all workers have written
         if not is_chief(self._strategy):
             return
         if self._background:
@@ -98,7 +98,7 @@ class Checkpoints:
             if old != path.parent:
                 shutil.rmtree(old, ignore_errors=True)
 
-    def _written(self, state: dict[str, Any]) -> Path:
+    def _path_to_read(self, state: dict[str, Any]) -> Path:
         """Returns this worker's checkpoint; falls back to the chief's if a restarted worker has none."""
         own = self._path(state)
         return own if own.with_name(f"{own.name}.index").is_file() else own.with_name("checkpoint")
@@ -109,17 +109,17 @@ class Checkpoints:
         return self._folder / f"epoch-{state['epoch']}{within}" / f"checkpoint{worker}"
 
 
-def _of_the_chief(numbers: list[int], strategy: tf.distribute.Strategy) -> list[int]:
+def _broadcast_from_chief(numbers: list[int], strategy: tf.distribute.Strategy) -> list[int]:
     """Returns the chief's numbers on every worker."""
     if num_workers(strategy) == 1:
         return numbers
 
-    def first() -> tf.Tensor:
+    def chiefs_numbers() -> tf.Tensor:
         context = tf.distribute.get_replica_context()
         return tf.constant(numbers) * tf.cast(context.replica_id_in_sync_group == 0, tf.int32)
 
     @tf.function
-    def told() -> tf.Tensor:
-        return strategy.reduce("SUM", strategy.run(first), axis=None)
+    def summed() -> tf.Tensor:
+        return strategy.reduce("SUM", strategy.run(chiefs_numbers), axis=None)
 
-    return told().numpy().tolist()
+    return summed().numpy().tolist()

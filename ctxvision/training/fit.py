@@ -93,16 +93,16 @@ def fit_resumably(
     writer = (
         tf.summary.create_file_writer(str(logs)) if is_chief(strategy) else tf.summary.create_noop_writer()
     )
-    with _terminated(strategy) as stop, contextlib.closing(checkpoints):
+    with _sigterm_event(strategy) as stop, contextlib.closing(checkpoints):
         while state["epoch"] < epochs:
             progress.update(state["epoch"] / epochs, _note(state["curves"]))
             whole, start = batches(state["epoch"]), state["step"]
             steps = int(whole.cardinality())
             watch = _Watch(state, steps, save_every, checkpoints, stop, alone=num_workers(strategy) == 1)
-            with _lost_workers_told(model, state):
+            with _explained_loss_of_workers(model, state):
                 result = fit(model, whole.skip(start) if start else whole, [watch])
                 watch.check(result, steps)
-                for name, value in watch.since_the_start(result, steps).items():
+                for name, value in watch.epoch_means(result, steps).items():
                     state["curves"].setdefault(name, []).append(value)
                     with writer.as_default(step=state["epoch"]):
                         tf.summary.scalar(name, value)
@@ -136,7 +136,7 @@ class _Watch(keras.callbacks.Callback):
         if self._alone:
             self.check(logs, step)
         if step < self._steps and (self._stop.is_set() or step - self._saved >= self._every):
-            partial = self.since_the_start(logs, step)
+            partial = self.epoch_means(logs, step)
             self._checkpoints.write({**self._state, "step": step, "partial": partial})
             self._saved = step
         if self._stop.is_set() and step < self._steps:
@@ -154,7 +154,7 @@ class _Watch(keras.callbacks.Callback):
                     "with a lower learning_rate into another folder."
                 )
 
-    def since_the_start(self, logs: dict[str, float], step: int) -> dict[str, float]:
+    def epoch_means(self, logs: dict[str, float], step: int) -> dict[str, float]:
         """Returns means over the epoch up to `step`; `logs` covers the steps since training resumed."""
         before = self._start / step
         partial = self._state["partial"] if self._start else {}
@@ -165,7 +165,7 @@ class _Watch(keras.callbacks.Callback):
 
 
 @contextmanager
-def _terminated(strategy: tf.distribute.Strategy) -> Iterator[threading.Event]:
+def _sigterm_event(strategy: tf.distribute.Strategy) -> Iterator[threading.Event]:
     """Yields an event that SIGTERM sets; SIGTERM ends one of several workers, as a checkpoint needs all of them."""
     stop = threading.Event()
     if num_workers(strategy) > 1 or threading.current_thread() is not threading.main_thread():
@@ -181,7 +181,7 @@ def _terminated(strategy: tf.distribute.Strategy) -> Iterator[threading.Event]:
 
 
 @contextmanager
-def _lost_workers_told(model: keras.Model, state: dict[str, Any]) -> Iterator[None]:
+def _explained_loss_of_workers(model: keras.Model, state: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:

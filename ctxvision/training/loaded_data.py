@@ -251,15 +251,15 @@ class LoadedData:
             pictures = np.zeros(shape, np.uint8)
             return pictures, fill(pictures)
         path = self.folder / f"{file_name(name)}.npy"
-        told, made_from = path.with_suffix(".json"), _files_digest(split)
-        if not told.is_file() or (made_from and read_json(told)["made_from"] != made_from):
+        facts, made_from = path.with_suffix(".json"), _files_digest(split)
+        if not facts.is_file() or (made_from and read_json(facts)["made_from"] != made_from):
             with atomic_path(path) as temporary:
                 mapped = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
                 failed = fill(mapped)
                 mapped.flush()
                 del mapped
-            write_json(told, {"undecodable": failed, "made_from": made_from})
-        return np.load(path, mmap_mode="r", allow_pickle=False), read_json(told)["undecodable"]
+            write_json(facts, {"undecodable": failed, "made_from": made_from})
+        return np.load(path, mmap_mode="r", allow_pickle=False), read_json(facts)["undecodable"]
 
     def _hold_out_val(self) -> None:
         split, pictures = self._read("train")
@@ -282,8 +282,8 @@ def _files_digest(split: Split) -> str:
     found = []
     for path in split.paths if split.stored is None else []:
         with suppress(OSError):
-            told = os.stat(path)
-            found.append(f"{path} {told.st_size} {told.st_mtime_ns}")
+            status = os.stat(path)
+            found.append(f"{path} {status.st_size} {status.st_mtime_ns}")
     return hashlib.blake2b("\n".join(found).encode(), digest_size=16).hexdigest() if found else ""
 
 

@@ -46,8 +46,8 @@ class SharedFeatures:
         asked = [one.tobytes() for one in ids]
         wanted, known, parts = set(asked), dict[bytes, int](), [np.zeros((0, 0), np.float32)]
         for file in sorted(self._folder.glob("*.ids.npy")) if self._folder else []:
-            there = (one.tobytes() for one in np.load(file, allow_pickle=False))
-            new = {one: row for row, one in enumerate(there) if one in wanted and one not in known}
+            stored = (one.tobytes() for one in np.load(file, allow_pickle=False))
+            new = {one: row for row, one in enumerate(stored) if one in wanted and one not in known}
             if new:
                 known |= {one: len(known) + number for number, one in enumerate(new)}
                 features = np.load(str(file).replace(".ids.npy", ".npy"), mmap_mode="r", allow_pickle=False)

@@ -118,7 +118,9 @@ def test_places_without_a_phrase_are_left_out():
 def test_refuses_missing_files_and_files_that_are_not_pictures(
     export_directory, address, image_files, tmp_path
 ):
-    with pytest.raises(cv.InputError, match=r"image must be a file, got '.*nowhere.png', which does not exist"):
+    with pytest.raises(
+        cv.InputError, match=r"image must be a file, got '.*nowhere.png', which does not exist"
+    ):
         predict(export_directory, [image_files[0], tmp_path / "nowhere.png"])
     text = tmp_path / "text.png"
     text.write_text("no picture")

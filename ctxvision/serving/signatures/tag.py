@@ -33,7 +33,7 @@ def build_tagger(tagger: ContextTagger, facts: Mapping[str, Any] | None = None) 
     embed = tf.function(functools.partial(embed_pictures, tagger.embed), autograph=False)
     encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
 
-    def told(pixels: tf.Tensor, valid: tf.Tensor, **asked: Any) -> dict[str, tf.Tensor]:
+    def answer_pixels(pixels: tf.Tensor, valid: tf.Tensor, **asked: Any) -> dict[str, tf.Tensor]:
         queries = embed(pixels)
         found = tagger.retrieval(queries, **asked)
         outputs = {"phrases": found.phrases, "phrase_scores": found.scores, "query_embedding": queries}
@@ -46,16 +46,16 @@ def build_tagger(tagger: ContextTagger, facts: Mapping[str, Any] | None = None) 
 
     @tf.function(input_signature=[encoded], autograph=False)
     def serving_default(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return told(*decode_pictures(image_bytes, size))
+        return answer_pixels(*decode_pictures(image_bytes, size))
 
     @tf.function(
         input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="pixels")], autograph=False
     )
     def from_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        return told(pixels, tf.ones(tf.shape(pixels)[:1], tf.bool))
+        return answer_pixels(pixels, tf.ones(tf.shape(pixels)[:1], tf.bool))
 
     def filtered(image_bytes: tf.Tensor, **asked: Any) -> dict[str, tf.Tensor]:
-        return told(*decode_pictures(image_bytes, size), **asked)
+        return answer_pixels(*decode_pictures(image_bytes, size), **asked)
 
     signatures = {
         "serving_default": serving_default,
