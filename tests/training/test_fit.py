@@ -137,12 +137,12 @@ def test_a_checkpoint_of_another_architecture(tmp_path):
     wider = keras.Sequential([keras.layers.Dense(3, input_shape=(2,)), keras.layers.Dense(1)], name="wider")
     wider.compile(cosine_adamw(0.1, 40), "mse")
     with pytest.raises(
-        cv.InputError, match="must be of the model 'wider' .*another architecture.*: delete that folder"
+        cv.InputError, match="must fit the model 'wider' .*another architecture.*: delete that folder"
     ):
         fit(wider, tmp_path)
     longer = keras.Sequential([keras.layers.Dense(2, input_shape=(2,)), keras.layers.Dense(1)], name="longer")
     longer.compile(cosine_adamw(0.1, 40), "mse")
-    with pytest.raises(cv.InputError, match="must be of the model 'longer'"):
+    with pytest.raises(cv.InputError, match="must fit the model 'longer'"):
         fit(longer, tmp_path)
 
 

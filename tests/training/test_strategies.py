@@ -57,7 +57,8 @@ def test_no_gpu():
 
 def test_no_tpu_says_what_was_looked_for():
     with pytest.raises(
-        cv.InputError, match="needs a TPU, got none .*TPU_NAME and COLAB_TPU_ADDR, .* TPU devices of this"
+        cv.InputError,
+        match="needs a TPU, got none .*TPU_NAME and COLAB_TPU_ADDR in .*, .* TPU devices of this",
     ):
         make_strategy("tpu")
 
@@ -86,7 +87,9 @@ def test_a_damaged_cluster_configuration(config, reason, monkeypatch):
         monkeypatch.setenv("TF_CONFIG", config)
         with pytest.raises(cv.InputError, match="TF_CONFIG"):
             make_strategy("auto")
-    with pytest.raises(cv.InputError, match=f"TF_CONFIG to name the workers and this one, .*{reason}"):
+    with pytest.raises(
+        cv.InputError, match=f"TF_CONFIG in the environment to name the workers and this one, .*{reason}"
+    ):
         make_strategy("multiworker")
 
 
