@@ -252,7 +252,7 @@ BAD = {
     ),
     "an export without context": (
         lambda run, place: cv.export(run, place / "serving", context=False),
-        f"a run must have no concepts to do without context, got '{MASCOT}': remove them",
+        f"a run must have no concepts to do without context, got '{MASCOT}': remove the concepts",
     ),
     "an unknown name": (
         lambda run, place: run.remove_concept("dog"),
