@@ -69,7 +69,7 @@ def _check_number(number: int, most: int | None) -> None:
 
 def _files(path: Path) -> Iterable[str]:
     if not path.exists():
-        raise InputError(f"images must be paths that exist, got {str(path)!r}: check the path.")
+        raise InputError(f"images must exist, got {str(path)!r}: check the path.")
     if path.is_dir():
         return folders.picture_files(str(path))
     return [str(path)]

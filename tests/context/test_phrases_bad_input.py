@@ -26,7 +26,7 @@ BAD = {
     ),
     "a missing path": (
         lambda run, place: cv.add_phrase(run, MASCOT, [place / "a.png", place / "z.png"]),
-        "images must be paths that exist, got '.*z.png': check the path",
+        "images must exist, got '.*z.png': check the path",
     ),
     "pixels of another type": (
         lambda run, place: cv.add_phrase(run, MASCOT, np.zeros([2, 16, 16, 3])),
