@@ -95,12 +95,18 @@ def fit_resumably(
     )
     with _sigterm_event(strategy) as stop, contextlib.closing(checkpoints):
         while state["epoch"] < epochs:
-            progress.update(state["epoch"] / epochs, _note(state["curves"]))
             whole, start = batches(state["epoch"]), state["step"]
             steps = int(whole.cardinality())
+            done, total = state["epoch"] * steps + start, epochs * steps
+            progress.update(done, _note(state["curves"]), total, "steps")
+            bar = keras.callbacks.LambdaCallback(
+                on_train_batch_end=lambda batch, logs, done=done, total=total: progress.update(
+                    done + batch + 1, f"loss {logs['loss']:.3f}", total, "steps"
+                )
+            )
             watch = _Watch(state, steps, save_every, checkpoints, stop, alone=num_workers(strategy) == 1)
             with _explained_loss_of_workers(model, state):
-                result = fit(model, whole.skip(start) if start else whole, [watch])
+                result = fit(model, whole.skip(start) if start else whole, [watch, bar])
                 watch.check(result, steps)
                 for name, value in watch.epoch_means(result, steps).items():
                     state["curves"].setdefault(name, []).append(value)
