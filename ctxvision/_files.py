@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 from ctxvision.errors import InputError
@@ -17,6 +17,17 @@ from ctxvision.errors import InputError
 def file_name(name: str) -> str:
     """Turns a name into a file name, such as "test%3Aa" for "test:a"; different names stay different."""
     return quote(name, safe=" ")
+
+
+def try_lock(file: IO[str]) -> bool:
+    """Locks an open file until it is closed; False if another process holds the lock."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        pass
+    return True
 
 
 @contextmanager
@@ -33,16 +44,12 @@ def only_here(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
     made, place = not Path(folder).exists(), Path(folder) / ".lock"
     Path(folder).mkdir(parents=True, exist_ok=True)
     with open(place, "a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(lock):
             lock.seek(0)
             raise InputError(
                 f"{what} {os.fspath(folder)!r} must be in use by one process, got process "
                 f"{lock.read() or 'unknown'} at work in it: wait for that process, or stop it."
-            ) from None
-        except OSError:  # a file system without locks
-            pass
+            )
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()

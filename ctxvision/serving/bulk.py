@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from ctxvision._files import atomic_path
+from ctxvision._files import atomic_path, try_lock
 from ctxvision.data.folders import picture_files
 from ctxvision.errors import InputError
 from ctxvision.serving.client import answers
@@ -51,7 +51,7 @@ def predict_to_file(
         The number of pictures, and of pictures with an error.
 
     Raises:
-        InputError: `out` exists, has another suffix or was begun by another call; no pictures are named; or the target
+        InputError: `out` exists, has another suffix, was begun by another call or is written by another process; no pictures are named; or the target
             is neither an export nor an address.
         ServingError: see `predict`.
     """
@@ -64,19 +64,24 @@ def predict_to_file(
         )
     asked = {"target": os.path.abspath(target) if Path(target).is_dir() else str(target), "explain": explain}
     journal = place.with_name(f"{place.name}.unfinished")
-    known = _answered_before(journal, asked)
-    missing = [path for path in paths if path not in known]
     with open(journal, "a", encoding="utf-8") as file:
-        if not file.tell():
+        if not try_lock(file):
+            raise InputError(
+                f"out must be written by one process, got {str(place)!r}, which another process writes: wait for that "
+                "process, or choose another file."
+            )
+        known = _answered_before(journal, asked)
+        missing = [path for path in paths if path not in known]
+        if not journal.stat().st_size:
             _add(file, asked)
         for number, one in enumerate(answers(target, missing, explain, name), len(paths) - len(missing) + 1):
             row = {"path": one.path, "error": one.reason} if isinstance(one, Refused) else one.to_json()
             _add(file, row)
             if tell:
                 tell(number, len(paths))
-    with atomic_path(place) as temporary, writer(temporary) as write:
-        refused = sum(_write(write, row) for row in _rows(journal, set(paths)))
-    journal.unlink()
+        with atomic_path(place) as temporary, writer(temporary) as write:
+            refused = sum(_write(write, row) for row in _rows(journal, set(paths)))
+        journal.unlink()
     return Written(len(paths), refused)
 
 

@@ -100,6 +100,30 @@ def test_a_stopped_call_resumes(export_directory, folder, tmp_path):
     assert sorted(row["path"] for row in rows) == sorted(named_pictures(folder))
 
 
+def test_a_second_process_that_writes_the_same_table_is_refused(export_directory, folder, tmp_path):
+    out = tmp_path / "a.csv"
+    command = [
+        sys.executable,
+        "-m",
+        "ctxvision",
+        "predict",
+        str(export_directory),
+        str(folder),
+        "--out",
+        str(out),
+    ]
+    second = []
+
+    def meanwhile(done, total):
+        if done == 1:
+            second.append(subprocess.run(command, capture_output=True, text=True))
+
+    predict_to_file(export_directory, folder, out, tell=meanwhile)
+    assert second[0].returncode == 2
+    assert "out must be written by one process, got " in second[0].stderr
+    assert len(read(out)) == 42
+
+
 def stop_at(number, done):
     if done == number:
         raise KeyboardInterrupt
