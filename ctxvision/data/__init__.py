@@ -1,4 +1,4 @@
-"""Data that comes in: manifests of pictures with labels and queries, and their pixels."""
+"""Data sets: manifests of pictures with labels and queries, and the pictures' pixels."""
 
 from ctxvision.data.data_check import DataCheck, check_data
 from ctxvision.data.decoding import load_encoded, load_pictures

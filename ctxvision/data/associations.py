@@ -20,17 +20,19 @@ def association_batches(
 ) -> tf.data.Dataset:
     """Draws pairs of different queries of one picture (section 3.3).
 
-    Each pair comes from a picture drawn of those with at least two different queries, and is two of its queries, drawn
-    uniformly without replacement. Step i of a seed is the same pairs, whatever happened before.
+    Each pair is two distinct queries of one picture, drawn uniformly without replacement. Pictures are drawn from those
+    with at least two different queries. Step i of a seed always gives the same pairs.
 
     Args:
-        pair_picture: int [P], the picture of each (picture, query) of the log, in any order; repeats count once.
-        pair_query: int [P], its query, a row number of `ngram_ids`.
+        pair_picture: int [P], the picture of each (picture, query) pair of the log, in any order; duplicates count
+            once.
+        pair_query: int [P], the query of each pair, as a row number of `ngram_ids`.
         ngram_ids: int32 [V, M], the queries' `DualEncoderText.ngram_ids`.
-        batch_size: B, pairs a step.
-        steps: how many batches.
-        seed: one or several numbers of 0 or more.
-        weights: float [pictures], how often each picture is drawn, by its number; all alike by default.
+        batch_size: B, the number of pairs per step.
+        steps: the number of batches.
+        seed: one or several integers of 0 or more.
+        weights: float [pictures], the relative probability of drawing each picture, indexed by picture number. None
+            draws all pictures equally often.
 
     Returns:
         A dataset of `steps` dicts: `left_ngrams` and `right_ngrams` int32 [B, M], `left_ids` and `right_ids`
@@ -38,7 +40,7 @@ def association_batches(
 
     Raises:
         InputError: no picture has two different queries.
-        ValueError: the two arrays differ in length, or name a query that `ngram_ids` has no row for.
+        ValueError: the two arrays differ in length, or `pair_query` holds a number outside the rows of `ngram_ids`.
     """
     starts, queries = _queries_of_pictures(np.asarray(pair_picture), np.asarray(pair_query), len(ngram_ids))
     starts, counts = starts[:-1], np.diff(starts)
@@ -47,7 +49,7 @@ def association_batches(
     if not several.any():
         raise InputError(
             f"queries must give at least one picture two different queries, got {len(counts)} pictures and none "
-            f"with two: text is learnt from queries that share a picture, so give pictures more queries."
+            f"with two: give pictures more queries, because the text encoder learns from queries that share a picture."
         )
     starts, counts = tf.constant(starts[several]), tf.constant(counts[several])
     queries, ngrams = tf.constant(queries), tf.constant(ngram_ids, tf.int32)
@@ -75,33 +77,35 @@ def association_batches(
 
 
 def shares_pictures(pair_picture: np.ndarray, pair_query: np.ndarray) -> bool:
-    """Whether any picture has two different queries; arguments as of `association_batches`."""
+    """Tells whether any picture has two different queries; `association_batches` describes the arguments."""
     starts, _ = _queries_of_pictures(pair_picture, pair_query, int(pair_query.max(initial=-1)) + 1)
     return bool((np.diff(starts) >= 2).any())
 
 
 def _weighted(drawn: tf.Tensor, ends: tf.Tensor) -> tf.Tensor:
-    """int64 [B] numbers of pictures, of int64 [B] in 0..2^62 and float64 [N], the sums of their shares."""
+    """Maps int64 [B] uniform draws in 0..2^62 to int64 [B] picture numbers, by float64 [N] cumulative weights."""
     place = tf.cast(drawn, tf.float64) / 2.0**62
     found = tf.searchsorted(ends, place, side="right", out_type=tf.int64)
     return tf.minimum(found, tf.size(ends, tf.int64) - 1)
 
 
 def read_associations(path: str | os.PathLike[str], known: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Query-query pairs of a log.
+    """Reads query-query pairs from a file.
 
     Args:
-        path: TSV without a header: query, query and an optional weight above 0 a line.
-        known: query to its number; lines with another query are left out.
+        path: a TSV file without a header. Each line holds two queries and an optional weight above 0.
+        known: maps each query to its number. Lines with an unknown query, or with the same query twice, are skipped.
 
     Returns:
-        int32 [N, 2] numbers of the queries, and float64 [N] weights.
+        int32 [N, 2] query numbers, and float64 [N] weights.
 
     Raises:
-        InputError: no such file, a line of another form, or no line whose queries are both known.
+        InputError: the file does not exist, a line has another form, or no line has two different known queries.
     """
     if not os.path.isfile(path):
-        raise InputError(f"associations must be a text file, got {str(path)!r}: check the path.")
+        raise InputError(
+            f"associations must be a text file, got {str(path)!r}, which is not a file: check the path."
+        )
     pairs, weights, lines = [], [], 0
     with open(path, encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, 1):
@@ -115,8 +119,8 @@ def read_associations(path: str | os.PathLike[str], known: dict[str, int]) -> tu
                 weight = 0.0
             if len(columns) not in (2, 3) or not weight > 0 or weight == float("inf"):
                 raise InputError(
-                    f"associations must have query, query and an optional weight above 0 a line, separated by tabs, got "
-                    f"{line.rstrip()!r} in line {number} of {str(path)!r}: mend the line."
+                    f"associations must have two queries and an optional weight above 0 per line, separated by tabs, "
+                    f"got {line.rstrip()!r} in line {number} of {str(path)!r}: correct the line."
                 )
             left, right = (known.get(column, -1) for column in columns[:2])
             if left >= 0 and right >= 0 and left != right:
@@ -125,7 +129,7 @@ def read_associations(path: str | os.PathLike[str], known: dict[str, int]) -> tu
     if not pairs:
         raise InputError(
             f"associations must pair queries of the data, got {lines} lines in {str(path)!r} and none with two known "
-            f"queries: write queries as the data has them."
+            f"queries: write the queries as they stand in the data."
         )
     return np.array(pairs, np.int32), np.array(weights)
 
@@ -133,7 +137,7 @@ def read_associations(path: str | os.PathLike[str], known: dict[str, int]) -> tu
 def _queries_of_pictures(
     pictures: np.ndarray, queries: np.ndarray, num_queries: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Row starts int64 [pictures + 1] and distinct queries int32, picture after picture."""
+    """Groups distinct queries by picture: int64 [pictures + 1] start positions, and int32 queries."""
     if pictures.shape != queries.shape or pictures.ndim != 1:
         raise ValueError(
             f"pair_picture and pair_query must be two arrays of one length, got shapes {pictures.shape} and "

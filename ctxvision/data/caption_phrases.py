@@ -1,4 +1,4 @@
-"""Captions to phrases that people might search for: n-grams that several captions share."""
+"""Phrases from captions: n-grams that several captions share."""
 
 import re
 from collections import Counter
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from ctxvision.data.images_csv import clean
 
 MAX_WORDS = 3
-# Words that no phrase begins or ends with: they carry none of its meaning.
+# A phrase neither begins nor ends with these words, because they add no meaning there.
 _STOPS = (
     "a about above after all am an and are as at be been before behind being below beside between both but by can could "
     "did do does doing down each for from had has have he her here hers him his how i if in into is it its just me more "
@@ -16,7 +16,7 @@ _STOPS = (
     "which while who whom why will with would you your"
 )
 STOP_WORDS = frozenset(_STOPS.split())
-_PLACEHOLDER = re.compile(r"<[a-z]+>")  # of names that were taken out: <PERSON>
+_PLACEHOLDER = re.compile(r"<[a-z]+>")  # stands for a removed name, for example <PERSON>
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _BREAK = re.compile(r"[.,;:!?()\[\]{}\"“”|/\\\n]+")
 
@@ -24,19 +24,19 @@ _BREAK = re.compile(r"[.,;:!?()\[\]{}\"“”|/\\\n]+")
 def caption_phrases(
     captions: Callable[[], Iterable[tuple[str, str]]], min_count: int, deny: Sequence[str] = ()
 ) -> tuple[Iterator[tuple[str, ...]], Counter[tuple[str, str]]]:
-    """The phrases of each caption, longest first, and how many captions have each.
+    """Finds the phrases of each caption and counts the captions of each phrase.
 
-    Phrases are 1 to 3 words, lower-cased, that do not cross punctuation and neither begin nor end with a stop word
-    of English. One is kept where at least `min_count` captions of its language have it, unless it holds, as whole words,
-    one that is denied.
+    A phrase is a lower-cased n-gram of 1 to 3 words. It does not cross punctuation, does not begin with a number, and
+    neither begins nor ends with an English stop word. A phrase is kept if at least `min_count` captions of its language
+    contain it and it contains no denied phrase as whole words.
 
     Args:
-        captions: called twice: each caption and its language.
-        min_count: captions that a phrase needs.
-        deny: words and phrases not to be seen.
+        captions: a function that is called twice and yields each caption with its language.
+        min_count: the number of captions that a phrase needs.
+        deny: words and phrases that no kept phrase may contain.
 
     Returns:
-        The phrases of each caption, and (phrase, language) to its count, kept ones alone.
+        The kept phrases of each caption, longest first, and a count for each kept (phrase, language).
 
     Example:
         >>> rows = [("a red car on the beach", "en"), ("the red car", "en")]
@@ -54,7 +54,7 @@ def caption_phrases(
 
 
 def count_phrases(captions: Iterable[tuple[str, str]]) -> Counter[tuple[str, str]]:
-    """(phrase, language) to how many of the captions, each with its language, have it; see `caption_phrases`."""
+    """Counts the captions of each (phrase, language); `captions` yields each caption with its language."""
     counts: Counter[tuple[str, str]] = Counter()
     for caption, language in captions:
         counts.update((phrase, language) for phrase in _ngrams(caption))
@@ -62,7 +62,7 @@ def count_phrases(captions: Iterable[tuple[str, str]]) -> Counter[tuple[str, str
 
 
 def deny_rule(deny: Iterable[str]) -> Callable[[str], bool]:
-    """Whether a phrase holds, as whole words and in any case, one of the words and phrases that are denied."""
+    """Makes a function that tells whether a phrase contains a denied phrase, as whole words and in any case."""
     held = {words for phrase in deny if (words := tuple(_words(phrase)))}
     sizes = sorted({len(words) for words in held})
 
@@ -82,7 +82,7 @@ def _words(phrase: str) -> list[str]:
 
 
 def _ngrams(caption: str) -> dict[str, None]:
-    """Distinct phrases, longest first, then in the order of the caption."""
+    """Lists distinct phrases, longest first, then in caption order."""
     parts = _BREAK.split(_PLACEHOLDER.sub(".", clean(caption.lower())))
     words = [_WORD.findall(part) for part in parts]
     found: dict[str, None] = {}

@@ -1,4 +1,4 @@
-"""Parquet files of captions and pictures, as CC3M, LAION and the like are kept once downloaded."""
+"""Parquet files of captions and pictures, such as downloads of CC3M or LAION."""
 
 import glob
 import os
@@ -23,25 +23,27 @@ _BATCH = 4096
 
 
 def read_captions(place: str, label_column: str = "label") -> Manifest:
-    """Reads the split `web` from parquet files; another source has the labels.
+    """Reads the split `web` from parquet files; labels come from another source.
 
-    Columns, as their makers name them:
+    Columns, with the names that common data sets use:
 
-    - `caption`, `TEXT` or `text`: becomes phrases, see `caption_phrases`: those that 2 captions or more share.
-    - the picture: encoded bytes in `jpg`, `png`, `webp`, `image` or `image_bytes`, or a struct with `bytes`; or a `key`,
-      the name of the file that img2dataset wrote into the folder of the parquet file's name: `00012.parquet` and
+    - `caption`, `TEXT` or `text`: a caption, from which `caption_phrases` makes queries. A phrase needs 2 captions.
+    - The picture: either encoded bytes in `jpg`, `png`, `webp`, `image` or `image_bytes` (or a struct with `bytes`), or
+      a `key`, the stem of a file that img2dataset wrote. `00012.parquet` has its files in `00012/`, for example
       `00012/000120007.jpg`.
-    - optional: `language` (or `LANGUAGE`, `lang`; English by default) and `status`, of which only "success" is read.
+    - Optional: `language` (or `LANGUAGE`, `lang`; English by default), and `status`; rows whose status is not "success"
+      are skipped.
 
-    Words and phrases in a `deny.txt` beside the files, one a line, are in no phrase. A row without a phrase is left out.
+    An optional `deny.txt` beside the files lists words and phrases, one per line; no phrase contains them. Rows without
+    a phrase are left out.
 
     Args:
-        place: a folder of parquet files, one file, or a pattern.
-        label_column: "label".
+        place: a folder of parquet files, one file, or a glob pattern.
+        label_column: must be "label".
 
     Raises:
-        InputError: pyarrow is not installed, no files, a file without the columns, or with addresses of pictures alone:
-            nothing is downloaded here.
+        InputError: pyarrow is not installed, no file matches, or a file lacks a needed column. Files that hold only
+            URLs of pictures are refused, because nothing is downloaded.
     """
     require_label_column("captions:", label_column)
     files = _files(place)
@@ -65,7 +67,8 @@ def read_captions(place: str, label_column: str = "label") -> Manifest:
             places.append((number, row))
     if not places:
         raise InputError(
-            f"captions: must name captions of which {MIN_COUNT} share a phrase, got none in {place!r}: give more."
+            f"captions: must name captions of which {MIN_COUNT} share a phrase, got none in {place!r}: give more "
+            "captions."
         )
     stored = None if tables[0].files else _stored(tables, np.array(places, np.int64))
     web = Split("web", split.paths, split.labels, split.queries, None, stored)
@@ -73,20 +76,20 @@ def read_captions(place: str, label_column: str = "label") -> Manifest:
 
 
 def captions_of(place: str, language: str = "en") -> Iterator[tuple[str, str]]:
-    """Caption and language of each row that `read_captions` reads, also of files that neither hold nor name pictures.
+    """Yields caption and language of each row that `read_captions` reads; the files need no pictures.
 
     Args:
         place: see `read_captions`.
-        language: of a row that names none.
+        language: the language of rows that name none.
 
     Raises:
-        InputError: pyarrow is not installed, no files, or a file without captions.
+        InputError: pyarrow is not installed, no file matches, or a file has no captions.
     """
     return _captions([_Table(path, needs_pictures=False) for path in _files(place)], language)
 
 
 def deny_file(place: str) -> Path:
-    """The `deny.txt` beside the files of a place, see `read_captions`; it need not be there."""
+    """Returns the path of the `deny.txt` beside the files, see `read_captions`; the file need not exist."""
     return Path(os.path.dirname(_files(place)[0]), "deny.txt")
 
 
@@ -97,7 +100,7 @@ def _captions(tables: Sequence["_Table"], language: str = "en") -> Iterator[tupl
 
 
 class _Table:
-    """One parquet file; rows are numbers in it."""
+    """One parquet file; its rows are numbered from 0."""
 
     def __init__(self, path: str, needs_pictures: bool = True):
         self.path = path
@@ -105,26 +108,26 @@ class _Table:
             self._file = _parquet().ParquetFile(path)
         except _arrow().ArrowInvalid as error:
             raise InputError(
-                f"{path} must be a parquet file, it is not ({error}): download it anew."
+                f"{path} must be a parquet file, got a file that is not ({error}): download it again."
             ) from None
         names = self._file.schema_arrow.names
         self._caption = self._column(CAPTIONS, names)
         if self._caption is None:
             raise InputError(
-                f"{path} needs a column {' or '.join(CAPTIONS)}, it has {', '.join(names)}: rename one."
+                f"{path} must have a column {' or '.join(CAPTIONS)}, got the columns {', '.join(names)}: rename one."
             )
         self._language, self._picture = self._column(LANGUAGES, names), self._column(PICTURES, names)
         self._status = "status" if "status" in names else None
         self.files = self._listed() if self._picture is None else []
         if needs_pictures and self._picture is None and not self.files:
             raise InputError(
-                f"{path} needs a column of encoded pictures ({', '.join(PICTURES)}), or files beside it in "
-                f"{path.removesuffix('.parquet')!r} named by a column 'key', it has {', '.join(names)}: download the "
-                "pictures first, img2dataset writes both."
+                f"{path} must have a column of encoded pictures ({', '.join(PICTURES)}), or a column 'key' that names "
+                f"files in {path.removesuffix('.parquet')!r}, got the columns {', '.join(names)}: download the "
+                "pictures first, for example with img2dataset."
             )
 
     def rows(self, default_language: str = "en") -> Iterator[tuple[int, str, str]]:
-        """Row, caption and language of those that have a picture, where the file has any."""
+        """Yields row, caption and language; if the pictures are files, only rows that have one."""
         columns = [c for c in (self._caption, self._language, self._status) if c]
         row = 0
         for batch in self._file.iter_batches(_BATCH, columns=columns):
@@ -138,11 +141,11 @@ class _Table:
                 row += 1
 
     def name(self, row: int) -> str:
-        """Of the row's picture: its file, or what says where it is."""
+        """Returns the picture's file name, or a name made of parquet file and row."""
         return self.files[row] if self.files else f"{self.path}#{row}"
 
     def pictures(self, rows: Sequence[int]) -> Iterator[tuple[int, bytes | None]]:
-        """Of sorted rows; row groups that hold none of them are not read."""
+        """Yields the encoded pictures of sorted rows, and reads only the row groups that hold them."""
         wanted = iter(rows)
         row, start = next(wanted, None), 0
         for group in range(self._file.num_row_groups):
@@ -158,7 +161,7 @@ class _Table:
             start = end
 
     def _listed(self) -> list[str]:
-        """The file of each row, "" where there is none."""
+        """Returns the picture file of each row, "" if there is none."""
         folder = self.path.removesuffix(".parquet")
         if not os.path.isdir(folder) or "key" not in self._file.schema_arrow.names:
             return []
@@ -189,7 +192,7 @@ def _files(place: str) -> list[str]:
     found = sorted(os.path.abspath(path) for path in glob.glob(pattern))
     if not found:
         raise InputError(
-            f"captions: must name parquet files, got {place!r} which matches none: check the path."
+            f"captions: must name parquet files, got {place!r}, which matches none: check the path."
         )
     return found
 

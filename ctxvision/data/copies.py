@@ -1,4 +1,4 @@
-"""Pictures that are there more than once, by their content."""
+"""Copies of pictures, found by their content."""
 
 import hashlib
 from typing import NamedTuple
@@ -14,7 +14,7 @@ class _Seen(NamedTuple):
 
 
 class Copies:
-    """Remembers pictures, and tells which of them are copies of others."""
+    """Collects pictures and reports which are byte-identical copies."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, bytes], _Seen] = {}
@@ -24,7 +24,7 @@ class Copies:
         self._unlike: list[str] = []
 
     def add(self, split: Split, row: int, encoded: bytes) -> None:
-        """Remembers the picture of a split's row, as it is stored."""
+        """Records the encoded picture of a split's row; a path that occurs again is not a copy."""
         path, labels, digest = split.paths[row], split.labels[row], hashlib.sha256(encoded).digest()
         before = self._seen.setdefault((split.name, digest), _Seen(path, labels))
         if before.path != path:
@@ -36,7 +36,7 @@ class Copies:
             self._tested.setdefault(split.name, []).append((digest, path))
 
     def problems(self) -> list[str]:
-        """Sentences: what is tested and learnt from, what is twice in a split, what has two labels."""
+        """Returns sentences about copies: tested and learnt from, twice in a split, or under two labels."""
         told = []
         for name, pictures in self._tested.items():
             copies = [f"{path} = {self._learnt[one]}" for one, path in pictures if one in self._learnt]

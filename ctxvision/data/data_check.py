@@ -1,4 +1,4 @@
-"""What a data set holds and what is wrong with it, before anybody trains on it for an hour."""
+"""Checks a data set before training."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -25,12 +25,12 @@ from ctxvision.data.training_check import (
 )
 
 SHEET_SIDE = 96
-SHEET_PICTURES = 24  # of each split
+SHEET_PICTURES = 24  # per split
 
 
 @dataclass
 class Shown:
-    """A picture of the sheet: uint8 [S, S, 3], and what the data says of it."""
+    """A picture of the sheet: uint8 [S, S, 3], with its split, labels and queries."""
 
     split: str
     pixels: np.ndarray
@@ -40,13 +40,13 @@ class Shown:
 
 @dataclass
 class DataCheck:
-    """What `check_data` found.
+    """The result of `check_data`.
 
     Attributes:
-        facts: lines to print, a name and what there is of it.
-        problems: sentences; training goes on in spite of them.
-        refused: sentences of what training refuses; empty where it would begin.
-        sheet: pictures to show, see `write_sheet`.
+        facts: (name, value) pairs to print, such as the number of pictures of a split.
+        problems: sentences about problems that do not stop training.
+        refused: sentences about problems that stop training; empty if training would start.
+        sheet: pictures for `write_sheet`.
     """
 
     facts: list[tuple[str, str]] = field(default_factory=list)
@@ -62,18 +62,18 @@ def check_data(
     pictures: int = 2000,
     seed: int = 0,
 ) -> DataCheck:
-    """Looks through all rows, and into a sample of the pictures.
+    """Checks all rows, and decodes a random sample of the pictures.
 
     Args:
         manifest: the data.
-        multi_label: as in the `Config` that training will use.
-        queries: what is needed of them; None for a run over a context, which learns from none.
-        pictures: how many are opened, of each split an equal share at random; 0 opens none.
-        seed: of the sample.
+        multi_label: the `Config.multi_label` that training will use.
+        queries: what training needs of the queries; None for a run over a context, which needs no queries.
+        pictures: how many pictures to open, divided equally among the splits; 0 opens none.
+        seed: the seed of the sample.
 
     Returns:
-        See `DataCheck`. Files that are missing are found for all rows on a local disk; pictures that do not decode
-        and copies under other names in the sample alone.
+        A `DataCheck`. Missing files are found in all rows, on a local disk only. Pictures that do not decode and copies
+        under other names are found only in the sample.
     """
     check = DataCheck(refused=refused_for_training(manifest, multi_label, queries))
     for split in manifest.by_split.values():
@@ -127,7 +127,7 @@ def _tell_labels(check: DataCheck, manifest: Manifest, multi_label: bool) -> Non
             continue
         here = {label for row in split.labels for label in row}
         unknown = sorted(here - counts.keys())
-        if unknown:  # training refuses these; here they are all told
+        if unknown:  # training refuses these too; the check lists them for every split
             check.problems.append(f"labels of split {name!r} that train does not have: {few(unknown)}")
         absent = sorted(counts.keys() - here)
         if here and absent:
@@ -145,8 +145,8 @@ def _tell_queries(check: DataCheck, manifest: Manifest, needs: QueryNeeds) -> No
         return
     if manifest.words_for_queries:
         check.problems.append(
-            f"{manifest.source} has no queries: phrases are learnt from its labels' words and tell nothing that the labels "
-            "do not; name a second source with queries, or train over a context"
+            f"{manifest.source} has no queries: phrases are learnt from the words of its labels and add no "
+            "information; name a second source with queries, or train over a context"
         )
     spoken: Counter[str] = Counter()
     for (_, language), number in counts.items():
@@ -165,8 +165,8 @@ def _tell_queries(check: DataCheck, manifest: Manifest, needs: QueryNeeds) -> No
         )
     if not any(sum(query.text in heard for query in row) > 1 for row in web.queries):
         check.problems.append(
-            f"no picture has two queries in {spoken_of}: the text encoder learns nothing, and knows phrases by their letters "
-            "alone"
+            f"no picture has two queries in {spoken_of}: the text encoder learns nothing and compares phrases by "
+            "spelling alone"
         )
 
 
@@ -181,7 +181,7 @@ def _named_twice(check: DataCheck, manifest: Manifest) -> None:
 
 
 def _open_pictures(check: DataCheck, manifest: Manifest, most: int, seed: int) -> None:
-    """Decodes a sample: sizes and kinds, what is damaged, and copies between what is learnt and what is tested."""
+    """Decodes a sample and reports sizes, kinds, damaged pictures and copies."""
     sizes: list[tuple[int, int]] = []
     kinds: Counter[str] = Counter()
     copies = Copies()
@@ -219,8 +219,8 @@ def _open_pictures(check: DataCheck, manifest: Manifest, most: int, seed: int) -
             (check.refused if too_many(len(damaged), len(split)) else check.problems).append(found)
         if narrow:
             check.problems.append(
-                f"{_count(len(narrow), 'PNG')} of 16 bits in split {name!r} {_use(narrow)} fewer, and {_is(narrow)} brightened to "
-                f"the whole range: {few(narrow)}"
+                f"{_count(len(narrow), 'PNG')} of 16 bits in split {name!r} {_use(narrow)} fewer bits, and "
+                f"{_is(narrow)} brightened to the whole range: {few(narrow)}"
             )
     check.problems += copies.problems()
     total = sum(map(len, manifest.by_split.values()))

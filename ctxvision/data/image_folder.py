@@ -16,19 +16,19 @@ _OTHER_NAMES = {"training": "train", "valid": "val", "validation": "val", "testi
 
 
 def read_image_folder(folder: str, label_column: str = "label") -> Manifest:
-    """Reads `split/label/picture`: `train/red car/1.jpg`; or `label/picture`, which is all `train`.
+    """Reads the layout `split/label/picture`, such as `train/red car/1.jpg`, or `label/picture`, which is all `train`.
 
-    Splits are those of `Manifest`, in any case; `valid` and `validation` are `val`, `test-NAME` and `test_NAME` are
-    `test:NAME`. The label is the name of the folder in the split, underscores read as blanks; pictures may lie deeper. What
-    is left out, see `picture_files`, is counted in the manifest, as are folders that are no split. An optional
-    `labels.json` is as of `Manifest`.
+    Split folders are named as in `Manifest`, in any case; `training` is `train`, `valid` and `validation` are `val`,
+    `testing` is `test`, `test-NAME` and `test_NAME` are `test:NAME`. The label is the name of the folder in the split,
+    with underscores read as spaces; pictures may lie in deeper folders. `Manifest.left_out` counts what `picture_files`
+    leaves out and the folders that are not splits. An optional `labels.json` is read as in `Manifest`.
 
     Args:
-        folder: the data set's.
-        label_column: "label".
+        folder: the folder of the data set.
+        label_column: must be "label".
 
     Raises:
-        InputError: no such folder, none of a split in it, or no picture; the sentence names it.
+        InputError: the folder does not exist or holds no picture in this layout.
     """
     require_label_column("folder:", label_column)
     root = require_folder("folder:", folder)
@@ -38,7 +38,7 @@ def read_image_folder(folder: str, label_column: str = "label") -> Manifest:
     if any(map(_split_of, inner)):
         for folder in inner:
             if (name := _split_of(folder)) is None:
-                left_out[f"folder {folder!r}, which is no split"] += 1
+                left_out[f"folder {folder!r}, which is not a split"] += 1
             else:
                 split = splits.setdefault(name, Split(name, [], [], []))
                 place = os.path.join(root, folder)
@@ -50,14 +50,14 @@ def read_image_folder(folder: str, label_column: str = "label") -> Manifest:
     if not filled:
         raise InputError(
             f"folder: must name a folder with pictures in label/picture or split/label/picture, got {root!r}, which has "
-            f"{few(sorted(os.listdir(root))) or 'nothing'}: put each label's pictures in a folder of its name."
+            f"{few(sorted(os.listdir(root))) or 'nothing'}: put the pictures of each label in a folder with its name."
         )
     terms = read_label_terms(Path(root, "labels.json"))
     return Manifest(root, label_column, filled, terms, f"folder:{root}", left_out)
 
 
 def _add_labels(split: Split, place: str, labels: Iterable[str], left_out: LeftOut) -> None:
-    """Adds the pictures in the folders of labels."""
+    """Adds the pictures of each label's folder to the split."""
     for label in labels:
         row = (clean(label.replace("_", " ")),)
         for path in picture_files(os.path.join(place, label), left_out):
@@ -67,18 +67,18 @@ def _add_labels(split: Split, place: str, labels: Iterable[str], left_out: LeftO
 
 
 def require_folder(source: str, folder: str) -> str:
-    """The folder, absolute; an InputError where there is none."""
+    """Returns the absolute path of a folder; raises an InputError if the folder does not exist."""
     root = os.path.abspath(folder)
     if not os.path.isdir(root):
-        raise InputError(f"{source} must name a folder, got {folder!r}, which is none: check the path.")
+        raise InputError(f"{source} must name a folder, got {folder!r}, which is not one: check the path.")
     return root
 
 
 def require_label_column(source: str, label_column: str) -> None:
-    """Refuses another label than the one that such data sets have."""
+    """Raises an InputError unless `label_column` is "label", the only label of data sets with a fixed layout."""
     if label_column != "label":
         raise InputError(
-            f"label_column must be 'label' for {source}, got {label_column!r}: leave it out, such data has one label."
+            f"label_column must be 'label' for {source}, got {label_column!r}: leave it out, {source} has one label."
         )
 
 

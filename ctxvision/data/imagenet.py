@@ -1,4 +1,4 @@
-"""ImageNet as it is released: a folder of pictures for each synset."""
+"""ImageNet in its released layout: a folder of pictures per synset."""
 
 import csv
 import os
@@ -17,22 +17,22 @@ _MAPPING, _SOLUTION = "LOC_synset_mapping.txt", "LOC_val_solution.csv"
 
 
 def read_imagenet(folder: str, label_column: str = "label") -> Manifest:
-    """Reads ILSVRC's classification data.
+    """Reads the classification data of ILSVRC.
 
-    `train/SYNSET/*.JPEG` and `val`, in the folder or below its `ILSVRC/Data/CLS-LOC`; `val` is flat with the labels in
-    `LOC_val_solution.csv`, or has synset folders as well. `LOC_synset_mapping.txt` has a line for each synset, its
-    number and terms: "n01443537 goldfish, Carassius auratus". The first term is the label, two of one name get the
-    synset's number behind it; all terms are `label_terms`.
+    Pictures are `train/SYNSET/*.JPEG` and `val`, in the folder or in its `ILSVRC/Data/CLS-LOC` or `Data/CLS-LOC`. `val`
+    has synset folders too, or is flat with its labels in `LOC_val_solution.csv`. `LOC_synset_mapping.txt` has a line
+    per synset with its number and terms: "n01443537 goldfish, Carassius auratus". The first term is the label; if
+    several synsets share it, the synset's number is appended. All terms become `Manifest.label_terms`.
 
-    The official `val` becomes split `test`, which the released test set has no labels for; training holds out a part
-    of `train` for choices.
+    The official `val` becomes split `test`, because the released test set has no labels. Training holds out a part of
+    `train` as `val`.
 
     Args:
-        folder: the data set's.
-        label_column: "label".
+        folder: the folder of the data set.
+        label_column: must be "label".
 
     Raises:
-        InputError: a file that must be there is not, or a synset without a line in the mapping; it is named.
+        InputError: a needed file is missing, or a synset has no line in the mapping.
     """
     require_label_column("imagenet:", label_column)
     root = require_folder("imagenet:", folder)
@@ -41,8 +41,8 @@ def read_imagenet(folder: str, label_column: str = "label") -> Manifest:
     )
     if pictures is None:
         raise InputError(
-            f"imagenet: must name a folder with train/SYNSET/*.JPEG or ILSVRC/Data/CLS-LOC/train, got {root!r} without: "
-            "unpack the archive there."
+            f"imagenet: must name a folder with train/SYNSET/*.JPEG or ILSVRC/Data/CLS-LOC/train, got {root!r}, "
+            "which has neither: unpack the archive there."
         )
     terms = read_synsets(_needed(root, _MAPPING))
     labels = synset_labels(terms)
@@ -60,7 +60,7 @@ def read_imagenet(folder: str, label_column: str = "label") -> Manifest:
 
 
 def read_synsets(path: Path) -> dict[str, list[str]]:
-    """Synset to its terms, in the order of a file with lines such as "n01443537 goldfish, Carassius auratus"."""
+    """Maps synset to terms, in the order of a file with lines such as "n01443537 goldfish, Carassius auratus"."""
     terms = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         synset, _, names = line.strip().partition(" ")
@@ -70,7 +70,7 @@ def read_synsets(path: Path) -> dict[str, list[str]]:
 
 
 def synset_labels(terms: Mapping[str, list[str]]) -> dict[str, str]:
-    """Synset to its label: its first term, with its number behind where several synsets have that term first."""
+    """Maps synset to label: its first term, with the synset appended if several synsets share that term."""
     times = Counter(names[0] for names in terms.values())
     return {s: names[0] if times[names[0]] == 1 else f"{names[0]} ({s})" for s, names in terms.items()}
 
@@ -83,7 +83,10 @@ def _add_folders(split: Split, folder: Path, labels: Mapping[str, str]) -> None:
 
 
 def _add_solution(split: Split, folder: Path, solution: Path, labels: Mapping[str, str]) -> None:
-    """Lines "ImageId,PredictionString"; the second holds synset and box of each object, all of one synset."""
+    """Adds pictures of a csv "ImageId,PredictionString": the second column lists synset and box of each object.
+
+    All objects of a picture have one synset.
+    """
     with open(solution, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             path = folder / f"{row['ImageId']}.JPEG"
@@ -99,7 +102,7 @@ def _add(split: Split, path: str, label: str) -> None:
 def _label(labels: Mapping[str, str], synset: str, place: Path) -> str:
     if synset not in labels:
         raise InputError(
-            f"{_MAPPING} must have a line for every synset, got none for {synset!r} of {str(place)!r}: add it."
+            f"{_MAPPING} must have a line for every synset, got none for {synset!r} of {str(place)!r}: add the line."
         )
     return labels[synset]
 
@@ -107,5 +110,7 @@ def _label(labels: Mapping[str, str], synset: str, place: Path) -> str:
 def _needed(root: str, name: str) -> Path:
     path = Path(root, name)
     if not path.is_file():
-        raise InputError(f"imagenet: needs {name} in {root!r}, it is not there: put it beside the pictures.")
+        raise InputError(
+            f"imagenet: needs {name} in {root!r}, which does not exist: put it beside the pictures."
+        )
     return path

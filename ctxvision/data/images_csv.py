@@ -1,4 +1,4 @@
-"""The rows of an `images.csv`, read one after another so that millions fit."""
+"""Reads the rows of an `images.csv` one after another, so that millions fit in memory."""
 
 import csv
 import functools
@@ -13,13 +13,13 @@ from ctxvision.errors import InputError
 
 SPLITS = ("web", "pretrain", "train", "val", "test")
 _NEEDED_COLUMNS = ("image", "split", "queries")
-_LARGEST_FIELD = 1 << 24  # characters: a picture of a long log has more than csv's own limit
+_LARGEST_FIELD = 1 << 24  # characters: a picture with a long log exceeds the csv module's limit
 
 
 def read_images_csv(root: str, label_column: str) -> dict[str, Split]:
-    """The splits of the `images.csv` in a folder, see `Manifest`.
+    """Reads the splits of the `images.csv` in a folder, see `Manifest`.
 
-    Equal labels, queries and lists of them are one object each, so that a row costs little more than its path.
+    Rows share one object for equal labels, queries and lists of them, so a row costs little more than its path.
     """
     path = Path(root, "images.csv")
     columns = label_column.split("|")
@@ -47,16 +47,16 @@ def read_images_csv(root: str, label_column: str) -> dict[str, Split]:
             )
         except ValueError as error:
             raise InputError(
-                f"images.csv line {line} must name a language per query or none, got {error}: align the columns "
+                f"images.csv line {line} must name one language per query or none, got {error}: align the columns "
                 "queries and languages."
             ) from None
     return {split.name: split for split in by_split.values()}
 
 
 def query_reader() -> Callable[[str, str], tuple[Query, ...]]:
-    """Reads |-separated queries and languages into distinct, clean queries; equal ones are one object.
+    """Makes a function that reads |-separated queries and languages into distinct, cleaned queries.
 
-    It raises a ValueError that says how many there are of each where they are not aligned.
+    Equal queries are one object. The function raises a ValueError with both counts if they differ.
     """
     known: dict[tuple[str, str], Query | None] = {}
 
@@ -82,27 +82,27 @@ def query_reader() -> Callable[[str, str], tuple[Query, ...]]:
 
 
 def parts(field: str) -> list[str]:
-    """The values of a |-separated field, NFC-normalised, whitespace collapsed, empty ones left out."""
+    """Splits a |-separated field into cleaned values, without empty ones."""
     return [part for part in (clean(part) for part in field.split("|")) if part]
 
 
-# Soft hyphen, zero-width space, word joiner, byte order mark and direction marks. The joiners that emoji and some scripts
-# need stay.
+# Soft hyphen, zero-width space, word joiner, byte order mark and direction marks. The zero-width joiners stay, because
+# emoji and some scripts need them.
 _UNSEEN = dict.fromkeys(
     [0x00AD, 0x200B, 0x2060, 0xFEFF, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 )
 
 
 def clean(text: str) -> str:
-    """NFC-normalised, whitespace collapsed, without characters that nobody sees."""
+    """Normalises a text: NFC, single spaces, no invisible characters."""
     return " ".join(unicodedata.normalize("NFC", text).translate(_UNSEEN).split())
 
 
 def split_name(name: str, line: int) -> str:
-    """The name, where it is one of a split; `line` of images.csv is named where not."""
+    """Returns the name if it names a split, else raises an InputError about this `line` of images.csv."""
     if not name:
         raise InputError(
-            f"images.csv line {line} must name a split, column 'split' is empty: "
+            f"images.csv line {line} must name a split, got an empty column 'split': "
             f"write one of {', '.join(SPLITS)}."
         )
     if not is_split(name):
@@ -114,14 +114,16 @@ def split_name(name: str, line: int) -> str:
 
 
 def is_split(name: str) -> bool:
-    """Whether this is the name of a split."""
+    """Tells whether this is the name of a split."""
     return name in SPLITS or (name.startswith("test:") and name != "test:")
 
 
 def _read_rows(path: Path, label_columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yields (line, fields): of the header, once its columns are known to be there, then of each row."""
+    """Yields (line, fields) of the header, after checking its columns, and then of each row."""
     if not path.is_file():
-        raise InputError(f"data must be a folder with an images.csv, {path} is not there.")
+        raise InputError(
+            f"data must be a folder with an images.csv, got {path.parent} without: check the path."
+        )
     csv.field_size_limit(_LARGEST_FIELD)
     with open(path, encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
@@ -137,7 +139,7 @@ def _read_rows(path: Path, label_columns: Sequence[str]) -> Iterator[tuple[int, 
                 line = reader.line_num
                 if len(fields) > len(columns):
                     raise InputError(
-                        f"{path} line {line} must have {len(columns)} fields, it has more: "
+                        f"{path} line {line} must have {len(columns)} fields, got {len(fields)}: "
                         "put fields that hold a comma in double quotes."
                     )
                 if len(fields) < len(columns):
@@ -146,12 +148,12 @@ def _read_rows(path: Path, label_columns: Sequence[str]) -> Iterator[tuple[int, 
         except UnicodeDecodeError:
             raise _not_utf8(path) from None
         except csv.Error as error:
-            # A quote that is never closed swallows the rest of the file: name the line it begins in.
+            # An unclosed quote swallows the rest of the file, so the message names the line where it begins.
             raise InputError(
-                f"{path} must be a csv file, line {line + 1} is not ({error}): mend it."
+                f"{path} must be a csv file, got {error} in line {line + 1}: correct the line."
             ) from error
     if line == header:
-        raise InputError(f"{path} must have a row per picture, it has none below the header.")
+        raise InputError(f"{path} must have a row per picture, got none below the header: add rows.")
 
 
 def _not_utf8(path: Path) -> InputError:
@@ -161,17 +163,17 @@ def _not_utf8(path: Path) -> InputError:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
                 return InputError(
-                    f"{path} must be UTF-8, byte 0x{line[error.start]:02x} in line {number} is not: "
-                    "save it as UTF-8."
+                    f"{path} must be UTF-8, got byte 0x{line[error.start]:02x} in line {number}: "
+                    "save the file as UTF-8."
                 )
-    return InputError(f"{path} must be UTF-8, it is not: save it as UTF-8.")
+    return InputError(f"{path} must be UTF-8, got other bytes: save the file as UTF-8.")
 
 
 def _check_columns(path: Path, columns: list[str], label_columns: Sequence[str]) -> None:
     there = ", ".join(columns) or "none"
     for column in _NEEDED_COLUMNS:
         if column not in columns:
-            raise InputError(f"{path} needs a column {column!r}, it has {there}: add or rename one.")
+            raise InputError(f"{path} must have a column {column!r}, got {there}: add or rename one.")
     for column in label_columns:
         if column not in columns:
             others = [c for c in columns if c not in (*_NEEDED_COLUMNS, "languages")]
@@ -183,9 +185,9 @@ def _check_columns(path: Path, columns: list[str], label_columns: Sequence[str])
 
 def _picture_path(root: str, image: str, line: int) -> str:
     if not image:
-        raise InputError(f"images.csv line {line} must name a picture, column 'image' is empty: fill it.")
+        raise InputError(f"images.csv line {line} must name a picture, got an empty column 'image': fill it.")
     if image[0] not in "./" and "/." not in image and "//" not in image:
-        return f"{root}/{image}"  # the usual case, a million times
+        return f"{root}/{image}"  # fast path for the usual case
     inside = os.path.normpath(image)
     if os.path.isabs(inside) or inside.split(os.sep)[0] == os.pardir:
         raise InputError(

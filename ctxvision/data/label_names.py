@@ -1,4 +1,4 @@
-"""Labels that a person takes for one: they differ in case, in spaces and dashes, or in letters that look alike."""
+"""Finds labels that look alike: they differ only in case, spaces, dashes or similar letters."""
 
 import dataclasses
 import re
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from ctxvision.data.manifest import Manifest
 from ctxvision.data.split import Split
 
-# Cyrillic and Greek letters, and the Latin ones that look like them in lower case.
+# Maps Cyrillic and Greek letters to the Latin letters that look like them in lower case.
 _LOOKS_LIKE = str.maketrans(
     "аеорсухіјѕһԁԛԝвкмнтзαβεικνορτυχ",
     "aeopcyxijshdqwbkmht3abeiknoptux",
@@ -18,7 +18,7 @@ _SPACES = re.compile(r"[\s_-]+")
 
 
 def alike(labels: Iterable[str]) -> list[list[str]]:
-    """Groups of different labels that look the same, sorted: "Cat" and "cat", "red car" and "red_car", "0" and "0.0"."""
+    """Groups different labels that look the same, sorted: "Cat" and "cat", "red car" and "red_car", "0" and "0.0"."""
     groups: dict[str, list[str]] = {}
     for label in sorted(set(labels)):
         groups.setdefault(_looks(label), []).append(label)
@@ -26,12 +26,12 @@ def alike(labels: Iterable[str]) -> list[list[str]]:
 
 
 def told_alike(group: Iterable[str], counts: Mapping[str, int]) -> str:
-    """A group with the pictures of each: "'cat' 40, 'Cat' 2"."""
+    """Describes a group with the number of pictures of each label: "'cat' 40, 'Cat' 2"."""
     return ", ".join(f"{label!r} {counts.get(label, 0):,}" for label in _by_count(group, counts))
 
 
 def with_merged_labels(manifest: Manifest) -> Manifest:
-    """The manifest with each group of labels that look alike under the name that most pictures of `train` have."""
+    """Merges labels that look alike; a group takes the name that most pictures of `train` have."""
     counts = label_counts(manifest)
     every = {label for split in manifest.by_split.values() for row in split.labels for label in row}
     name = {label: _by_count(group, counts)[0] for group in alike(every) for label in group}
@@ -48,14 +48,14 @@ def with_merged_labels(manifest: Manifest) -> Manifest:
 
 
 def label_counts(manifest: Manifest) -> Counter[str]:
-    """Label to its pictures in `train`."""
+    """Counts the pictures of each label in `train`."""
     return Counter(label for row in manifest.split("train").labels for label in row)
 
 
 def _renamed(split: Split, name: Mapping[str, str]) -> Split:
     labels = [_all_renamed(row, name) for row in split.labels]
     absent = None if split.absent is None else [_all_renamed(row, name) for row in split.absent]
-    if absent is not None:  # what one of the names is found for is not absent
+    if absent is not None:  # a label is not absent if a merged name of it is present
         absent = [tuple(one for one in row if one not in found) for row, found in zip(absent, labels)]
     return dataclasses.replace(split, labels=labels, absent=absent)
 
@@ -69,7 +69,7 @@ def _by_count(group: Iterable[str], counts: Mapping[str, int]) -> list[str]:
 
 
 def _looks(label: str) -> str:
-    """What is left of a label when all that people overlook is taken away."""
+    """Reduces a label to a form that is equal for labels that look alike."""
     plain = unicodedata.normalize("NFKC", label).casefold()
     try:
         return repr(float(plain))

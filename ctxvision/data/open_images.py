@@ -1,4 +1,4 @@
-"""Open Images v4 to v7 as they are released: image-level labels that people verified, present and absent."""
+"""Open Images v4 to v7 in its released layout: image-level labels, verified by people as present or absent."""
 
 import csv
 import os
@@ -16,7 +16,7 @@ from ctxvision.data.manifest import Manifest
 from ctxvision.data.split import Query, Split
 from ctxvision.errors import InputError
 
-# Split to the names that the releases' files have for it.
+# Maps a split to its names in the files of the releases.
 _SUBSETS = {"train": ("train",), "val": ("validation", "val"), "test": ("test",)}
 _LABELS = r"(oidv\d-)?{subset}-annotations-human-imagelabels(-boxable)?\.csv"
 _DESCRIPTIONS = r"(oidv\d-)?class-descriptions(-boxable)?\.csv"
@@ -24,27 +24,28 @@ _HIERARCHY = r".*hierarchy.*\.json"
 
 
 def read_open_images(folder: str, label_column: str = "label") -> Manifest:
-    """Reads Open Images; train with `multi_label`.
+    """Reads Open Images for training with `multi_label`.
 
-    Found in the folder or below it, by the names of v4, v5 ("train-annotations-human-imagelabels.csv"), v6 and v7
-    ("oidv7-val-annotations-human-imagelabels.csv"):
+    The files are searched in the folder and below it, by their names in v4 and v5
+    ("train-annotations-human-imagelabels.csv"), v6 and v7 ("oidv7-val-annotations-human-imagelabels.csv"):
 
-    - `*-annotations-human-imagelabels.csv` (also `-boxable`): ImageID, Source, LabelName, Confidence; 1 is a label that
-      people saw in the picture, 0 one that they looked for and did not see. What machines labelled is not read.
+    - `*-annotations-human-imagelabels.csv` (also `-boxable`): ImageID, Source, LabelName, Confidence. Confidence 1 is a
+      label that people saw in the picture, 0 a label that they looked for and did not see. Machine-generated labels are
+      not read.
     - `class-descriptions.csv`: LabelName and display name, with or without a header.
-    - optional, the hierarchy of classes as JSON (`bbox_labels_600_hierarchy.json`): what is present brings the classes
-      above it, what is absent takes the classes below it away; parts are no kinds, so `Part` brings nothing.
-    - pictures `train/ID.jpg`, `validation/ID.jpg`, `test/ID.jpg`; rows whose picture is not there are left out.
+    - Optional, the hierarchy of classes as JSON (`bbox_labels_600_hierarchy.json`): a present label adds all classes
+      above it, an absent label makes all classes below it absent. `Part` relations add nothing.
+    - The pictures `train/ID.jpg`, `validation/ID.jpg`, `test/ID.jpg`. Rows whose picture is missing are left out.
 
-    Labels are display names. Neither loss nor metrics count what nobody verified. A label that no picture of `train`
-    has is left out everywhere. The queries of a picture of `train` are the names of the labels that it has.
+    Labels are display names. Losses and metrics ignore labels that nobody verified. Labels that no picture of `train`
+    has are left out everywhere. The queries of a picture of `train` are the names of its labels.
 
     Args:
-        folder: the data set's.
-        label_column: "label".
+        folder: the folder of the data set.
+        label_column: must be "label".
 
     Raises:
-        InputError: a file that must be there is not, or a row that names no known class; it is named.
+        InputError: a needed file is missing, or a row names an unknown class.
     """
     require_label_column("open-images:", label_column)
     root = require_folder("open-images:", folder)
@@ -54,7 +55,7 @@ def read_open_images(folder: str, label_column: str = "label") -> Manifest:
     described = _matching(files, _DESCRIPTIONS)
     if not described:
         raise InputError(
-            f"open-images: needs class-descriptions.csv in {root!r}, it is not there: download it."
+            f"open-images: needs class-descriptions.csv in {root!r}, which does not exist: download it."
         )
     names = _descriptions(described)
     parents = _parents(_matching(files, _HIERARCHY), names)
@@ -68,7 +69,7 @@ def read_open_images(folder: str, label_column: str = "label") -> Manifest:
     if "train" not in splits:
         raise InputError(
             f"open-images: needs train-annotations-human-imagelabels.csv and pictures train/ID.jpg in {root!r}, "
-            "got none that go together: download them, or name the folder above."
+            "got no labels with pictures: download both, or name the folder above them."
         )
     trained = {label for row in splits["train"].labels for label in row}
     known = {name: _only(split, trained) for name, split in splits.items()}
@@ -87,7 +88,7 @@ def _split(
     pictures = {
         Path(path).stem: path for subset in subsets for path in picture_files(os.path.join(root, subset))
     }
-    present: dict[str, dict[str, None]] = {}  # dicts: sets in the order of the file
+    present: dict[str, dict[str, None]] = {}  # inner dicts are sets that keep the order of the file
     absent: dict[str, dict[str, None]] = {}
     missing = set()
     for image, label, confidence in _verified(tables, names):
@@ -118,26 +119,26 @@ def _split(
 
 
 def _verified(tables: Iterable[str], names: Mapping[str, str]) -> Iterator[tuple[str, str, bool]]:
-    """Picture, class, and whether it is there."""
+    """Yields picture, class, and whether the class is present."""
     for path in tables:
         with open(path, encoding="utf-8", newline="") as file:
             rows = csv.DictReader(file)
             for column in ("ImageID", "LabelName", "Confidence"):
                 if column not in (rows.fieldnames or ()):
                     raise InputError(
-                        f"{path} needs a column {column!r}, it has {rows.fieldnames}: download it anew."
+                        f"{path} must have a column {column!r}, got {rows.fieldnames}: download it again."
                     )
             for row in rows:
                 if row["LabelName"] not in names:
                     raise InputError(
                         f"class-descriptions.csv must name every class, got none for {row['LabelName']!r} in line "
-                        f"{rows.line_num} of {path}: use the one of the same release."
+                        f"{rows.line_num} of {path}: use the class-descriptions.csv of the same release."
                     )
                 yield row["ImageID"], row["LabelName"], float(row["Confidence"]) >= 0.5
 
 
 def _descriptions(tables: Iterable[str]) -> dict[str, str]:
-    """Class to its name, with the class behind it where several have that name."""
+    """Maps class to name, with the class appended if several classes share the name."""
     names: dict[str, list[str]] = {}
     for path in tables:
         with open(path, encoding="utf-8", newline="") as file:
@@ -148,7 +149,7 @@ def _descriptions(tables: Iterable[str]) -> dict[str, str]:
 
 
 def _parents(hierarchies: Iterable[str], names: Mapping[str, str]) -> dict[str, set[str]]:
-    """Class to the classes directly above it; the root, which all are, is none."""
+    """Maps class to the classes directly above it, without the root, which is above all classes."""
     parents: dict[str, set[str]] = {}
 
     def walk(node: Mapping[str, Any], above: str | None) -> None:
@@ -161,7 +162,7 @@ def _parents(hierarchies: Iterable[str], names: Mapping[str, str]) -> dict[str, 
             walk(part, None)
 
     for path in hierarchies:
-        for node in read_json(path).get("Subcategory", ()):  # the root is what everything is: no label
+        for node in read_json(path).get("Subcategory", ()):  # skips the root, which is not a label
             walk(node, None)
     return parents
 
@@ -175,7 +176,7 @@ def _reversed(parents: Mapping[str, set[str]]) -> dict[str, set[str]]:
 
 
 def _all(label: str, nearest: Mapping[str, set[str]]) -> set[str]:
-    """All classes above, or below, a class."""
+    """Collects all classes that `nearest` reaches from a class: all above or all below it."""
     found: set[str] = set()
     waiting = [label]
     while waiting:

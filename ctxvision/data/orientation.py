@@ -1,4 +1,4 @@
-"""Which way up a picture is: the EXIF orientation of JPEG, PNG and WebP, with core TensorFlow ops alone."""
+"""Reads the EXIF orientation of JPEG, PNG and WebP, and turns pictures upright, with core TensorFlow ops only."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,18 +10,21 @@ from ctxvision.data.picture_header import starts_with
 UPRIGHT = 1
 _EXIF = b"Exif\x00\x00"
 _ORIENTATION, _SHORT = 0x0112, 3
-# Segments or chunks before the one of EXIF, entries of its directory, and bytes of it: files have a few of each.
+# Limits on segments or chunks before EXIF, entries of its directory, and bytes of it; real files have a few of each.
 _MOST_PARTS, _MOST_ENTRIES, _MOST_BYTES = 64, 512, 1 << 16
 
 
 def orientation_of(image_bytes: tf.Tensor) -> tf.Tensor:
-    """The orientation that an encoded picture's EXIF names, int32 from 1 (upright) to 8.
+    """Reads the orientation from an encoded picture's EXIF.
 
-    EXIF lies in the segment APP1 of a JPEG, in the chunk eXIf of a PNG before its pixels, and in the chunk EXIF of a
-    WebP (EXIF 2.32, section 4.6.4). It is 1 for other formats, and for EXIF that is missing or broken.
+    EXIF lies in the segment APP1 of a JPEG, in the chunk eXIf of a PNG before the pixels, and in the chunk EXIF of a
+    WebP (EXIF 2.32, section 4.6.4).
 
     Args:
         image_bytes: scalar string tensor, the file's content.
+
+    Returns:
+        int32 scalar in 1..8; 1 is upright, and the value for other formats and for missing or broken EXIF.
     """
     exif = tf.case(
         [
@@ -36,7 +39,7 @@ def orientation_of(image_bytes: tf.Tensor) -> tf.Tensor:
 
 
 def upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Pixels [H, W, C] as they are meant to be seen: [W, H, C] for the orientations from 5 to 8."""
+    """Turns pixels [H, W, C] upright; the result is [W, H, C] for the orientations 5 to 8."""
 
     def turned() -> tf.Tensor:
         found = tf.cond(orientation >= 5, lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels)
@@ -51,7 +54,7 @@ def _is_one_of(value: tf.Tensor, *numbers: int) -> tf.Tensor:
 
 
 def _jpeg_exif(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Of the segments before the pixels, which are marked APP0 to APP15 or COM."""
+    """Searches the segments before the pixels, whose markers are APP0 to APP15 or COM."""
 
     def is_exif(at: tf.Tensor) -> tf.Tensor:
         is_app1 = tf.equal(_part(image_bytes, at, 2), b"\xff\xe1")
@@ -89,7 +92,7 @@ def _png_exif(image_bytes: tf.Tensor) -> tf.Tensor:
 
 
 def _webp_exif(image_bytes: tf.Tensor) -> tf.Tensor:
-    """The chunk follows that of the pixels. Some writers begin it as a JPEG's segment does."""
+    """Searches all chunks, because EXIF follows the pixels; some writers add a JPEG's EXIF prefix."""
 
     def kind(at: tf.Tensor) -> tf.Tensor:
         return _part(image_bytes, at, 4)
@@ -108,19 +111,19 @@ def _webp_exif(image_bytes: tf.Tensor) -> tf.Tensor:
             lambda: found,
         )
 
-    # A chunk of odd length has a byte more.
+    # A chunk of odd length is padded by a byte.
     at = _walk(passed, lambda at: at + 8 + length(at) + length(at) % 2, 12)
     return tf.cond(tf.equal(kind(at), b"EXIF"), lambda: content(at), lambda: tf.constant(b""))
 
 
 def _orientation_in(exif: tf.Tensor) -> tf.Tensor:
-    """Of a TIFF header and its first directory."""
+    """Reads the orientation from a TIFF header and its first directory."""
     content = tf.cast(tf.io.decode_raw(exif, tf.uint8), tf.int64)
     size = tf.size(content, tf.int64)
     big_endian = starts_with(exif, b"MM\x00*")
 
     def numbers(at: tf.Tensor, width: int) -> tf.Tensor:
-        """At each position, 0 beyond the end."""
+        """Reads a number of `width` bytes at each position; bytes beyond the end are 0."""
         places = tf.expand_dims(at, -1) + tf.range(width, dtype=tf.int64)
         digits = tf.gather(content, tf.clip_by_value(places, 0, size - 1))
         digits = tf.where(places < size, digits, 0)
@@ -155,7 +158,7 @@ def _walk(condition: Callable[[Any], Any], step: Callable[[Any], Any], start: in
 
 
 def _part(image_bytes: tf.Tensor, at: tf.Tensor, length: Any) -> tf.Tensor:
-    """That many bytes from a position on, at most `_MOST_BYTES`, fewer at the end of the file."""
+    """Takes up to `length` bytes from a position on, at most `_MOST_BYTES`, fewer at the end of the file."""
     size = tf.strings.length(image_bytes)
     start = tf.cast(tf.minimum(at, tf.cast(size, tf.int64)), tf.int32)
     length = tf.cast(tf.clip_by_value(tf.cast(length, tf.int64), 0, _MOST_BYTES), tf.int32)
@@ -163,7 +166,7 @@ def _part(image_bytes: tf.Tensor, at: tf.Tensor, length: Any) -> tf.Tensor:
 
 
 def _bytes(image_bytes: tf.Tensor, at: tf.Tensor, number: int) -> tf.Tensor:
-    """int64 [number] from a position on, zeros beyond the end of the file."""
+    """Takes int64 [number] bytes from a position on, zeros beyond the end of the file."""
     padded = tf.strings.join([_part(image_bytes, at, number), bytes(number)])
     content = tf.io.decode_raw(tf.strings.substr(padded, 0, number), tf.uint8)
     return tf.ensure_shape(tf.cast(content, tf.int64), [number])

@@ -1,11 +1,11 @@
-"""What a picture's header claims, read before anything is unpacked: a few bytes can claim gigabytes."""
+"""Reads picture headers before decoding, because a file of a few bytes can claim gigabytes of pixels."""
 
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 MAX_PIXELS = 50_000_000
-# A JPEG between the two limits is decoded to a quarter of its sides, which takes a sixteenth of the memory.
+# A JPEG between the two limits is decoded to a quarter of its sides, which takes 1/16 of the memory.
 MAX_JPEG_PIXELS = 200_000_000
 _MOST_GIF_BLOCKS = 1 << 16
 _GIF_EXTENSION, _GIF_CONTROL, _GIF_IMAGE = 0x21, 0xF9, 0x2C
@@ -16,7 +16,7 @@ _JPEG_MODES = {1: "grey", 3: "RGB", 4: "CMYK"}
 
 
 def picture_kind(content: bytes) -> str:
-    """Format and colours of a picture that decodes, such as "PNG palette"; GIF, BMP and WebP by their format alone."""
+    """Names the format and colours of a decodable picture, such as "PNG palette"; GIF, BMP and WebP have no colours."""
     if content.startswith(b"\x89PNG"):
         return f"PNG {_PNG_MODES.get(content[25], 'unknown')}"
     for magic, name in ((b"BM", "BMP"), (b"GIF8", "GIF"), (b"RIFF", "WebP")):
@@ -27,18 +27,22 @@ def picture_kind(content: bytes) -> str:
 
 
 def starts_with(image_bytes: tf.Tensor, magic: bytes) -> tf.Tensor:
-    """Whether a scalar string starts with `magic`."""
-    # substr clamps at the end of the string, so that an empty file is no error here.
+    """Tells whether a scalar string starts with `magic`."""
+    # substr clamps at the end of the string, so an empty file raises no error here.
     return tf.equal(tf.strings.substr(image_bytes, 0, len(magic)), magic)
 
 
 def checked_jpeg(image_bytes: tf.Tensor, most: int = MAX_PIXELS) -> tf.Tensor:
-    """The bytes as they are; tf.errors.InvalidArgumentError where the picture claims more than `most` pixels."""
+    """Returns the bytes unchanged.
+
+    Raises:
+        tf.errors.InvalidArgumentError: the JPEG claims no pixel or more than `most` pixels.
+    """
     return _checked(image_bytes, _jpeg_size(image_bytes), most)
 
 
 def is_large_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Whether a JPEG claims more than `MAX_PIXELS` pixels."""
+    """Tells whether a JPEG claims more than `MAX_PIXELS` pixels."""
     return tf.reduce_prod(tf.stack(_jpeg_size(image_bytes))) > MAX_PIXELS
 
 
@@ -47,20 +51,20 @@ def _jpeg_size(image_bytes: tf.Tensor) -> list[tf.Tensor]:
 
 
 def checked_png(image_bytes: tf.Tensor) -> tf.Tensor:
-    """As `checked_jpeg`; the size is that of the chunk IHDR."""
+    """Does the check of `checked_jpeg` for a PNG, whose size is in the chunk IHDR."""
     header = _header(image_bytes)
     return _checked(image_bytes, [_number(header, at, 4, big_endian=True) for at in (16, 20)])
 
 
 def checked_bmp(image_bytes: tf.Tensor) -> tf.Tensor:
-    """As `checked_jpeg`; a negative height means rows from the top."""
+    """Does the check of `checked_jpeg` for a BMP, whose height is negative if its rows run from top to bottom."""
     header = _header(image_bytes)
     height = _number(header, 22, 4)
     return _checked(image_bytes, [_number(header, 18, 4), tf.minimum(height, (1 << 32) - height)])
 
 
 def checked_webp(image_bytes: tf.Tensor) -> tf.Tensor:
-    """As `checked_jpeg`; an animation is refused as well."""
+    """Does the check of `checked_jpeg` for a WebP, and also refuses animations."""
     header = _header(image_bytes)
 
     def lossy() -> list[tf.Tensor]:
@@ -83,8 +87,8 @@ class GifFrame(NamedTuple):
     """The first frame of a GIF.
 
     Attributes:
-        content: scalar string: a GIF of that frame alone, at its own size, whose transparent colour is white and opaque.
-        around: int32 [2, 2]: rows of the canvas above and below the frame, and columns left and right of it.
+        content: scalar string, a GIF of that frame only, at its own size; its transparent colour is opaque white.
+        around: int32 [2, 2], rows of the canvas above and below the frame, and columns left and right of it.
     """
 
     content: tf.Tensor
@@ -92,11 +96,11 @@ class GifFrame(NamedTuple):
 
 
 def first_gif_frame(image_bytes: tf.Tensor) -> GifFrame:
-    """A GIF up to the end of its first frame: the decoder would unpack all frames.
+    """Cuts a GIF after its first frame, because TensorFlow's decoder would decode all frames.
 
     Raises:
-        tf.errors.InvalidArgumentError: canvas or frame claim more than `MAX_PIXELS` pixels, or blocks do not follow
-            each other as they must.
+        tf.errors.InvalidArgumentError: canvas or frame claim no pixel or more than `MAX_PIXELS` pixels, or the sequence
+            of blocks is invalid.
     """
     canvas = [_number(_header(image_bytes), at, 2) for at in (6, 8)]
     content = tf.io.decode_raw(_checked(image_bytes, canvas), tf.uint8)
@@ -109,7 +113,7 @@ def first_gif_frame(image_bytes: tf.Tensor) -> GifFrame:
     # A frame may reach beyond the canvas.
     shown = [tf.maximum(canvas[0], left + width), tf.maximum(canvas[1], top + height)]
     whole = tf.strings.substr(_checked(image_bytes, shown), 0, end)
-    # The decoder makes the canvas as large as the frame, and would still move the frame.
+    # The decoder makes the canvas as large as the frame, so the frame's offset must become 0.
     whole = _replaced(whole, start + 1, tf.constant(bytes(4)))
     table = tf.where(own_colours > 0, start + 10, 13)
     white = _transparent_as_white(content, whole, control, table, tf.maximum(own_colours, colours))
@@ -118,7 +122,7 @@ def first_gif_frame(image_bytes: tf.Tensor) -> GifFrame:
 
 
 def _past_extensions(content: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Where the extensions end that start there, and where the last control extension is; -1 without one."""
+    """Finds the end of the extensions at `start`, and the last control extension among them, -1 if there is none."""
 
     def passed(at: tf.Tensor, control: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         is_control = tf.logical_and(tf.equal(content[at + 1], _GIF_CONTROL), tf.equal(content[at + 2], 4))
@@ -137,7 +141,7 @@ def _past_extensions(content: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, t
 def _transparent_as_white(
     content: tf.Tensor, frame: tf.Tensor, control: tf.Tensor, table: tf.Tensor, size: tf.Tensor
 ) -> tf.Tensor:
-    """The frame's bytes without transparency, its transparent colour white in the table of `size` bytes at `table`."""
+    """Makes the transparent colour of `frame` opaque white in the colour table of `size` bytes at `table`."""
 
     def changed() -> tf.Tensor:
         colour = 3 * tf.cast(content[control + 6], tf.int32)
@@ -158,13 +162,13 @@ def _replaced(text: tf.Tensor, at: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
 
 
 def _past_sub_blocks(content: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
-    """Where the sub-blocks end that start there: each begins with its length, and one of none is the last."""
+    """Finds the end of a chain of sub-blocks; each starts with its length, and length 0 ends the chain."""
     last = _while(lambda at: content[at] > 0, lambda at: at + 1 + tf.cast(content[at], tf.int32), start)
     return last + 1
 
 
 def _while(condition: Any, step: Any, start: tf.Tensor) -> tf.Tensor:
-    # Bounded, so that no file keeps a server busy for minutes.
+    # The bound keeps a malicious file from occupying a server for minutes.
     (end,) = tf.while_loop(
         condition,
         lambda at: (step(at),),
@@ -176,27 +180,27 @@ def _while(condition: Any, step: Any, start: tf.Tensor) -> tf.Tensor:
 
 
 def _colour_table_bytes(flags: tf.Tensor) -> tf.Tensor:
-    """int32, of a GIF's colour table, by the flags before it."""
+    """Computes the size of a GIF's colour table in bytes, int32, from the flags before the table."""
     flags = tf.cast(flags, tf.int32)
     return tf.where(flags & 0x80 > 0, 3 * tf.bitwise.left_shift(2, flags & 7), 0)
 
 
 def _header(image_bytes: tf.Tensor) -> tf.Tensor:
-    """uint8 [32]: the first bytes of a file, zeros where it has fewer."""
+    """Reads the first bytes of a file, uint8 [32], zeros beyond its end."""
     head = tf.strings.join([tf.strings.substr(image_bytes, 0, 32), bytes(32)])
     return tf.io.decode_raw(tf.strings.substr(head, 0, 32), tf.uint8)
 
 
 def _number(content: tf.Tensor, at: Any, width: int, big_endian: bool = False) -> tf.Tensor:
-    """int64, of `width` bytes at a position of uint8 [N]; tf.errors.InvalidArgumentError beyond its end."""
+    """Reads an int64 of `width` bytes at a position of uint8 [N]; tf.errors.InvalidArgumentError beyond the end."""
     digits = tf.ensure_shape(tf.cast(content[at : at + width], tf.int64), [width])
     powers = [256**i for i in range(width)]
     return tf.reduce_sum(digits * (powers[::-1] if big_endian else powers))
 
 
 def _checked(image_bytes: tf.Tensor, size: list[tf.Tensor], most: int = MAX_PIXELS) -> tf.Tensor:
-    """The bytes, once width and height have passed."""
-    # A side alone is at most one too many, so that the product cannot overflow.
+    """Returns the bytes after a check of width x height."""
+    # Each side is cut to most + 1, so the product cannot overflow.
     pixels = tf.reduce_prod(tf.minimum(tf.stack(size), most + 1))
     allowed = tf.logical_and(pixels > 0, pixels <= most)
     rule = tf.debugging.Assert(allowed, [f"a picture must have 1 to {most} pixels, got", pixels])

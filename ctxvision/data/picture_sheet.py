@@ -1,4 +1,4 @@
-"""A page of pictures with what the data says of them, to look at before training."""
+"""Writes a page of pictures with their labels and queries, to look at before training."""
 
 import base64
 import html
@@ -19,12 +19,12 @@ figcaption { overflow-wrap: anywhere; } .label { font-weight: 600; } .queries { 
 
 
 def write_sheet(path: str | os.PathLike[str], title: str, shown: Iterable[Shown]) -> None:
-    """Writes an HTML page that needs nothing beside it.
+    """Writes a self-contained HTML page.
 
     Args:
-        path: of the file.
-        title: of the page.
-        shown: pictures, see `DataCheck`; those of a split stand together.
+        path: the file to write.
+        title: the title of the page.
+        shown: pictures from `DataCheck.sheet`; the page groups them by split.
     """
     by_split: dict[str, list[Shown]] = {}
     for one in shown:

@@ -1,4 +1,4 @@
-"""Pictures: encoded bytes to pixels, and an array of them to augmented training batches."""
+"""Decodes encoded pictures into pixels, and makes augmented training batches."""
 
 import functools
 import operator
@@ -23,30 +23,33 @@ from ctxvision.errors import InputError
 
 _PNG_MAGIC, _BMP_MAGIC, _GIF_MAGIC, _WEBP_MAGIC = b"\x89PNG", b"BM", b"GIF8", b"RIFF"
 
-# Whole pixels [H, W, 3] to the size that was asked for.
+# Resizes whole pixels [H, W, 3] to the requested size.
 Sized = Callable[[tf.Tensor], tf.Tensor]
 
 
 def decode_picture(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.Tensor:
-    """Decodes one JPEG, PNG, GIF (first frame), BMP or still WebP into RGB, with core TensorFlow ops alone.
+    """Decodes one JPEG, PNG, GIF (first frame), BMP or still WebP into RGB, with core TensorFlow ops only.
 
-    Transparent pictures (palette with transparency, RGBA, grey with alpha, also of WebP and GIF) are composited on white;
-    greyscale and CMYK become RGB. Samples of 16 bits keep the upper 8 of the bits that the picture uses, see
-    `used_bits`. Colour profiles are not applied. A picture that EXIF says was taken on its side is turned upright, see
-    `orientation_of`. The header is read first: a picture that claims more than 50,000,000 pixels is not unpacked. A JPEG
-    of up to 200,000,000 pixels, as phones make them, is decoded to a quarter of its sides. The same graph decodes
-    training pictures and what a server receives, so that both see the same pixels.
+    - Transparent pictures (palette with transparency, RGBA, grey with alpha, also in WebP and GIF) are composited on
+      white. Greyscale and CMYK become RGB. Colour profiles are not applied.
+    - 16-bit samples are reduced to the upper 8 of the bits that the picture uses, see `used_bits`.
+    - EXIF orientation is applied, see `orientation_of`.
+    - The header is read first: a picture that claims more than 50,000,000 pixels is refused. A JPEG with more pixels,
+      up to 200,000,000 as phones make them, is decoded to a quarter of its sides.
+
+    Training and serving use this graph, so both see the same pixels.
 
     Args:
         image_bytes: scalar string tensor, the file's content.
-        image_size: side S of the square the picture is resized to (bilinear, antialiased; the aspect
-            ratio is not kept), or None to keep the picture's own size.
+        image_size: side S of the square that the picture is resized to (bilinear, antialiased; the aspect
+            ratio is not kept). None keeps the picture's own size.
 
     Returns:
-        uint8 [S, S, 3], or [H, W, 3] where `image_size` is None.
+        uint8 [S, S, 3], or [H, W, 3] if `image_size` is None.
 
     Raises:
-        tf.errors.InvalidArgumentError: the bytes are no picture of these formats, or one of too many pixels.
+        tf.errors.InvalidArgumentError: the bytes are not a picture of these formats, or the picture has too many
+        pixels.
 
     Example:
         >>> decode_picture(tf.io.read_file("cat.png"), image_size=48).shape
@@ -55,7 +58,7 @@ def decode_picture(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.
     image_bytes = tf.convert_to_tensor(image_bytes, tf.string)
 
     def sized(pixels: tf.Tensor) -> tf.Tensor:
-        """Float [S, S, 3], or as large as it was; large pictures are never held as floats."""
+        """Resizes to float [S, S, 3], or casts; resizing reads uint8, so large pictures are never held as floats."""
         pixels = tf.ensure_shape(pixels, [None, None, 3])
         if image_size is None:
             return tf.cast(pixels, tf.float32)
@@ -77,7 +80,7 @@ def decode_picture(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.
 
 @functools.lru_cache
 def picture_decoder(image_size: int | None = None) -> Any:
-    """`decode_picture` to one size, built once: its graph has a branch for every kind of picture, which takes time."""
+    """Builds a `tf.function` of `decode_picture` for one size, once: tracing a branch per format takes time."""
     return tf.function(
         lambda image_bytes: decode_picture(image_bytes, image_size),
         input_signature=[tf.TensorSpec([], tf.string)],
@@ -110,28 +113,33 @@ def _decode_webp(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:
 
 
 def used_bits(samples: tf.Tensor) -> tf.Tensor:
-    """How many bits the colours of a 16-bit picture use: 8, 10, 12, 14 or 16, int32 scalar.
+    """Finds how many bits the colours of a 16-bit picture use.
 
-    Cameras and scanners write samples of 10, 12 or 14 bits into files of 16 bits without scaling them. Shown as they
-    are, such pictures are nearly black.
+    Cameras and scanners write samples of 10, 12 or 14 bits into 16-bit files without scaling them. Without correction
+    such pictures are nearly black.
 
     Args:
         samples: uint16 [H, W, 3], or [H, W, 4] with alpha.
+
+    Returns:
+        int32 scalar: 8, 10, 12, 14 or 16.
     """
     brightest = tf.cast(tf.reduce_max(tf.reduce_max(samples, axis=[0, 1])[:3]), tf.int32)
     return 8 + 2 * tf.reduce_sum(tf.cast(brightest >= [1 << 8, 1 << 10, 1 << 12, 1 << 14], tf.int32))
 
 
 def bits_of(content: bytes) -> int | None:
-    """`used_bits` of a PNG of 16 bits that decodes; None for every other picture."""
+    """Returns `used_bits` of a decodable 16-bit PNG, None for every other picture."""
     if not content.startswith(_PNG_MAGIC) or content[24] != 16:
         return None
     return int(used_bits(tf.io.decode_png(content, channels=3, dtype=tf.uint16)))
 
 
 def _decode_png(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:
-    """Of an opaque picture with under 8 bits a sample, `decode_png` fills the alpha with the highest value of that
-    depth, 1, 3 or 15, instead of 255: nearly transparent.
+    """Decodes a PNG on white.
+
+    For an opaque picture with fewer than 8 bits per sample, `decode_png` sets alpha to the highest value of that depth
+    (1, 3 or 15) instead of 255, so that value counts as opaque.
     """
     content = checked_png(image_bytes)
     depth = tf.cast(tf.io.decode_raw(tf.strings.substr(image_bytes, 24, 1), tf.uint8)[0], tf.int32)
@@ -150,7 +158,7 @@ def _decode_png(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:
 
 
 def _decode_bmp(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:
-    """An alpha channel that is zero throughout is padding, as most writers mean it."""
+    """Decodes a BMP on white; an alpha channel of zeros is padding, not transparency."""
     pixels = bmp_samples(image_bytes)
     opaque = tf.equal(tf.shape(pixels)[-1], 3)
 
@@ -162,7 +170,7 @@ def _decode_bmp(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:
 
 
 def _on_white(pixels: tf.Tensor, sized: Sized) -> tf.Tensor:
-    """uint8 RGBA [H, W, 4] on a white ground."""
+    """Composites uint8 RGBA [H, W, 4] on white, then resizes."""
     pixels = tf.cast(pixels, tf.uint16)
     alpha = pixels[..., 3:]
     return sized(pixels[..., :3] * alpha + 255 * (255 - alpha)) / 255.0
@@ -178,31 +186,32 @@ def training_batches(
     flip: bool = True,
     rows: np.ndarray | None = None,
 ) -> tf.data.Dataset:
-    """One epoch of shuffled, augmented batches; the same (seed, epoch) gives the same batches always.
+    """Makes one epoch of shuffled, augmented batches.
 
-    A training that was killed therefore goes on with the very batches it would have seen. Rows are
-    gathered in NumPy, so that a memory-mapped array larger than memory works and nothing is embedded in
-    a graph. Augmentation: a crop of 75 to 100% of the area resized back, a mirror image for half of the
-    pictures, brightness ± 10% of the range and contrast ± 20%.
+    The same (seed, epoch) always gives the same batches, so a resumed training sees the batches that it would have
+    seen. Rows are gathered in NumPy: a memory-mapped array may be larger than memory, and no array is embedded in a
+    graph. Augmentation draws for each picture a crop of 75 to 100% of the area that is resized back, a horizontal flip
+    with probability 1/2, brightness ± 10% of the range and contrast ± 20%.
 
     Args:
         pictures: uint8 [N, S, S, 3].
-        arrays: tuple or dict of arrays with N rows each, or one for each of `rows`: labels, ids, weights.
-        batch_size: pictures a batch, B; the rest that fills no batch is left out of this epoch.
+        arrays: tuple or dict of numeric or string arrays, such as labels or weights, with one row per picture, or one
+            per entry of `rows` if that is given.
+        batch_size: B, pictures per batch; the last incomplete batch is dropped.
         seed: non-negative seed of the training.
         epoch: number of the epoch, from 0.
         augment: False only shuffles.
-        flip: False where left and right matter.
-        rows: int [N'], the pictures that are used, some perhaps several times; default all of them. A selection of a
-            memory-mapped array would be read into memory.
+        flip: False turns horizontal flips off, for data where left and right matter.
+        rows: int [N'], the rows of `pictures` to use, possibly with repeats; None uses all, N' = N. Indexing a
+            memory-mapped `pictures` beforehand would read the selection into memory.
 
     Returns:
-        A dataset of N' // B elements `(pixels, *arrays)`, or `(pixels, arrays)` for a dict; pixels are
+        A dataset of N' // B elements `(pixels, *arrays)`, or `(pixels, arrays)` if `arrays` is a dict; pixels are
         float32 [B, S, S, 3] in 0..255.
 
     Raises:
-        InputError: fewer pictures than `batch_size`.
-        ValueError: one of `arrays` does not have N rows.
+        InputError: N' is smaller than `batch_size`.
+        ValueError: one of `arrays` does not have N' rows.
 
     Example:
         >>> for epoch in range(epochs):
@@ -223,7 +232,7 @@ def training_batches(
         if len(array) != number:
             raise ValueError(
                 f"each of arrays must have a row per picture, got {len(array)} rows for {number} "
-                "pictures: leave out the same rows in both."
+                "pictures: select the same rows of both."
             )
     generator = np.random.default_rng((seed, epoch))
     order = generator.permutation(number)[: steps * batch_size].reshape(steps, batch_size)
@@ -249,7 +258,7 @@ def training_batches(
 
 
 def _augmented(pixels: tf.Tensor, step_seed: tf.Tensor, flip: bool) -> tf.Tensor:
-    """uint8 [B, S, S, 3] to float32, the whole batch at once; random numbers depend on `step_seed` alone."""
+    """Augments a batch: uint8 [B, S, S, 3] to float32; all random numbers derive from `step_seed`."""
     batch_size, side = pixels.shape[0], pixels.shape[1]
     seeds = tf.unstack(tf.random.experimental.stateless_split(step_seed, 5))
     extent = tf.sqrt(tf.random.stateless_uniform([batch_size, 1], seeds[0], 0.75, 1.0))
@@ -257,7 +266,7 @@ def _augmented(pixels: tf.Tensor, step_seed: tf.Tensor, flip: bool) -> tf.Tensor
     top, left = tf.split(corner, 2, axis=1)
     right = left + extent
     if flip:
-        # A box whose left edge is right of its right edge is read mirrored: the flip costs nothing.
+        # crop_and_resize mirrors a box whose left edge is right of its right edge, so the flip costs nothing.
         mirrored = tf.random.stateless_uniform([batch_size, 1], seeds[2]) < 0.5
         left, right = tf.where(mirrored, right, left), tf.where(mirrored, left, right)
     boxes = tf.concat([top, left, top + extent, right], axis=1)

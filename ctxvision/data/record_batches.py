@@ -1,4 +1,4 @@
-"""Training batches streamed from TFRecords: what does not fit on one machine, and what a TPU reads."""
+"""Streams training batches from TFRecords, for data larger than a machine and for TPUs."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from ctxvision.data.pictures import picture_decoder
 from ctxvision.data.records import record_files
 from ctxvision.errors import InputError
 
-_SMALLEST_AREA = 0.75  # of a crop, as in `training_batches`
+_SMALLEST_AREA = 0.75  # of a crop, equal to `training_batches`
 _SHARDS_AT_ONCE = 16
 
 
@@ -29,34 +29,34 @@ def record_batches(
     hosts: int = 1,
     service: str | None = None,
 ) -> tf.data.Dataset:
-    """Reads, decodes, augments and batches records without holding them.
+    """Reads, decodes, augments and batches records without holding them in memory.
 
-    Shards are read in a new order each epoch, several at once, each with a part of it by each of several hosts. A JPEG is
-    decoded where its crop lies alone. Strings become numbers here and never reach the device; shapes are static. Records
-    whose picture does not decode are left out, and so is the rest of a shard behind a damaged record (TensorFlow logs
-    it); `ctxvision data check` counts both beforehand.
+    - Shards are read in a new order each epoch, several at once. Each host reads its own shards.
+    - Strings become numbers in the input pipeline and never reach the device; shapes are static.
+    - Only the cropped region of a JPEG is decoded.
+    - Records whose picture does not decode are skipped. A damaged record ends its shard, and TensorFlow logs a warning.
+      `ctxvision data check` counts both beforehand.
 
     Args:
-        pattern: names the shards, local or `gs://`, as `tools/write_tfrecords.py` writes them.
-        classes: C labels or queries, the numbers of which are wanted.
-        batch_size: B, of this host; the rest that fills no batch is left out.
+        pattern: glob of the shards, local or `gs://`, as `tools/write_tfrecords.py` writes them.
+        classes: C labels or queries; `ids` are positions in this list.
+        batch_size: B, the batch size of this host; the last incomplete batch is dropped.
         image_size: side S of the pictures.
-        feature: of the record that holds classes: "label" or "query".
-        most: classes of a picture at most, Q; what has more keeps the first.
-        seed: of the order and of the augmentation.
-        epochs: passes over the records; None goes on for ever.
-        augment: False takes whole pictures as they are.
-        shuffle: records that wait to be drawn from; 0 keeps the order.
-        host, hosts: number of this host in 0..hosts - 1: it reads the shards that are its own. There must be a shard for
-            each.
-        service: address of a tf.data service, `grpc://HOST:PORT`, which then does the work; None does it here.
+        feature: the record's feature that holds classes: "label" or "query".
+        most: Q, the largest number of classes per picture; a picture with more keeps the first Q.
+        seed: seed of the order and of the augmentation.
+        epochs: passes over the records; None repeats for ever.
+        augment: False gives whole pictures without augmentation.
+        shuffle: size of the shuffle buffer, in records; 0 keeps the order of shards and records.
+        host, hosts: the number of this host, in 0..hosts - 1, and the number of hosts. Each host needs a shard.
+        service: address `grpc://HOST:PORT` of a tf.data service that does the work; None does it in this process.
 
     Returns:
-        A dataset of `(pixels, ids)`: float32 [B, S, S, 3] in 0..255; int32 [B], or [B, Q] padded with -1 where `most` is
-        above 1. A picture without any of the classes is left out.
+        A dataset of `(pixels, ids)`: pixels float32 [B, S, S, 3] in 0..255; ids int32 [B], or [B, Q] padded with -1 if
+        `most` is above 1. Pictures with none of the classes are left out.
 
     Raises:
-        InputError: no such shard, fewer of them than hosts, or numbers out of range.
+        InputError: no shard matches, there are fewer shards than hosts, or a number is out of range.
 
     Example:
         >>> batches = record_batches("gs://bucket/train-*", labels, 1024, 224, hosts=8, host=3)
@@ -65,19 +65,19 @@ def record_batches(
     shards = record_files(pattern)
     if not 0 <= host < hosts or len(shards) < hosts:
         raise InputError(
-            f"host must be a number below hosts and each host must have a shard, got host {host} of {hosts} and "
+            f"host must be in 0..hosts - 1 and hosts at most the number of shards, got host {host}, hosts {hosts} and "
             f"{len(shards)} shards: write more shards, or use fewer hosts."
         )
     if min(batch_size, image_size, most) < 1 or not len(classes):
         raise InputError(
             f"batch_size, image_size, most and the number of classes must be 1 or more, got {batch_size}, {image_size}, "
-            f"{most} and {len(classes)}: correct them."
+            f"{most} and {len(classes)}: raise those below 1."
         )
     numbers = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(list(classes), tf.range(len(classes), dtype=tf.int32)), -1
     )
 
-    # No Python control flow inside: converting it would take seconds.
+    # The functions have no Python control flow, and converting them by autograph would take seconds.
     @tf.autograph.experimental.do_not_convert
     def parsed(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         kinds = {"image": tf.io.FixedLenFeature([], tf.string), feature: tf.io.RaggedFeature(tf.string)}
@@ -121,7 +121,7 @@ def record_batches(
 
 
 def _augmented(image: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
-    """float32 [S, S, 3]: a random crop, mirrored half of the time, with other brightness and contrast."""
+    """Makes float32 [S, S, 3]: a random crop, flipped half of the time, with random brightness and contrast."""
     seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
     drawn = tf.random.stateless_uniform([3], seeds[0])
     extent = tf.sqrt(_SMALLEST_AREA + drawn[0] * (1 - _SMALLEST_AREA))

@@ -1,6 +1,6 @@
-"""TFRecord files, record by record, with a damaged one told apart from its neighbours.
+"""Reads and writes single records of TFRecord files.
 
-TensorFlow's own reader gives up a file at its first damaged record.
+TensorFlow's own reader gives up a file at its first damaged record; this reader skips the record.
 """
 
 import struct
@@ -19,16 +19,16 @@ _BLOCK = 1 << 20
 
 
 def frame(record: bytes) -> bytes:
-    """A record as it stands in a TFRecord file: its length, the record, and a checksum of each."""
+    """Encodes a record for a TFRecord file: its length, the record, and a checksum of each."""
     length = struct.pack("<Q", len(record))
     return b"".join((length, _CHECKSUM.pack(_masked(length)), record, _CHECKSUM.pack(_masked(record))))
 
 
 def read_frames(path: str) -> Iterator[bytes | None]:
-    """Each record of a TFRecord file, local or any that TensorFlow reads; None for one whose checksum is wrong.
+    """Yields each record of a TFRecord file, local or on a file system of TensorFlow; None for a wrong checksum.
 
     Raises:
-        InputError: the file is cut off, or a length is damaged, so that nothing behind it can be found.
+        InputError: the file is truncated, or a record's length is damaged, so that the next record cannot be found.
     """
     with _opened(path) as file:
         number = 0
@@ -55,6 +55,6 @@ def _masked(content: bytes) -> int:
 
 def _broken(path: str, number: int) -> InputError:
     return InputError(
-        f"shard {path!r} must be whole TFRecords, it is cut off or damaged at record {number}, and what follows cannot "
-        "be found: write it anew."
+        f"shard {path!r} must hold whole TFRecords, got a truncated or damaged record {number}, after which no "
+        "record can be found: write the shard again."
     )

@@ -17,27 +17,33 @@ from ctxvision.data.record_frames import read_frames
 from ctxvision.data.split import Query, Split, few, too_many
 from ctxvision.errors import InputError
 
-# Of a record, a tf.train.Example; all are lists of bytes, texts UTF-8.
+# Features of a record, a tf.train.Example. All are lists of bytes; texts are UTF-8.
 NEEDED = ("image", "split")
 FEATURES = (*NEEDED, "name", "label", "absent", "query", "language")
 FACTS = "records.json"
 
 
 def read_records(pattern: str, label_column: str = "label") -> Manifest:
-    """Reads TFRecord shards, local or `gs://`; pictures stay in them until they are asked for.
+    """Reads the labels and queries of TFRecord shards, local or `gs://`; pictures are read later, when needed.
 
-    A record is a tf.train.Example with `image` (one encoded picture) and `split`, and, any number of each: `label`;
-    `absent`, labels that somebody looked for and did not find (given, what is in neither is unknown); `query`;
-    `language`, one for each query; and `name`. All shards have the same features. Where `records.json` lies beside
-    them, its numbers of records must be those of the shards.
+    A record is a tf.train.Example. `image` (an encoded picture) and `split` have one value. Optional features:
+
+    - `label`: any number of labels.
+    - `absent`: labels that somebody looked for and did not find. If any record has some, labels in neither list are
+      unknown.
+    - `query`: any number of queries; `language`: none, or one per query.
+    - `name`: the name of the picture.
+
+    All shards have the same features. If `records.json` lies beside the shards, the number of records must equal the
+    number there.
 
     Args:
-        pattern: names the shards: `records/*.tfrecord`, `gs://bucket/train-*`.
-        label_column: "label".
+        pattern: glob of the shards: `records/*.tfrecord`, `gs://bucket/train-*`.
+        label_column: must be "label".
 
     Raises:
-        InputError: no file or one that cannot be read, a shard of another schema, a record without what it must hold, or
-            more than 1% damaged records; fewer are left out with a warning.
+        InputError: no shard matches or one cannot be read, shards differ in schema, a record lacks a needed feature, or
+            more than 1% of the records are damaged. Fewer damaged records are left out with a warning.
     """
     require_label_column("records:", label_column)
     shards = record_files(pattern)
@@ -60,22 +66,23 @@ def read_records(pattern: str, label_column: str = "label") -> Manifest:
         wanted = expected.get(os.path.basename(shard), here)
         if here != wanted:
             raise InputError(
-                f"shard {shard!r} must hold {wanted} records as {FACTS} says, got {here}: write it anew, or copy both."
+                f"shard {shard!r} must hold {wanted} records according to {FACTS}, got {here}: write or copy both "
+                "again."
             )
         total += here
     if damaged:
         found = f"{len(damaged)} of {total} records of {pattern!r} are damaged"
         if too_many(len(damaged), total):
-            raise InputError(f"{found}, at most 1% may be: write them anew: {few(damaged)}.")
+            raise InputError(f"{found}, at most 1% may be: write them again: {few(damaged)}.")
         warnings.warn(f"{found} and are left out: {few(damaged)}.", stacklevel=3)
     return Manifest(os.path.dirname(shards[0]), label_column, rows.splits(shards), {}, f"records:{pattern}")
 
 
 def record_files(pattern: str) -> list[str]:
-    """The shards that a pattern names, sorted.
+    """Lists the shards that match a glob pattern, sorted.
 
     Raises:
-        InputError: none, or the place cannot be reached.
+        InputError: no shard matches, or the file system cannot be reached.
     """
     try:
         found = sorted(tf.io.gfile.glob(pattern))
@@ -83,24 +90,24 @@ def record_files(pattern: str) -> list[str]:
         raise unreachable(pattern, error) from None
     if not found:
         raise InputError(
-            f"records: must name TFRecord files, got {pattern!r}, which 0 files match: check it."
+            f"records: must name TFRecord files, got {pattern!r}, which matches none: check the pattern."
         )
     return [path if "://" in path else os.path.abspath(path) for path in found]
 
 
 def unreachable(place: str, error: Exception) -> InputError:
-    """The error for files that TensorFlow cannot get at, in one sentence."""
+    """Makes the error for files that TensorFlow cannot read, in one sentence."""
     reason = " ".join(str(getattr(error, "message", None) or error).split())
     remedy = (
         "log in with `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS"
         if place.startswith("gs://")
         else "check the path"
     )
-    return InputError(f"{place!r} must be readable, it is not ({reason[:160].rstrip('. ')}): {remedy}.")
+    return InputError(f"{place!r} must be readable, got an error ({reason[:160].rstrip('. ')}): {remedy}.")
 
 
 class _Rows:
-    """Rows by split as they come, and where each one's record is."""
+    """Collects rows by split, with the place of each record."""
 
     def __init__(self) -> None:
         self._splits: dict[str, Split] = {}
@@ -117,8 +124,8 @@ class _Rows:
         name = value["split"][0].decode()
         if not is_split(name) or len(texts) != len(languages):
             raise InputError(
-                f"record {record} of {path!r} must have a split of a manifest and a language for each query, got "
-                f"{name!r}, {len(texts)} queries and {len(languages)} languages: write it anew."
+                f"record {record} of {path!r} must have a known split and one language per query, got split {name!r}, "
+                f"{len(texts)} queries and {len(languages)} languages: write the record again."
             )
         split = self._splits.setdefault(name, Split(name, [], [], [], []))
         split.paths.append(value["name"][0].decode() if value["name"] else f"{path}#{record}")
@@ -169,16 +176,16 @@ def _frames(shard: str) -> Iterator[bytes | None]:
 def _features(content: bytes, shard: str, record: int) -> Any:
     try:
         features = tf.train.Example.FromString(content).features.feature
-    except Exception:  # protobuf's DecodeError, whose module differs from version to version
+    except Exception:  # protobuf's DecodeError; its module differs between versions
         raise InputError(
-            f"record {record} of {shard!r} must be a tf.train.Example, it is not: write it anew."
+            f"record {record} of {shard!r} must be a tf.train.Example, got other bytes: write the shard again."
         ) from None
     for name in NEEDED:
         if name not in features or len(features[name].bytes_list.value) != 1:
             there = ", ".join(sorted(features)) or "none"
             raise InputError(
-                f"record {record} of {shard!r} must have the feature {name!r} with one value, it has {there}: write it "
-                "with tools/write_tfrecords.py."
+                f"record {record} of {shard!r} must have the feature {name!r} with one value, got the features "
+                f"{there}: write the shard with tools/write_tfrecords.py."
             )
     return features
 
@@ -192,14 +199,14 @@ def _same_schema(
     if here != schema[1]:
         differ = sorted(here.items() ^ schema[1].items())[0][0]
         raise InputError(
-            f"shards must have one schema, got {shard!r} and {schema[0]!r}, whose feature {differ!r} differs: write them "
-            "anew together, or name those of one kind."
+            f"shards must have one schema, got {shard!r} and {schema[0]!r}, which differ in feature {differ!r}: "
+            "write both again, or select shards of one schema."
         )
     return schema
 
 
 def _facts(folder: str) -> dict[str, int]:
-    """The number of records of each shard that `records.json` knows."""
+    """Maps shard to its number of records, from `records.json`; empty if that file does not exist."""
     path = f"{folder}/{FACTS}"
     if not tf.io.gfile.exists(path):
         return {}
@@ -207,6 +214,6 @@ def _facts(folder: str) -> dict[str, int]:
         facts = json.loads(file.read())
     if not facts["complete"]:
         raise InputError(
-            f"{path!r} must be of finished records, it is not: run tools/write_tfrecords.py again."
+            f"{path!r} must describe finished shards, got complete = false: run tools/write_tfrecords.py again."
         )
     return {name: shard["records"] for name, shard in facts["shards"].items()}

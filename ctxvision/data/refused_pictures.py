@@ -1,4 +1,4 @@
-"""Why a picture cannot be decoded, for the person who gave it."""
+"""Explains to the user why a picture cannot be decoded."""
 
 import struct
 
@@ -7,7 +7,7 @@ import tensorflow as tf
 from ctxvision.data.picture_header import MAX_JPEG_PIXELS, MAX_PIXELS
 
 READABLE = "JPEG, PNG, GIF, BMP or still WebP"
-# Position and bytes that identify a format which TensorFlow does not read.
+# Position and bytes that identify a format that TensorFlow does not read.
 _MAGIC = (
     (0, b"II*\x00\x10\x00\x00\x00CR", "camera raw (CR2)"),
     (0, b"FUJIFILMCCD-RAW", "camera raw (RAF)"),
@@ -31,7 +31,7 @@ _BRANDS = {
 
 
 def reason_of(content: bytes) -> str:
-    """Why `decode_picture` refuses a file's content, with what to do, such as "HEIC: convert it to JPEG"."""
+    """Explains why `decode_picture` refuses a file's content and what to do, such as "HEIC: convert it to JPEG"."""
     if not content:
         return "an empty file: leave it out"
     if content[4:8] == b"ftyp":
@@ -50,18 +50,18 @@ def reason_of(content: bytes) -> str:
             )
     most = MAX_JPEG_PIXELS if content[:2] == b"\xff\xd8" else MAX_PIXELS
     if (size := _size(content)) and size[0] * size[1] > most:
-        return f"{size[0]:,} x {size[1]:,} pixels, where {most:,} are the most: make it smaller"
-    return "damaged, or no picture: leave it out"
+        return f"{size[0]:,} x {size[1]:,} pixels, which is more than {most:,}: make it smaller"
+    return "damaged, or not a picture: leave it out"
 
 
 def _convert(kind: str) -> str:
     if kind == "video":
         return "save one frame of it"
-    return "convert it to JPEG, such as by ImageMagick: magick IN OUT.jpg"
+    return "convert it to JPEG, for example with ImageMagick: magick IN OUT.jpg"
 
 
 def _size(content: bytes) -> tuple[int, int] | None:
-    """Width and height that a JPEG, PNG, GIF or BMP claims."""
+    """Reads the width and height that a JPEG, PNG, GIF or BMP claims; None if there are none."""
     try:
         if content[:4] == b"\x89PNG":
             return struct.unpack(">II", content[16:24])

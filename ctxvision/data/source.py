@@ -1,4 +1,4 @@
-"""Data of any kind, by one name."""
+"""Loads data of any supported layout by one name."""
 
 import dataclasses
 import functools
@@ -27,9 +27,9 @@ Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 def load_data(source: Source, label_column: str = "label", merge_labels: bool = False) -> Manifest:
-    """Reads what a data set says of its pictures, in the layout that it is released in; no picture is decoded yet.
+    """Reads splits, labels and queries of a data set in its released layout; decodes no picture.
 
-    | source | what |
+    | source | layout |
     |---|---|
     | `DIR` | a folder with an `images.csv`, see `Manifest` |
     | `folder:DIR` | `DIR/split/label/picture`, see `read_image_folder` |
@@ -40,18 +40,18 @@ def load_data(source: Source, label_column: str = "label", merge_labels: bool = 
     | `tfds:NAME` | a data set of TensorFlow Datasets, see `read_tfds` |
     | `records:GLOB` | TFRecords as `tools/write_tfrecords.py` writes them, local or `gs://`, see `read_records` |
 
-    Several sources are read together, such as captions for the split `web` and labelled pictures for the others.
-    Without a `web` split the phrases are learnt from `train`: from its own queries, or where it has none from its
-    labels' words, which teaches the phrases nothing that the labels do not say; `Manifest.words_for_queries` tells. Queries
-    that are longer than a phrase may be are left out and counted.
+    Several sources are read together, for example captions for the split `web` and labelled pictures for the others.
+    Without a split `web`, the pictures of `train` take its place with their queries. If `train` has no queries either,
+    the words of its labels become queries and `Manifest.words_for_queries` is True. Queries that exceed the longest
+    phrase of a `PhraseTable` are left out and counted.
 
     Args:
         source: one of these, or several.
-        label_column: of `images.csv`; of `tfds:` the feature that is the label. Others have but one.
-        merge_labels: whether labels that look alike become one, see `with_merged_labels`.
+        label_column: the label column of `images.csv`, or the label feature of `tfds:`. Other layouts need "label".
+        merge_labels: whether to merge labels that look alike, see `with_merged_labels`.
 
     Raises:
-        InputError: something is missing or wrong; the sentence names it and the remedy.
+        InputError: something is missing or wrong; the message names it and the remedy.
     """
     names = source_names(source)
     found = [_load(name, label_column) for name in names]
@@ -60,7 +60,7 @@ def load_data(source: Source, label_column: str = "label", merge_labels: bool = 
 
 
 def source_names(source: Source) -> list[str]:
-    """The sources, one or several, as texts."""
+    """Returns one or several sources as a list of strings."""
     several = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     if not several:
         raise InputError("data must name at least one source, got none: give a folder with an images.csv.")
@@ -68,7 +68,7 @@ def source_names(source: Source) -> list[str]:
 
 
 def absolute(source: str) -> str:
-    """The source with its folder, if it has one, as an absolute path."""
+    """Makes the folder of a source absolute, if it has one."""
     kind, colon, place = source.partition(":")
     if not colon or kind not in _LOADERS:
         return os.path.abspath(source)
@@ -76,7 +76,7 @@ def absolute(source: str) -> str:
 
 
 def is_folder(names: list[str]) -> bool:
-    """Whether this is one folder with an `images.csv`."""
+    """Tells whether the names are a single folder with an `images.csv`."""
     return len(names) == 1 and names[0].partition(":")[0] not in _LOADERS
 
 
@@ -90,12 +90,12 @@ def _load(source: str, label_column: str) -> Manifest:
             )
         return Manifest.load(source, label_column)
     if not place:
-        raise InputError(f"data must name what {kind}: reads, got {source!r}: write it behind the colon.")
+        raise InputError(f"data must name what {kind}: reads, got {source!r}: write a name behind the colon.")
     return _LOADERS[kind](place, label_column)
 
 
 def _united(names: list[str], found: list[Manifest]) -> Manifest:
-    """The rows of all; a label's other words are those of all."""
+    """Joins manifests: all rows by split, and all other words of each label."""
     by_split: dict[str, list[Split]] = {}
     terms: dict[str, list[str]] = {}
     for manifest in found:
@@ -129,7 +129,7 @@ def _joined(splits: list[Split]) -> Split:
 
 
 def _absent(split: Split) -> list[tuple[str, ...]]:
-    """Of a split whose labels are all that its pictures have: the others that it has."""
+    """Lists the absent labels of each picture; without `split.absent`, all other labels of the split are absent."""
     if split.absent is not None:
         return split.absent
     known = dict.fromkeys(label for labels in split.labels for label in labels)
@@ -137,7 +137,7 @@ def _absent(split: Split) -> list[tuple[str, ...]]:
 
 
 def _without_long_queries(manifest: Manifest) -> Manifest:
-    """Without queries that no phrase table takes; they are counted in `left_out`."""
+    """Leaves out queries that are too long for a phrase table, and counts them in `left_out`."""
     splits, left_out = dict(manifest.by_split), Counter(manifest.left_out)
     for name, split in splits.items():
         known = {query for queries in split.queries for query in queries}
@@ -151,7 +151,7 @@ def _without_long_queries(manifest: Manifest) -> Manifest:
 
 
 def _with_web(manifest: Manifest) -> Manifest:
-    """With a split `web` of the pictures of `train`, where the source has none."""
+    """Adds a split `web` made from the pictures of `train`, if there is none."""
     if "web" in manifest.by_split or "train" not in manifest.by_split:
         return manifest
     train = manifest.split("train")
@@ -170,7 +170,7 @@ def _with_web(manifest: Manifest) -> Manifest:
 
 
 def _words(label: str, terms: Sequence[str]) -> tuple[Query, ...]:
-    """What a label is called, as queries; of one that has a single name, its single words as well."""
+    """Makes queries from a label's terms; without several terms, also from the single words of its name."""
     told = terms if len(terms) > 1 else [label, *terms, *label.split()]
     return tuple(Query(text, "en") for text in dict.fromkeys(clean(word.lower()) for word in told) if text)
 

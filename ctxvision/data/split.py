@@ -12,12 +12,12 @@ from ctxvision.errors import InputError
 
 _UNDECODABLE_SHARE = 0.01
 
-# The rows asked for (int64, sorted) to each one and its encoded picture, in any order; None where it is unreadable.
+# Maps requested rows (int64, sorted) to pairs of row and encoded picture, in any order; None is an unreadable picture.
 Stored = Callable[[np.ndarray], Iterator[tuple[int, bytes | None]]]
 
 
 class Query(NamedTuple):
-    """What somebody typed to find a picture, and the language it was typed in ("en", "es")."""
+    """What somebody typed to find a picture, with its language, such as "en" or "es"."""
 
     text: str
     language: str
@@ -25,16 +25,16 @@ class Query(NamedTuple):
 
 @dataclass(frozen=True)
 class Split:
-    """The pictures of one split, in the order of the source; all lists have the same length.
+    """The pictures of one split, in the order of the source; all lists have one entry per picture.
 
     Attributes:
         name: "web", "pretrain", "train", "val", "test" or "test:NAME".
-        paths: absolute file names; where a source holds pictures inside other files, names that say which.
-        labels: the labels of each picture; empty for a picture without any.
-        queries: the queries of each picture, no text twice; empty for a picture without any.
-        absent: labels that somebody looked for in each picture and did not find; whether any other label is there is
-            then unknown. None where a picture's labels are all that it has.
-        stored: reads encoded pictures that are no files of their own, see `Stored`. None where `paths` are files.
+        paths: absolute file names; if pictures lie inside other files, names that identify them.
+        labels: the labels of each picture; empty for a picture without labels.
+        queries: the queries of each picture, with distinct texts; empty for a picture without queries.
+        absent: the labels that somebody looked for in each picture and did not find; labels in neither list are
+            unknown. None if `labels` are complete.
+        stored: reads encoded pictures that lie inside other files, see `Stored`; None if `paths` are files.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Split:
         return len(self.paths)
 
     def encoded(self, rows: np.ndarray | None = None) -> Iterator[tuple[int, bytes | None]]:
-        """Each of `rows` (sorted; default all) and its picture as it is stored, in any order; None if unreadable."""
+        """Yields each of `rows` (sorted; None means all) with its encoded picture, in any order; None if unreadable."""
         rows = np.arange(len(self)) if rows is None else rows
         if self.stored is not None:
             yield from self.stored(rows)
@@ -60,7 +60,7 @@ class Split:
                 yield row, None
 
     def take(self, rows: Iterable[int]) -> "Split":
-        """The split with these rows alone, in this order."""
+        """Selects these rows, in this order."""
         rows = [int(row) for row in rows]
         return Split(
             self.name,
@@ -73,7 +73,7 @@ class Split:
 
 
 def read_bytes(path: str) -> bytes:
-    """A file's content; local, or any that TensorFlow reads, such as `gs://`."""
+    """Reads a file, local or on a file system of TensorFlow, such as `gs://`."""
     if "://" in path:
         with tf.io.gfile.GFile(path, "rb") as remote:
             return remote.read()
@@ -94,17 +94,17 @@ def _taken(stored: Stored, rows: np.ndarray) -> Stored:
 
 
 def check_pictures(split: Split, undecodable: Sequence[int]) -> Split:
-    """Leaves out the pictures that could not be decoded, unless they are too many.
+    """Leaves out the pictures that could not be decoded, and raises if there are too many.
 
     Args:
         split: the split whose pictures were loaded.
-        undecodable: positions of those that failed, as `load_pictures` returns them.
+        undecodable: positions of the failed pictures, as `load_pictures` returns them.
 
     Returns:
-        The split without these rows; a warning names them.
+        The split without these rows; a warning names the pictures.
 
     Raises:
-        InputError: they are more than 1% of the split.
+        InputError: more than 1% of the split failed.
     """
     if not undecodable:
         return split
@@ -112,17 +112,19 @@ def check_pictures(split: Split, undecodable: Sequence[int]) -> Split:
     names = few([split.paths[row] for row in sorted(failed)])
     found = f"{len(failed)} of {len(split)} pictures of split {split.name!r} cannot be read or decoded"
     if too_many(len(failed), len(split)):
-        raise InputError(f"{found}, at most 1% may fail: mend these files or leave their rows out: {names}.")
+        raise InputError(
+            f"{found}, at most 1% may fail: repair these files or leave their rows out: {names}."
+        )
     warnings.warn(f"{found} and are left out: {names}.", stacklevel=2)
     return split.take(row for row in range(len(split)) if row not in failed)
 
 
 def too_many(failed: int, number: int) -> bool:
-    """Whether so many damaged ones are refused: more than 1%."""
+    """Tells whether more than 1% failed."""
     return failed > _UNDECODABLE_SHARE * number
 
 
 def few(names: Sequence[str]) -> str:
-    """The first three of the names, and how many more there are."""
+    """Joins the first three names and the number of the others."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more

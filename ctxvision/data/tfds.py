@@ -1,4 +1,4 @@
-"""Data sets of TensorFlow Datasets, by name."""
+"""Reads data sets of TensorFlow Datasets by name."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -27,31 +27,32 @@ _MAPPED = ("image", "label", "queries", "data_dir")
 def read_tfds(name: str, label_column: str = "label") -> Manifest:
     """Reads a prepared data set of TensorFlow Datasets: `tfds:cifar100`, `tfds:cifar100:3.0.2`.
 
-    Which feature is what is told by names behind a question mark, or guessed by kind:
-    `tfds:NAME?image=picture&label=kind&queries=title`.
+    Settings behind a question mark name the features: `tfds:NAME?image=picture&label=kind&queries=title`.
 
-    - `image`: else the only feature that is a picture. Encoded ones are read as they are; arrays uint8 [H, W, 1 or 3]
-      become PNG, which loses nothing.
-    - `label`: else the label column. A class, several, or texts; a class below 0 is none.
-    - `queries`: a text, or several; else no queries.
-    - `data_dir`: where it lies; else where TensorFlow Datasets keeps what it prepares.
+    - `image`: default, the only feature that is a picture. Encoded pictures are read as they are; uint8 arrays
+      [H, W, 1 or 3] are encoded as PNG, without loss.
+    - `label`: default, `label_column`. A class, a list of classes, or texts; a class below 0 means no label.
+    - `queries`: a text or several; default, no queries.
+    - `data_dir`: the folder of the prepared data; default, the folder of TensorFlow Datasets.
 
-    Splits `train`, `validation` (as `val`) and `test`, also `web` and `pretrain`; where no picture of `test` has a label,
-    `validation` takes its place. Other splits are left out.
+    Splits are `train`, `validation` (as `val`), `test`, `web` and `pretrain`; others are left out. If no picture of
+    `test` has a label, `validation` becomes `test`.
 
     Args:
-        name: as above.
+        name: the name of the data set, with optional settings.
         label_column: the feature that holds labels.
 
     Raises:
-        InputError: tensorflow-datasets is not installed, no such data set, one that is not prepared (nothing is
-            downloaded here), or no such features.
+        InputError: tensorflow-datasets is not installed, the data set is unknown or not prepared (nothing is
+            downloaded), or a feature does not exist.
     """
     name, _, mapped = name.partition("?")
     given = dict(parse_qsl(mapped))
     unknown = sorted(given.keys() - set(_MAPPED))
     if unknown:
-        raise InputError(f"tfds: has no setting {unknown[0]!r}: use {', '.join(_MAPPED)}.")
+        raise InputError(
+            f"tfds: must have settings of {', '.join(_MAPPED)}, got {unknown[0]!r}: use one of these."
+        )
     tfds = _tfds()
     builder = _prepared(tfds, name, given.get("data_dir"))
     features = builder.info.features
@@ -60,7 +61,8 @@ def read_tfds(name: str, label_column: str = "label") -> Manifest:
     for setting, feature in (("image", image), ("label", label), ("queries", queries)):
         if feature is not None and feature not in features:
             raise InputError(
-                f"{setting} must be a feature of tfds:{name}, got {feature!r}: it has {', '.join(sorted(features))}."
+                f"{setting} must be a feature of tfds:{name}, got {feature!r}: name one of "
+                f"{', '.join(sorted(features))}."
             )
     splits = {}
     for split in builder.info.splits:
@@ -73,8 +75,8 @@ def read_tfds(name: str, label_column: str = "label") -> Manifest:
         splits["test"] = _renamed(splits.pop("val"), "test")
     if not splits:
         raise InputError(
-            f"tfds:{name} must have a split of {', '.join(_SPLITS)}, it has {', '.join(sorted(builder.info.splits))}: "
-            "write its pictures as records or images.csv."
+            f"tfds:{name} must have a split of {', '.join(_SPLITS)}, got {', '.join(sorted(builder.info.splits))}: "
+            "write its pictures as TFRecords or images.csv."
         )
     return Manifest(str(builder.data_dir), label_column, splits, {}, f"tfds:{name}")
 
@@ -82,7 +84,7 @@ def read_tfds(name: str, label_column: str = "label") -> Manifest:
 def _read(
     tfds: Any, builder: Any, split: str, name: str, image: str, label: str, queries: str | None
 ) -> Split:
-    """Rows in the order of the files; pictures are read again when they are asked for."""
+    """Reads rows in the order of the files; pictures are read again when needed."""
     features = builder.info.features
     found = Split(name, [], [], [])
     wanted = {feature: True for feature in (label, queries) if feature}
@@ -108,7 +110,7 @@ def _stored(tfds: Any, builder: Any, split: str, image: str) -> Any:
 
 
 def _examples(tfds: Any, builder: Any, split: Any, wanted: Mapping[str, bool]) -> Iterator[dict[str, Any]]:
-    """In one order always, with pictures as they are stored."""
+    """Iterates in a fixed order, without decoding pictures."""
     features = builder.info.features
     encoded = {
         name: tfds.decode.SkipDecoding() for name in wanted if isinstance(features[name], tfds.features.Image)
@@ -126,7 +128,7 @@ def _encoded(picture: Any) -> bytes:
 
 
 def _texts(feature: Any, value: Any) -> list[str]:
-    """The words of a class, of several, or texts."""
+    """Converts a class, a list of classes, or texts to cleaned texts."""
     inner = getattr(feature, "feature", feature)
     values = np.asarray(value).ravel().tolist()
     if hasattr(inner, "int2str"):
@@ -140,7 +142,7 @@ def _only_picture(tfds: Any, name: str, features: Mapping[str, Any]) -> str:
     if len(found) != 1:
         raise InputError(
             f"tfds:{name} must have one feature that is a picture, got {', '.join(sorted(found)) or 'none'} of "
-            f"{', '.join(sorted(features))}: name it, tfds:{name}?image=NAME."
+            f"{', '.join(sorted(features))}: name the feature, tfds:{name}?image=NAME."
         )
     return found[0]
 
@@ -161,15 +163,15 @@ def _prepared(tfds: Any, name: str, data_dir: str | None) -> Any:
     place = os.path.expanduser(data_dir) if data_dir else None
     try:
         builder = tfds.builder(name, data_dir=place, try_gcs=False)
-    except Exception as error:  # of many kinds, by what is wrong with the name
+    except Exception as error:  # the type depends on what is wrong with the name
         reason = str(error).strip().splitlines()[0]
         raise InputError(
-            f"tfds: must name a data set of TensorFlow Datasets, got {name!r} ({reason})."
+            f"tfds: must name a data set of TensorFlow Datasets, got {name!r} ({reason}): check the name."
         ) from None
     if not builder.is_prepared():
         raise InputError(
-            f"tfds:{name} must be prepared, it is not in {builder.data_dir}: run `tfds build {name}` first, which "
-            "downloads it."
+            f"tfds:{name} must be prepared, got no prepared data in {builder.data_dir}: run `tfds build {name}` first, "
+            "which downloads it."
         )
     return builder
 

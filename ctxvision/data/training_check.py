@@ -1,4 +1,4 @@
-"""What training needs of a data set: `ctxvision data check` tells all that is missing, training refuses the first."""
+"""Checks what training needs of a data set; `ctxvision data check` reports all problems, training raises the first."""
 
 import os
 from collections import Counter
@@ -11,13 +11,13 @@ from ctxvision.errors import InputError
 
 
 class QueryNeeds(NamedTuple):
-    """What a context needs of queries; settings of `ContextConfig`, but for the last.
+    """The requirements of a context on queries; the first three fields are settings of `ContextConfig`.
 
     Attributes:
-        languages: of queries that are learnt.
+        languages: languages of the queries to learn.
         min_class_count: pictures that a query needs to be a class.
-        min_phrase_count: pictures that a phrase needs to be found.
-        phrases: how many a picture's context needs.
+        min_phrase_count: pictures that a query needs to be a phrase.
+        phrases: the number of phrases in a picture's context.
     """
 
     languages: Sequence[str] = ("en",)
@@ -26,36 +26,36 @@ class QueryNeeds(NamedTuple):
     phrases: int = 1
 
 
-# Those of the default settings.
+# The requirements of the default settings.
 USUAL_NEEDS = QueryNeeds()
 
 
 def refused_for_training(
     manifest: Manifest, multi_label: bool = False, queries: QueryNeeds | None = None
 ) -> list[str]:
-    """What training refuses: sentences, none where it begins.
+    """Lists why training would refuse the data, as sentences; empty if training would start.
 
     Args:
         manifest: the data.
-        multi_label: pictures may have several labels, or none.
-        queries: what is needed of them; None for a run over a context, which learns from none.
+        multi_label: whether pictures may have several labels, or none.
+        queries: what training needs of the queries; None for a run over a context, which needs no queries.
     """
     refused = [] if queries is None else refused_queries(manifest, queries)
     return refused_labels(manifest, multi_label) + refused + refused_files(manifest)
 
 
 def refuse_unfit(refused: Iterable[str]) -> None:
-    """Raises an InputError of the first sentence, where there is one."""
+    """Raises an InputError with the first sentence, if there is one."""
     for sentence in refused:
         raise InputError(sentence)
 
 
 def refused_labels(manifest: Manifest, multi_label: bool = False) -> list[str]:
-    """What is wrong with the labels: sentences, none where a classifier can learn from them.
+    """Lists problems of the labels as sentences; empty if a classifier can learn from them.
 
     Args:
         manifest: the data.
-        multi_label: pictures may have several labels, or none.
+        multi_label: whether pictures may have several labels, or none.
     """
     try:
         train = manifest.require_split("train")
@@ -64,8 +64,8 @@ def refused_labels(manifest: Manifest, multi_label: bool = False) -> list[str]:
     trained = {label for labels in train.labels for label in labels}
     if not trained:
         return [
-            f"the train rows of {manifest.source} must have labels, column {manifest.label_column!r} is empty in all of "
-            "them: fill it or choose another label column."
+            f"the train rows of {manifest.source} must have labels, got an empty column {manifest.label_column!r} in "
+            "all of them: fill it or choose another label column."
         ]
     if len(trained) < 2:
         return [
@@ -77,14 +77,14 @@ def refused_labels(manifest: Manifest, multi_label: bool = False) -> list[str]:
 
 
 def refused_queries(manifest: Manifest, needs: QueryNeeds) -> list[str]:
-    """What is wrong with the queries: sentences, none where a context can learn from them."""
+    """Lists problems of the queries as sentences; empty if a context can learn from them."""
     try:
         web = manifest.require_split("web")
     except InputError as error:
         return [str(error)]
     if not any(web.queries):
         return [
-            f"the web rows of {manifest.source} must have queries, all of them are empty: fill the column queries, several "
+            f"the web rows of {manifest.source} must have queries, got none: fill the column queries, several "
             "separated by |."
         ]
     counts, spoken, refused = query_counts(web, needs.languages), ", ".join(needs.languages), []
@@ -96,20 +96,20 @@ def refused_queries(manifest: Manifest, needs: QueryNeeds) -> list[str]:
         )
     elif classes < 2:
         refused.append(
-            f"queries must leave 2 with {needs.min_class_count} pictures or more in {spoken}, got {classes}: give more, or "
-            "lower min_class_count."
+            f"queries must leave 2 with {needs.min_class_count} pictures or more in {spoken}, got {classes}: give more "
+            "pictures, or lower min_class_count."
         )
     found = sum(number >= needs.min_phrase_count for number in counts.values())
     if found < needs.phrases:
         refused.append(
             f"queries must leave {needs.phrases} with {needs.min_phrase_count} pictures or more in {spoken}, got {found}: "
-            "give more, or lower context_phrases or min_phrase_count."
+            "give more pictures, or lower context_phrases or min_phrase_count."
         )
     return refused
 
 
 def query_counts(web: Split, languages: Sequence[str]) -> Counter[str]:
-    """Query to pictures, of those in these languages. The language of a query is that of its first picture."""
+    """Counts the pictures of each query in these languages; a query has the language of its first picture."""
     language: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for row in web.queries:
@@ -120,9 +120,9 @@ def query_counts(web: Split, languages: Sequence[str]) -> Counter[str]:
 
 
 def missing_files(split: Split) -> list[str]:
-    """Paths of a split that are no files; none of pictures that lie in other files or are not local.
+    """Lists the paths of a split that are not files; empty if pictures lie inside other files or are remote.
 
-    It lists each folder and looks at no single file: a million of these take minutes.
+    The function lists each folder once, because checking a million single files takes minutes.
     """
     if split.stored is not None or (split.paths and "://" in split.paths[0]):
         return []
@@ -138,13 +138,13 @@ def missing_files(split: Split) -> list[str]:
 
 
 def refused_files(manifest: Manifest) -> list[str]:
-    """Sentences of the splits with too many missing files."""
+    """Makes sentences about the splits with too many missing files."""
     missing = [(split, missing_files(split)) for split in manifest.by_split.values()]
     return [told_missing(split, paths) for split, paths in missing if too_many(len(paths), len(split))]
 
 
 def told_missing(split: Split, paths: Sequence[str]) -> str:
-    """Which files of a split are missing."""
+    """Describes the missing files of a split."""
     some = "1 file" if len(paths) == 1 else f"{len(paths):,} files"
     return f"{some} of split {split.name!r} {'is' if len(paths) == 1 else 'are'} missing: {few(paths)}"
 
@@ -153,20 +153,21 @@ def _labels_of(manifest: Manifest, split: Split, trained: set[str], multi_label:
     for path, labels in zip(split.paths, split.labels, strict=True):
         if len(labels) != 1 and not multi_label:
             return [
-                f"every picture of split {split.name!r} must have one label, {path.removeprefix(manifest.root + os.sep)} has "
-                f"{'|'.join(labels) or 'none'}: mend the row or train with multi-label."
+                f"every picture of split {split.name!r} must have one label, got "
+                f"{'|'.join(labels) or 'none'} for {path.removeprefix(manifest.root + os.sep)}: correct the row or "
+                "train with multi-label."
             ]
     unknown = sorted({label for labels in split.labels for label in labels} - trained)
     if unknown:
         return [
-            f"every label of split {split.name!r} must also be in split 'train', got {few(unknown)}: add train rows for it or "
-            "leave its rows out."
+            f"every label of split {split.name!r} must also be in split 'train', got {few(unknown)}: add train rows "
+            "with it or leave its rows out."
         ]
     return []
 
 
 def _files_in(folder: str) -> set[str]:
-    """Names of what is in a folder, without links to nothing."""
+    """Lists the names in a folder, without broken links."""
     if not os.path.isdir(folder):
         return set()
     with os.scandir(folder) as entries:

@@ -1,4 +1,4 @@
-"""WebVision 1.0 as it is released: pictures that Google and Flickr gave for queries."""
+"""WebVision 1.0 in its released layout: pictures that Google and Flickr returned for queries."""
 
 import os
 from pathlib import Path
@@ -17,23 +17,23 @@ _VAL_FOLDERS = ("val_images_256", "val_images", "val")
 def read_webvision(folder: str, label_column: str = "label") -> Manifest:
     """Reads WebVision 1.0.
 
-    - `info/synsets.txt`: synsets and their terms, in the order of the label numbers, as of `read_imagenet`.
+    - `info/synsets.txt`: synsets and their terms, in the order of the label numbers, in the format of `read_imagenet`.
     - `info/queries_google.txt`, `info/queries_flickr.txt`: "12 great white shark", a query's number and text.
     - `info/train_filelist_google.txt`, `info/train_filelist_flickr.txt`: "google/q0012/abc.jpg 2", a picture in the
       folder of its query and its label number from 0.
     - `info/val_filelist.txt`: "val000001.jpg 2", pictures in `val_images_256` (or `val_images`, `val`).
 
-    Split `web` has the pictures of both engines (of one, where the other's list is not there). A picture's queries are
-    the one that gave it, and the terms of its synset: text is learnt from queries that share a picture. Split `train` is
-    the same pictures with the label that the query stands for, which nobody has verified; the official validation set,
-    labelled by people, is split `test`.
+    Split `web` has the pictures of both engines, or of one if the other's file list is missing. The queries of a
+    picture are the query that returned it and the terms of its synset, because text is learnt from queries that share a
+    picture. Split `train` has the same pictures with the label of the query, which nobody verified. The official
+    validation set, labelled by people, is split `test`.
 
     Args:
-        folder: the data set's.
-        label_column: "label".
+        folder: the folder of the data set.
+        label_column: must be "label".
 
     Raises:
-        InputError: a file that must be there is not, or a line that names no known query or label.
+        InputError: a needed file is missing, or a line names an unknown query or label.
     """
     require_label_column("webvision:", label_column)
     root = require_folder("webvision:", folder)
@@ -59,7 +59,7 @@ def read_webvision(folder: str, label_column: str = "label") -> Manifest:
                 if query is None:
                     raise InputError(
                         f"{line} must name a picture in the folder of a query of queries_{engine}.txt, got {path!r}: "
-                        "unpack info.tar anew."
+                        "unpack info.tar again."
                     )
                 known[key] = tuple(dict.fromkeys([query, *words[number]]))
             web.paths.append(os.path.join(root, path))
@@ -76,8 +76,8 @@ def _validation(root: str, path: Path, rows: list[tuple[str]]) -> Split:
     folder = next((name for name in _VAL_FOLDERS if Path(root, name).is_dir()), None)
     if folder is None:
         raise InputError(
-            f"webvision: needs the pictures of val_filelist.txt in {_VAL_FOLDERS[0]} of {root!r}, it is not there: unpack "
-            "val_images_256.tar."
+            f"webvision: needs the pictures of val_filelist.txt in {_VAL_FOLDERS[0]} of {root!r}, which does not "
+            "exist: unpack val_images_256.tar."
         )
     split = Split("test", [], [], [])
     for name, number, _ in _filelist(path, len(rows)):
@@ -88,7 +88,7 @@ def _validation(root: str, path: Path, rows: list[tuple[str]]) -> Split:
 
 
 def _queries(path: Path) -> dict[str, Query]:
-    """Number to query; numbers without leading zeros, as texts."""
+    """Maps number to query; numbers are strings without leading zeros."""
     found = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         number, _, text = line.strip().partition(" ")
@@ -98,7 +98,7 @@ def _queries(path: Path) -> dict[str, Query]:
 
 
 def _filelist(path: Path, num_labels: int) -> list[tuple[str, int, str]]:
-    """Picture, label number and place of each line."""
+    """Reads picture, label number and location of each line."""
     found = []
     with open(path, encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
@@ -109,7 +109,7 @@ def _filelist(path: Path, num_labels: int) -> list[tuple[str, int, str]]:
             if not name or not label.isdecimal() or int(label) >= num_labels:
                 raise InputError(
                     f"{place} must hold a picture and a label number below {num_labels}, got {line.strip()!r}: unpack "
-                    "info.tar anew."
+                    "info.tar again."
                 )
             found.append((name, int(label), place))
     return found
@@ -117,5 +117,7 @@ def _filelist(path: Path, num_labels: int) -> list[tuple[str, int, str]]:
 
 def _needed(path: Path) -> Path:
     if not path.is_file():
-        raise InputError(f"webvision: needs {str(path)!r}, it is not there: unpack info.tar into the folder.")
+        raise InputError(
+            f"webvision: needs {str(path)!r}, which does not exist: unpack info.tar into the folder."
+        )
     return path

@@ -1,4 +1,4 @@
-"""Small data sets of coloured squares, each in the very layout that its data set is released in."""
+"""Small data sets of coloured squares, each in the layout of a released data set."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.tiny_data import COLOURS
 
-# Colour to ImageNet-like synset and its terms; two synsets begin with the same term, as ImageNet's two cranes do.
+# Maps colour to synset and terms; two synsets begin with the same term, like ImageNet's two cranes.
 SYNSETS = {
     "red": ("n00000001", "crane, red crane"),
     "green": ("n00000002", "crane, green crane"),
@@ -22,7 +22,7 @@ CLASSES = {"red": "/m/01", "green": "/m/02", "blue": "/m/03", "yellow": "/m/04"}
 
 
 def picture(colour: str, number: int, kind: str = "JPEG") -> bytes:
-    """An encoded square; the same number of a colour is the same picture."""
+    """Encodes a square; the same colour and number give the same picture."""
     rng = np.random.default_rng([list(COLOURS).index(colour), number])
     pixels = np.clip(np.array(COLOURS[colour]) + rng.normal(0, 20, (20, 24, 3)), 0, 255).astype(np.uint8)
     buffer = io.BytesIO()
@@ -45,7 +45,7 @@ def write_image_folder(root: Path, train: int = 8, test: int = 3) -> str:
 
 
 def write_imagenet(root: Path, train: int = 8, test: int = 3) -> str:
-    """As Kaggle has it: flat val, whose labels are in a csv file."""
+    """Writes Kaggle's layout: val is flat, with its labels in a csv file."""
     pictures = root / "ILSVRC" / "Data" / "CLS-LOC"
     solution = ["ImageId,PredictionString"]
     for number, (colour, (synset, _)) in enumerate(SYNSETS.items()):
@@ -62,7 +62,7 @@ def write_imagenet(root: Path, train: int = 8, test: int = 3) -> str:
 
 
 def write_webvision(root: Path, train: int = 6, test: int = 3) -> str:
-    """Each synset has a query at both engines; numbers of queries start at 1, of labels at 0."""
+    """Writes a query of each engine per synset; query numbers start at 1, label numbers at 0."""
     info = root / "info"
     write(info / "synsets.txt", "".join(f"{s} {terms}\n" for s, terms in SYNSETS.values()))
     queries, synsets = [], []
@@ -91,7 +91,7 @@ def write_webvision(root: Path, train: int = 6, test: int = 3) -> str:
 
 
 def write_open_images(root: Path, version: int = 7, train: int = 12, test: int = 4) -> str:
-    """Of four colours each picture shows one; people saw it, and looked for one other that is not there."""
+    """Each picture shows one of four colours, verified as present; one other colour is verified as absent."""
     prefix = {4: "", 5: "", 6: "oidv6-", 7: "oidv7-"}[version]
     names = {"/m/00": "Warm colour", **{CLASSES[colour]: colour.capitalize() for colour in COLOURS}}
     header = "LabelName,DisplayName\n" if version >= 6 else ""
@@ -103,7 +103,7 @@ def write_open_images(root: Path, version: int = 7, train: int = 12, test: int =
         json.dumps({"LabelName": "/m/0bl9f", "Subcategory": [warm, *cold]}),
     )
     validation = "val" if version == 7 else "validation"
-    later = "oidv7-" if version == 7 else ""  # validation and test of v6 have the names of v5
+    later = "oidv7-" if version == 7 else ""  # validation and test of v6 are named as in v5
     for subset, folder, number, start, name in (
         ("train", "train", train, 0, prefix),
         (validation, "validation", test, 100, later),
@@ -117,7 +117,7 @@ def write_open_images(root: Path, version: int = 7, train: int = 12, test: int =
                 write(root / folder / f"{image}.jpg", picture(colour, i))
                 lines.append(f"{image},verification,{CLASSES[colour]},1")
                 lines.append(f"{image},verification,{CLASSES[other]},0")
-        lines.append(f"ffffffffffffffff,verification,{CLASSES['red']},1")  # a picture nobody downloaded
+        lines.append(f"ffffffffffffffff,verification,{CLASSES['red']},1")  # a missing picture
         write(root / f"{name}{subset}-annotations-human-imagelabels.csv", "\n".join(lines) + "\n")
     return f"open-images:{root}"
 
@@ -143,7 +143,7 @@ def caption_rows(number: int = 8) -> list[dict]:
 
 
 def write_captions(root: Path, number: int = 8) -> str:
-    """As img2dataset's output_format="parquet": encoded pictures beside their captions, failures without."""
+    """Writes the layout of img2dataset's output_format="parquet": captions with pictures, failures without."""
     import pyarrow
     import pyarrow.parquet
 
@@ -160,7 +160,7 @@ def write_captions(root: Path, number: int = 8) -> str:
 
 
 def write_tfds(root: Path, train: int = 8, test: int = 3) -> str:
-    """A prepared data set, as TensorFlow Datasets leaves it on disk."""
+    """Writes a prepared data set of TensorFlow Datasets."""
     import tensorflow_datasets as tfds
 
     features = tfds.features.FeaturesDict(
@@ -177,7 +177,7 @@ def write_tfds(root: Path, train: int = 8, test: int = 3) -> str:
                 pixels = np.asarray(Image.open(io.BytesIO(picture(colour, i, "PNG"))))
                 yield f"{colour}{i}", {"image": pixels, "label": place, "title": f"A {colour} square"}
 
-    # Not registered: a name can be taken once in a process, and this is called by several tests.
+    # Not registered, because a process can register a name only once and several tests call this function.
     class TinyColours(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         VERSION = tfds.core.Version("1.0.0")
 
@@ -195,7 +195,7 @@ def write_tfds(root: Path, train: int = 8, test: int = 3) -> str:
 
 
 def write_manifest(root: Path, train: int = 8, test: int = 3) -> Path:
-    """A plain images.csv with labels alone."""
+    """Writes an images.csv with labels and no queries."""
     rows = [["image", "split", "label", "queries"]]
     for split, start, number in (("train", 0, train), ("test", 90, test)):
         for colour in COLOURS:

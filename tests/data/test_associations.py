@@ -8,7 +8,7 @@ from ctxvision.data.associations import association_batches, read_associations
 from ctxvision.errors import InputError
 
 NGRAMS = np.arange(14, dtype=np.int32).reshape(7, 2)
-# Picture 5 has queries 0 and 1, picture 2 has 2, 3 and 4, picture 9 has 5 alone (twice), picture 1 has 6 alone.
+# Picture 5 has queries 0 and 1, picture 2 has 2, 3 and 4, picture 9 has only 5 (twice), picture 1 has only 6.
 PICTURE = np.array([5, 2, 9, 2, 5, 9, 2, 1, 5])
 QUERY = np.array([0, 2, 5, 3, 1, 5, 4, 6, 0])
 
@@ -21,7 +21,7 @@ def test_pairs_are_two_different_queries_of_one_picture():
     counts = Counter(drawn(association_batches(PICTURE, QUERY, NGRAMS, batch_size=64, steps=60)))
     two, three = [(0, 1), (1, 0)], [(a, b) for a in (2, 3, 4) for b in (2, 3, 4) if a != b]
     assert set(counts) == {*two, *three}
-    # Half of the 3,840 pairs from each picture (deviation 31), equally from its pairs (at most 31 again).
+    # Each picture gives half of the 3,840 pairs (deviation 31), equally divided among its pairs (deviation at most 31).
     for pair in two:
         assert counts[pair] == pytest.approx(960, abs=130)
     for pair in three:
@@ -37,7 +37,7 @@ def test_a_batch_holds_ids_and_their_ngrams():
         np.testing.assert_array_equal(x["right_ngrams"], NGRAMS[x["right_ids"].numpy()])
 
 
-def test_the_seed_decides():
+def test_the_seed_determines_the_pairs():
     def pairs(seed, steps=4):
         return drawn(association_batches(PICTURE, QUERY, NGRAMS, batch_size=8, steps=steps, seed=seed))
 
@@ -74,7 +74,7 @@ def test_a_query_without_ngrams(query):
 KNOWN = {"red car": 0, "blue car": 1, "old tree": 2}
 
 
-def test_pairs_of_a_log(tmp_path):
+def test_pairs_are_read_from_a_file(tmp_path):
     file = tmp_path / "log.tsv"
     file.write_text("red car\tblue car\nold tree\tred car\t2.5\n\nunknown\tred car\nred car\tred car\n")
     pairs, weights = read_associations(file, KNOWN)
@@ -84,22 +84,22 @@ def test_pairs_of_a_log(tmp_path):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("red car\n", "must have query, query and an optional weight .*, got 'red car' in line 1"),
-        ("red car\tblue car\tx\n", "an optional weight above 0 a line, .* in line 1"),
+        ("red car\n", "must have two queries and an optional weight .*, got 'red car' in line 1"),
+        ("red car\tblue car\tx\n", "an optional weight above 0 per line, .* in line 1"),
         ("red car\tblue car\t-1\n", "an optional weight above 0"),
         ("red car\tblue car\t1\t1\n", "an optional weight above 0"),
         ("", "must pair queries of the data, got 0 lines"),
         ("a\tb\n", "must pair queries of the data, got 1 lines .* and none with two known queries"),
     ],
 )
-def test_a_log_that_cannot_be_used(tmp_path, text, sentence):
+def test_an_unusable_file(tmp_path, text, sentence):
     file = tmp_path / "log.tsv"
     file.write_text(text)
     with pytest.raises(InputError, match=sentence):
         read_associations(file, KNOWN)
 
 
-def test_no_log(tmp_path):
+def test_no_file(tmp_path):
     with pytest.raises(InputError, match="associations must be a text file, got"):
         read_associations(tmp_path / "none.tsv", KNOWN)
 

@@ -41,7 +41,7 @@ def test_phrases_are_counted_n_grams_without_stop_words_at_their_ends():
 def test_encoded_pictures_in_the_table(tmp_path):
     web = load_data(write_captions(tmp_path)).split("web")
     rows = caption_rows()
-    assert len(web) == len(rows)  # the download that failed is left out
+    assert len(web) == len(rows)  # the failed download is left out
     assert [query.text for query in web.queries[0]] == ["red square", "red", "square", "wall"]
     stored = dict(web.encoded())
     assert [stored[i] for i in range(len(rows))] == [row["jpg"] for row in rows]
@@ -50,7 +50,7 @@ def test_encoded_pictures_in_the_table(tmp_path):
 
 
 def test_files_beside_the_table_languages_and_denied_words(tmp_path):
-    """As img2dataset's output_format="files", with LAION's columns."""
+    """Reads the layout of img2dataset's output_format="files", with LAION's columns."""
     captions = ["a red square", "red square", "ein roter platz", "roter platz", "red square"]
     keys = [f"00000{i:04d}" for i in range(5)]
     languages = ["en", "en", "de", "de", None]
@@ -79,13 +79,17 @@ def test_bad_input(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="captions: must name parquet files, got .* which matches none"):
         load_data(f"captions:{tmp_path}")
     write(tmp_path / "a" / "0.parquet", "no parquet")
-    with pytest.raises(InputError, match="0.parquet must be a parquet file, it is not"):
+    with pytest.raises(InputError, match="0.parquet must be a parquet file, got a file that is not"):
         load_data(f"captions:{tmp_path / 'a'}")
     table(tmp_path / "b" / "0.parquet", URL=["http://a"], TEXT=["a red car"])
-    with pytest.raises(InputError, match="needs a column of encoded pictures .* download the pictures first"):
+    with pytest.raises(
+        InputError, match="must have a column of encoded pictures .* download the pictures first"
+    ):
         load_data(f"captions:{tmp_path / 'b'}")
     table(tmp_path / "c" / "0.parquet", jpg=[b""], title=["a red car"])
-    with pytest.raises(InputError, match="needs a column caption or TEXT or text, it has jpg, title"):
+    with pytest.raises(
+        InputError, match="must have a column caption or TEXT or text, got the columns jpg, title"
+    ):
         load_data(f"captions:{tmp_path / 'c'}")
     table(tmp_path / "d" / "0.parquet", jpg=[b""], text=["a red car"])
     with pytest.raises(InputError, match="captions of which 2 share a phrase, got none"):

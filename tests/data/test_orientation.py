@@ -1,4 +1,4 @@
-"""Pictures that EXIF turns are seen as a person sees them."""
+"""EXIF orientation is applied to pictures."""
 
 import io
 import struct
@@ -21,7 +21,7 @@ FORMATS = ("JPEG", "PNG", "WEBP")
 
 
 def picture(size=(12, 8)):
-    """Each quarter has a colour of its own."""
+    """Makes a picture whose four quarters have different colours."""
     pixels = np.zeros((size[1], size[0], 3), np.uint8)
     pixels[:, size[0] // 2 :, 0] = 200
     pixels[size[1] // 2 :, :, 1] = 200
@@ -30,7 +30,7 @@ def picture(size=(12, 8)):
 
 
 def exif(orientation, order="<", **changes):
-    """A TIFF header and a directory of three entries."""
+    """Makes a TIFF header and a directory of three entries."""
     fields = {
         "tag": 0x0112,
         "type": 3,
@@ -63,7 +63,7 @@ def as_pillow_writes(block):
 
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_every_orientation_is_shown_as_pillow_shows_it(kind, order):
+def test_every_orientation_equals_pillow(kind, order):
     decode = picture_decoder()
     for number in range(1, 9):
         content = encoded(picture(), kind, as_pillow_writes(exif(number, order)))
@@ -75,8 +75,8 @@ def test_every_orientation_is_shown_as_pillow_shows_it(kind, order):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_resized_picture_is_the_same_whichever_way_it_is_stored(kind):
-    """All eight ways to store one picture; the resizing is exact where sides are multiples."""
+def test_a_resized_picture_does_not_depend_on_its_stored_orientation(kind):
+    """Stores a picture in all eight orientations; resizing is exact because the sides are multiples."""
     meant = picture((32, 16))
     wanted = DECODE(encoded(meant, "PNG")).numpy().astype(int)
     undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Image.Transpose numbers
@@ -98,7 +98,7 @@ def test_exif_behind_other_segments_and_without_any():
     assert int(orientation_of(plain[:2] + xmp + plain[2:])) == 1
 
 
-def test_other_formats_and_no_picture_are_upright():
+def test_other_formats_and_bytes_that_are_not_pictures_are_upright():
     for content in (
         encoded(picture(), "BMP"),
         encoded(picture(), "GIF"),
@@ -125,12 +125,12 @@ def test_other_formats_and_no_picture_are_upright():
     ],
 )
 @pytest.mark.parametrize("kind", FORMATS)
-def test_exif_that_names_no_orientation_is_none(kind, changes):
+def test_exif_without_orientation_is_ignored(kind, changes):
     content = encoded(picture(), kind, as_pillow_writes(exif(**{"orientation": 6, **changes})))
     assert int(orientation_of(content)) == 1
 
 
-def test_more_entries_than_there_are_still_tell():
+def test_a_too_large_number_of_entries_is_tolerated():
     content = encoded(picture(), "JPEG", as_pillow_writes(exif(6, entries=65535)))
     assert int(orientation_of(content)) == 6
 
@@ -146,7 +146,7 @@ def test_more_entries_than_there_are_still_tell():
         st.integers(0, 60).map(lambda end: exif(6)[:end]),
     ),
 )
-def test_fuzzed_exif_never_keeps_a_picture_from_being_shown(kind, block):
+def test_fuzzed_exif_never_breaks_decoding(kind, block):
     content = encoded(picture((16, 16)), kind, as_pillow_writes(block))
     number = int(orientation_of(content))
     assert 1 <= number <= 8

@@ -70,8 +70,8 @@ def test_sixteen_bit_png_keeps_the_upper_bits():
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14])
-def test_sixteen_bit_png_that_uses_fewer_bits_is_not_dark(bits):
-    """As cameras write them: values up to 2**bits - 1 in samples of 16 bits."""
+def test_sixteen_bit_png_with_fewer_used_bits_is_brightened(bits):
+    """Cameras write values up to 2**bits - 1 in 16-bit samples."""
     top = (1 << bits) - 1
     values = np.array([[0, top // 2, top]], np.uint16)
     content = encoded(Image.fromarray(values), "PNG")
@@ -152,7 +152,7 @@ def test_bmp_alpha_is_composited_unless_it_is_padding():
 
 def test_resize_averages_and_keeps_flat_pictures():
     assert (decoded(encoded(Image.new("RGB", (31, 17), (12, 34, 56)), "PNG"), 8) == [12, 34, 56]).all()
-    # A checkerboard at a quarter of its size is grey when antialiased, black or white when not.
+    # A checkerboard at a quarter of its size is grey with antialiasing, and black or white without.
     board = np.indices((64, 64)).sum(0) % 2 * 255
     small = decoded(encoded(Image.fromarray(board.astype(np.uint8)), "PNG"), 16)
     assert small.shape == (16, 16, 3)
@@ -171,7 +171,7 @@ def patched(content: bytes, at: int, replacement: bytes) -> bytes:
 
 
 def with_crc(png: bytes) -> bytes:
-    """A PNG whose first chunk has the checksum that it should have."""
+    """Corrects the checksum of a PNG's first chunk."""
     return patched(png, 29, zlib.crc32(png[12:29]).to_bytes(4, "big"))
 
 
@@ -179,7 +179,7 @@ SMALL = Image.new("RGB", (6, 5), (250, 0, 0))
 
 
 def huge(kind: str) -> bytes:
-    """A file of 6 by 5 pixels that claims 10,001 by 5,000; of a JPEG, 40,001 by 5,000."""
+    """Makes a file of 6 x 5 pixels that claims 10,001 x 5,000, or 40,001 x 5,000 for a JPEG."""
     wide, high = 40_001 if kind == "JPEG" else 10_001, 5_000
     if kind == "PNG":
         sides = wide.to_bytes(4, "big") + high.to_bytes(4, "big")
@@ -195,12 +195,12 @@ def huge(kind: str) -> bytes:
     if kind == "WebP, lossy":
         return patched(encoded(SMALL, "WEBP"), 26, struct.pack("<HH", wide, high))
     content = encoded(SMALL, "GIF")
-    # The canvas, or the first frame on a canvas of 6 by 5.
+    # Changes the size of the canvas, or of the first frame on a canvas of 6 x 5.
     return patched(content, 6 if kind == "GIF" else content.index(b",") + 5, struct.pack("<HH", wide, high))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "JPEG", "GIF", "GIF, frame", "WebP, lossless", "WebP, lossy"])
-def test_a_picture_that_claims_too_many_pixels_is_not_unpacked(kind):
+def test_a_picture_that_claims_too_many_pixels_is_not_decoded(kind):
     with pytest.raises(
         tf.errors.InvalidArgumentError,
         match=f"must have 1 to {200 if kind == 'JPEG' else 50}000000 pixels, got",
@@ -208,12 +208,12 @@ def test_a_picture_that_claims_too_many_pixels_is_not_unpacked(kind):
         decode_picture(tf.constant(huge(kind)), 8)
 
 
-def test_of_a_gif_no_more_than_the_first_frame_is_read():
+def test_only_the_first_frame_of_a_gif_is_read():
     frames = [Image.new("RGB", (6, 5), colour) for colour in ((255, 0, 0), (0, 0, 255), (0, 255, 0))]
     for comment in (b"", b"a comment before the frames" * 20):
         content = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], comment=comment)
         second = content.index(b",", content.index(b",") + 10)
-        # A frame of 4 gigabytes, which is not to be unpacked.
+        # A frame of 4 gigabytes, which must not be decoded.
         bomb = patched(content, second + 5, b"\xff\xff\xff\xff")
         read = Image.open(io.BytesIO(first_gif_frame(tf.constant(bomb)).content.numpy()))
         assert read.n_frames == 1 and read.convert("RGB").getpixel((5, 4)) == (255, 0, 0)
@@ -268,7 +268,7 @@ def test_a_gif_frame_smaller_than_its_canvas_lies_on_white():
     assert (found == 255).all()
 
 
-def test_a_gif_frame_far_beyond_its_canvas_is_not_unpacked():
+def test_a_gif_frame_far_beyond_its_canvas_is_not_decoded():
     content = gif(Image.new("RGB", (3, 2), (0, 0, 200)))
     at = content.index(b"\x2c", 13 + 3 * 2 ** ((content[10] & 7) + 1))
     wide = content[:6] + struct.pack("<HH", 65535, 700) + content[10:]
@@ -297,14 +297,14 @@ def test_long_thin_pictures_are_read():
         b"BM broken",
     ],
 )
-def test_bytes_that_are_no_picture(content):
+def test_bytes_that_are_not_a_picture(content):
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode_picture(tf.constant(content), 8)
 
 
 @pytest.fixture
 def files(tmp_path):
-    """300 files, of which number 7 is missing, 150 is text and 299 is cut short."""
+    """Writes 300 files; number 7 is missing, 150 is text and 299 is truncated."""
     paths = [str(tmp_path / f"{number}.png") for number in range(300)]
     for number, path in enumerate(paths):
         Image.new("RGB", (6, 6), (number % 256, 1, 2)).save(path)
@@ -361,13 +361,13 @@ def test_an_epoch_is_a_function_of_seed_and_epoch():
 
 def test_batches_without_augmentation_are_the_pictures():
     pixels, rows = one_epoch(0, 0, augment=False)
-    assert len(rows) == 48  # 3 batches of 16; two pictures fill none
+    assert len(rows) == 48  # 3 batches of 16; the last two pictures are dropped
     assert len(set(rows.tolist())) == 48
     assert pixels.dtype == np.float32
     np.testing.assert_array_equal(pixels, PICTURES[rows].astype(np.float32))
 
 
-def test_all_pictures_come_by_over_epochs():
+def test_all_pictures_occur_over_epochs():
     seen = {row for epoch in range(4) for row in one_epoch(0, epoch, augment=False)[1].tolist()}
     assert seen == set(range(50))
 
@@ -398,7 +398,7 @@ def test_flip_mirrors_half_of_the_pictures_and_only_when_asked():
 
 
 def test_crop_keeps_three_quarters_of_the_area():
-    # Red counts rows, green columns: the spread of a crop is the share of the side that it shows.
+    # Red counts rows and green counts columns, so their range in a crop is the share of the side.
     ramp = np.zeros((64, 32, 32, 3), np.uint8)
     ramp[..., 0] = np.linspace(60, 190, 32)[:, None]
     ramp[..., 1] = np.linspace(60, 190, 32)[None, :]
@@ -419,7 +419,7 @@ def test_bad_batches():
         training_batches(PICTURES, (ROWS[1:],), 16, 0, 0)
 
 
-def test_rows_are_those_of_a_selection():
+def test_rows_select_pictures():
     pictures = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), np.uint8)
     rows, labels = np.array([3, 3, 17, 5, 8, 0, 11]), np.arange(7)
     whole = training_batches(pictures[rows], (labels,), 3, seed=1, epoch=2)

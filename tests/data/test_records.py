@@ -40,7 +40,7 @@ def rows_of(manifest):
     return found
 
 
-def test_records_say_what_the_source_says(shards, tiny_data):
+def test_records_hold_the_rows_of_their_source(shards, tiny_data):
     assert len(list(shards.glob("train-*.tfrecord"))) > 1
     manifest = load_data(f"records:{shards}/*.tfrecord")
     expected = rows_of(load_data(tiny_data))
@@ -52,21 +52,21 @@ def test_records_say_what_the_source_says(shards, tiny_data):
     assert not refused_labels(manifest)
 
 
-def test_frames_are_those_of_tensorflow(tmp_path):
+def test_frames_equal_those_of_tensorflow(tmp_path):
     contents = [b"", b"a", np.random.default_rng(0).bytes(100_000)]
     path = write_shard(tmp_path / "theirs", contents)
     assert path.read_bytes() == b"".join(map(frame, contents))
     assert list(read_frames(str(path))) == contents
 
 
-def test_verified_absences_come_along(tmp_path):
+def test_verified_absences_are_kept(tmp_path):
     write_shard(tmp_path / "a", [record(label=["cat"], absent=["dog"]), record(label=["dog"])])
     train = load_data(f"records:{tmp_path}/a").split("train")
     assert train.labels == [("cat",), ("dog",)] and train.absent == [("dog",), ()]
 
 
 def damage(path, number):
-    """Turns a bit of the record of that number."""
+    """Flips a bit of a record."""
     frames = [frame(content) for content in read_frames(str(path))]
     content = bytearray(frames[number])
     content[20] ^= 1
@@ -83,18 +83,18 @@ def test_damaged_records_are_counted_named_and_refused_over_one_percent(copy):
     assert len(manifest.split("web")) == 95 and len(dict(manifest.split("web").encoded())) == 95
     damage(shards[1], 0)
     with pytest.raises(
-        InputError, match=r"2 of 192 records of .* are damaged, at most 1% may be: write them anew: "
+        InputError, match=r"2 of 192 records of .* are damaged, at most 1% may be: write them again: "
     ):
         load_data(f"records:{copy}/*.tfrecord")
 
 
 @pytest.mark.parametrize("cut", [-3, 5])
-def test_a_shard_that_is_cut_off(copy, cut):
+def test_a_truncated_shard(copy, cut):
     shard = next(iter(sorted(copy.glob("train-*.tfrecord"))))
     content = shard.read_bytes()
     shard.write_bytes(content[:cut] if cut < 0 else b"12345" + content[5:])
     with pytest.raises(
-        InputError, match=f"shard '{shard}' must be whole TFRecords, it is cut off or damaged at record"
+        InputError, match=f"shard '{shard}' must hold whole TFRecords, got a truncated or damaged record"
     ):
         load_data(f"records:{copy}/*.tfrecord")
 
@@ -102,14 +102,17 @@ def test_a_shard_that_is_cut_off(copy, cut):
 def test_a_record_with_a_missing_feature(tmp_path):
     write_shard(tmp_path / "a", [record(), example(image=[b"x"], label=["cat"])])
     with pytest.raises(
-        InputError, match="record 1 of .*a' must have the feature 'split' with one value, it has image, label"
+        InputError,
+        match="record 1 of .*a' must have the feature 'split' with one value, got the features image, label",
     ):
         load_data(f"records:{tmp_path}/a")
     write_shard(tmp_path / "b", [record(), b"\xff\xff"])
-    with pytest.raises(InputError, match="record 1 of .*b' must be a tf.train.Example, it is not"):
+    with pytest.raises(InputError, match="record 1 of .*b' must be a tf.train.Example, got other bytes"):
         load_data(f"records:{tmp_path}/b")
     write_shard(tmp_path / "c", [record(query=["a", "b"], language=["en"])])
-    with pytest.raises(InputError, match="a language for each query, got 'train', 2 queries and 1 languages"):
+    with pytest.raises(
+        InputError, match="one language per query, got split 'train', 2 queries and 1 languages"
+    ):
         load_data(f"records:{tmp_path}/c")
 
 
@@ -117,26 +120,26 @@ def test_shards_of_two_schemas(tmp_path):
     write_shard(tmp_path / "a", [record()])
     write_shard(tmp_path / "b", [example(image=[b"x"], split=["train"], label=["cat"])])
     with pytest.raises(
-        InputError, match="shards must have one schema, got .*b' and .*a', whose feature 'absent' differs"
+        InputError, match="shards must have one schema, got .*b' and .*a', which differ in feature 'absent'"
     ):
         load_data(f"records:{tmp_path}/*")
 
 
 def test_no_file_matches(tmp_path):
     with pytest.raises(
-        InputError, match="records: must name TFRecord files, got .*none.*, which 0 files match"
+        InputError, match="records: must name TFRecord files, got .*none.*, which matches none"
     ):
         load_data(f"records:{tmp_path}/none-*")
 
 
-def test_numbers_of_records_must_be_those_of_records_json(copy):
+def test_numbers_of_records_must_equal_records_json(copy):
     shard = next(iter(sorted(copy.glob("train-*.tfrecord"))))
     write_shard(shard, [content for content in read_frames(str(shard))][:-1])
-    with pytest.raises(InputError, match="must hold .* records as records.json says, got"):
+    with pytest.raises(InputError, match="must hold .* records according to records.json, got"):
         load_data(f"records:{copy}/*.tfrecord")
     facts = copy / "records.json"
     facts.write_text(facts.read_text().replace('"complete": true', '"complete": false'))
-    with pytest.raises(InputError, match="records.json' must be of finished records, it is not"):
+    with pytest.raises(InputError, match="records.json' must describe finished shards, got complete = false"):
         load_data(f"records:{copy}/*.tfrecord")
 
 
@@ -148,14 +151,14 @@ def test_without_credentials_gs_is_refused_in_one_sentence(monkeypatch):
 
     monkeypatch.setattr(tf.io.gfile, "glob", fail)
     sentence = (
-        r"'gs://bucket/train-\*' must be readable, it is not \(Error executing an HTTP request: HTTP response code 401\): "
+        r"'gs://bucket/train-\*' must be readable, got an error \(Error executing an HTTP request: HTTP response code 401\): "
         "log in with `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS"
     )
     with pytest.raises(InputError, match=sentence):
         load_data("records:gs://bucket/train-*")
 
 
-def test_what_tensorflow_says_of_a_bucket_that_it_cannot_reach():
+def test_the_error_for_an_unreachable_bucket_is_one_line():
     with pytest.raises(InputError, match="gs://ctxvision-has-no-such-bucket/train-") as caught:
         load_data("records:gs://ctxvision-has-no-such-bucket/train-*")
     assert "\n" not in str(caught.value)

@@ -40,7 +40,7 @@ def test_splits_labels_and_pictures_as_they_are_stored(source):
     assert dict(some.encoded()) == {0: stored[29], 1: stored[3], 2: stored[11]}
 
 
-def test_a_map_from_features(source):
+def test_settings_name_the_features(source):
     manifest = load_data(f"{source}&image=image&label=title&queries=title")
     assert manifest.split("train").labels[0][0].startswith("A ")
     assert {query.text for row in manifest.split("web").queries for query in row} == {
@@ -71,7 +71,7 @@ def test_decoded_pictures_and_several_labels(tmp_path):
     TinyArrays(data_dir=tmp_path).download_and_prepare()
     manifest = load_data(f"tfds:tiny_arrays?data_dir={tmp_path}", "kinds")
     assert manifest.split("train").labels == [("x", "z")] * 3
-    assert "val" not in manifest.splits and len(manifest.split("test")) == 3  # no test: validation is
+    assert "val" not in manifest.splits and len(manifest.split("test")) == 3  # validation replaces test
     found = sorted(
         tf.io.decode_png(encoded).numpy()[0, 0, 0] for _, encoded in manifest.split("train").encoded()
     )
@@ -83,9 +83,12 @@ def test_decoded_pictures_and_several_labels(tmp_path):
     [
         (
             lambda s: s + "&label=kind",
-            "label must be a feature of tfds:tiny_colours, got 'kind': it has image, label, title",
+            "label must be a feature of tfds:tiny_colours, got 'kind': name one of image, label, title",
         ),
-        (lambda s: s + "&colour=red", "tfds: has no setting 'colour': use image, label, queries, data_dir"),
+        (
+            lambda s: s + "&colour=red",
+            "tfds: must have settings of image, label, queries, data_dir, got 'colour'",
+        ),
         (
             lambda s: s.replace("tiny_colours", "no_such_set_at_all"),
             "must name a data set of TensorFlow Datasets, got",

@@ -39,5 +39,5 @@ def test_bad_input(tmp_path):
     with pytest.raises(InputError, match="line 1 must hold a picture and a label number below 4, got"):
         load_data(source)
     (info / "synsets.txt").unlink()
-    with pytest.raises(InputError, match="webvision: needs '.*synsets.txt', it is not there"):
+    with pytest.raises(InputError, match="webvision: needs '.*synsets.txt', which does not exist"):
         load_data(source)

@@ -256,7 +256,7 @@ def test_too_few_softmax_classes(tiny_data, tmp_path):
     settings = {**tiny_settings(tiny_data), "min_class_count": 1000, "visual_steps": 1, "fractions": [1.0]}
     with pytest.raises(
         cv.InputError,
-        match="queries must leave 2 with 1000 pictures or more in en, got 0: give more, or lower",
+        match="queries must leave 2 with 1000 pictures or more in en, got 0: give more pictures, or lower",
     ):
         cv.train(tiny_data, tmp_path / "run", cv.Config.from_dict(settings))
 
