@@ -1,4 +1,4 @@
-"""The vocabulary and how its prototypes are made."""
+"""The vocabulary of phrases and its prototypes."""
 
 from ctxvision.vocabulary.builder import build_prototypes
 from ctxvision.vocabulary.phrase_table import PhraseTable

@@ -1,4 +1,4 @@
-"""What a change of a table makes of its columns, as streams: the same in RAM and on disk."""
+"""Computes changes of a table as streams of columns, the same way for tables in memory and on disk."""
 
 from collections.abc import Callable, Collection
 from typing import NamedTuple
@@ -22,60 +22,68 @@ from ctxvision.vocabulary._language_ids import language_ids
 from ctxvision.vocabulary._phrase_index import find, hashes_by_row
 from ctxvision.vocabulary.packed_phrases import PART
 
-# From rows of the table, the rows of the other that go there, and which part of `Join.at` they are, to new rows.
+# Maps old rows of the table, the matching rows of the other table, and their slice of `Join.at` to new rows.
 Mix = Callable[[np.ndarray, np.ndarray, slice], np.ndarray]
 
 
 class Change(NamedTuple):
-    """Columns that are to be written anew; those that are neither here nor dropped stay."""
+    """New contents of some columns; columns that are neither in `streams` nor in `dropped` stay unchanged."""
 
     streams: dict[str, Stream]
     language_codes: list[str]
     dropped: Collection[str] = ()
 
     def collect(self, table: Contents) -> Contents:
-        """What it makes of a table in RAM."""
+        """Applies the change to a table in memory."""
         after = {**table.columns, **{name: stream.collect() for name, stream in self.streams.items()}}
         kept = {name: column for name, column in after.items() if name not in self.dropped}
         return Contents(kept, self.language_codes)
 
 
 class Join(NamedTuple):
-    """Which rows of another table are in this one."""
+    """The rows that two tables share.
 
-    at: np.ndarray  # int [K], rising: rows of this table
-    rows: np.ndarray  # int [K]: the rows of the other that belong there
-    revived: np.ndarray  # bool [K]: the row was removed here
-    fresh: np.ndarray  # int [F], rising: rows of the other that are new here
-    ids: np.ndarray  # int32 [M]: where the other's live rows, in their order, come to lie
+    Attributes:
+        at: int [K], ascending, rows of this table that the other table has too.
+        rows: int [K], the corresponding rows of the other table.
+        revived: bool [K], whether the row is removed in this table.
+        fresh: int [F], ascending, rows of the other table that are new here.
+        ids: int32 [M], the row in this table of each live row of the other table.
+    """
+
+    at: np.ndarray
+    rows: np.ndarray
+    revived: np.ndarray
+    fresh: np.ndarray
+    ids: np.ndarray
 
 
 def upserted(table: Contents, new: Contents, given: Collection[str]) -> tuple[Change, np.ndarray]:
-    """The table with all rows of `new`; known phrases take its values in the columns `given`.
+    """Adds the rows of `new` to the table; known phrases take the values of the columns `given`.
 
     Returns:
-        The change, and int32 [M] ids of the rows.
+        The change, and int32 [M] ids of the rows of `new`.
     """
     join = _joined(table, new)
     return _absorbed(table, new, join, dict.fromkeys(given, lambda old, new, part: new)), join.ids
 
 
 def merged(table: Contents, other: Contents) -> tuple[Change, np.ndarray]:
-    """The table with the other's live rows; see `PhraseTable.merge`.
+    """Adds the live rows of `other` to the table, see `PhraseTable.merge`.
 
     Returns:
-        The change, and int32 [M] ids of those rows.
+        The change, and int32 [M] ids of the live rows of `other`.
     """
     join = _joined(table, other)
 
     def mean(old: np.ndarray, new: np.ndarray, part: slice) -> np.ndarray:
         weights = [table.columns["counts"][join.at[part]], other.columns["counts"][join.rows[part]]]
         total = np.add(*weights)
-        # Where nothing is known of how many pictures are behind either, they weigh alike.
+        # If both counts are 0, the two prototypes weigh the same.
         mine, theirs = (np.where(total > 0, weight, 1)[:, None] for weight in weights)
         sums = mine * old.astype(np.float64) + theirs * new.astype(np.float64)
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-        # What rounding leaves of a sum of opposites is no direction.
+        # Opposite vectors cancel to rounding noise, which has no direction: the old prototype stays.
         directed = lengths > 1e-6 * (mine + theirs)
         return np.divide(sums, lengths, out=old.astype(np.float64), where=directed)
 
@@ -85,11 +93,11 @@ def merged(table: Contents, other: Contents) -> tuple[Change, np.ndarray]:
 
 
 def _joined(table: Contents, other: Contents) -> Join:
-    """Looks up the live phrases of `other`."""
+    """Looks up the live phrases of `other` in `table`."""
     index, live = other.columns, np.array(other.columns["live"])
     wanted, places = other.phrases, np.empty(len(live), np.int32)
     for start in range(0, len(live), PART):
-        # In the order of the hashes, in which the search is quick.
+        # Searching in hash order is fast.
         rows = np.asarray(index["hash_rows"][start : start + PART])
         places[rows] = find(table, wanted, rows, np.asarray(index["hashes"][start : start + PART]))
     known = np.flatnonzero((places >= 0) & live)
@@ -101,7 +109,7 @@ def _joined(table: Contents, other: Contents) -> Join:
 
 
 def _absorbed(table: Contents, other: Contents, join: Join, mixes: dict[str, Mix]) -> Change:
-    """The table with the other's live rows; `mixes` says for each column what known rows become, if they change."""
+    """Adds the live rows of `other`; `mixes` computes new values of known rows, and other columns of theirs stay."""
     columns, others = table.columns, other.columns
     for name in ("prototypes", "text_embeddings"):
         if name in columns and name in others:
@@ -131,7 +139,7 @@ def _absorbed(table: Contents, other: Contents, join: Join, mixes: dict[str, Mix
 
 
 def _phrases(columns: dict[str, np.ndarray], other: Contents, fresh: np.ndarray) -> dict[str, Stream]:
-    """The phrases and their index with some of the other's phrases at the end."""
+    """Appends the phrases `fresh` of `other`, and inserts them into the index."""
     added, hashes = other.phrases.take(fresh), hashes_by_row(other)[fresh]
     order = np.argsort(hashes, kind="stable")
     places = np.searchsorted(columns["hashes"], hashes[order])
@@ -145,7 +153,7 @@ def _phrases(columns: dict[str, np.ndarray], other: Contents, fresh: np.ndarray)
 
 
 def _mixed(column: np.ndarray, source: np.ndarray, join: Join, mix: Mix | None) -> Stream:
-    """A column with the other's rows in it."""
+    """Updates a column by the joined rows of another table's column, and appends its new rows."""
 
     def change(old: np.ndarray, part: slice) -> np.ndarray:
         new = source[join.rows[part]]
@@ -157,14 +165,14 @@ def _mixed(column: np.ndarray, source: np.ndarray, join: Join, mix: Mix | None) 
 
 
 def removed(table: Contents, ids: np.ndarray) -> Change:
-    """The table without these rows, int [K]; they keep their places."""
+    """Marks the rows `ids`, int [K], as not live; all rows keep their numbers."""
     live = np.array(table.columns["live"])
     live[ids] = False
     return Change({"live": whole(live)}, table.language_codes)
 
 
 def shrunk(table: Contents, mask: np.ndarray) -> Change:
-    """The rows where `mask`, bool [N], is set, numbered anew."""
+    """Keeps the rows where `mask`, bool [N], is set, and renumbers them."""
     columns = table.columns
     ends, hash_rows = np.asarray(columns["phrase_ends"]), np.asarray(columns["hash_rows"])
     rows = np.cumsum(mask, dtype=np.int32) - np.int32(1)

@@ -1,4 +1,4 @@
-"""What comes from outside, checked and brought into the form of a table's columns."""
+"""Checks arguments and converts them to the columns of a table."""
 
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -27,12 +27,12 @@ def checked_columns(
     dtype: np.dtype,
     codes: dict[str, int],
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """The rows as columns of a table, without its index, and uint64 [N] hashes of their phrases.
+    """Makes the columns of a table, without its index, and uint64 [N] hashes of the phrases.
 
-    `codes`, the numbers of languages, takes up new ones.
+    New languages are added to `codes`, which maps languages to numbers.
 
     Raises:
-        InputError: as `PhraseTable.from_arrays`, duplicates aside.
+        InputError: as in `PhraseTable.from_arrays`, except for duplicates.
     """
     encoded = encoded_phrases(phrases)
     _check_lengths(encoded)
@@ -58,15 +58,16 @@ def checked_columns(
 
 
 def encoded_phrases(phrases: Sequence[str]) -> list[bytes]:
-    """The phrases, NFC-normalised, as UTF-8.
+    """Normalises phrases to NFC and encodes them as UTF-8.
 
     Raises:
-        InputError: they are no sequence of str, or one holds half a surrogate pair.
+        InputError: `phrases` is not a sequence of str, or a phrase holds half a surrogate pair.
     """
     wrong = [phrases] if isinstance(phrases, str) else [p for p in phrases if not isinstance(p, str)]
     if wrong:
         raise InputError(
-            f"phrases must be a sequence of str, got {wrong[0]!r}: decode bytes as UTF-8, list a single phrase."
+            f"phrases must be a sequence of str, got {wrong[0]!r}: decode bytes as UTF-8, put a single phrase in a "
+            "list."
         )
     try:
         return [unicodedata.normalize("NFC", phrase).encode() for phrase in phrases]
@@ -77,27 +78,27 @@ def encoded_phrases(phrases: Sequence[str]) -> list[bytes]:
 
 
 def checked_dtype(dtype: str) -> np.dtype:
-    """The prototypes' dtype."""
+    """Returns the dtype of prototypes, or raises an InputError."""
     if dtype not in DTYPES:
-        raise InputError(f"dtype must be 'float32' or 'float16', got {dtype!r}: choose one.")
+        raise InputError(f"dtype must be 'float32' or 'float16', got {dtype!r}: choose one of these.")
     return np.dtype(dtype)
 
 
 def checked_flag_names(names: Sequence[str]) -> list[str]:
-    """Names that may be those of files."""
+    """Returns the flag names, or raises an InputError; they must be identifiers because they become file names."""
     for name in names:
         if isinstance(names, str) or not isinstance(name, str) or not name.isidentifier():
             raise InputError(
-                f"flags must be named as Python's variables are, got {name!r}: choose a name such as 'adult'."
+                f"flags must have names that are Python identifiers, got {name!r}: choose a name such as 'adult'."
             )
     return list(names)
 
 
 def check_width(name: str, columns: int, expected: int) -> None:
-    """Prototypes or text embeddings must have as many columns as the table has."""
+    """Raises an InputError unless prototypes or text embeddings have as many columns as the table's."""
     if columns != expected:
         raise InputError(
-            f"{name} must have {expected} columns as the table has, got {columns}: use the same encoder."
+            f"{name} must have {expected} columns like those of the table, got {columns}: use the same encoder."
         )
 
 
@@ -119,7 +120,7 @@ def _unit_rows(encoded: list[bytes], prototypes: ArrayLike, dtype: np.dtype) -> 
     if rows.ndim != 2 or len(rows) != len(encoded):
         raise InputError(
             f"prototypes must have shape [{len(encoded)}, D], one row for each phrase, got {list(rows.shape)}: "
-            f"align them."
+            f"give one row per phrase."
         )
     units = np.empty(rows.shape, dtype)
     size = block_rows(rows)
@@ -130,7 +131,7 @@ def _unit_rows(encoded: list[bytes], prototypes: ArrayLike, dtype: np.dtype) -> 
         if len(bad):
             raise InputError(
                 f"prototypes must be finite and not zero, got {_excerpt(block[bad[0]].tolist())} for "
-                f"{encoded[start + bad[0]].decode()!r}: leave it out."
+                f"{encoded[start + bad[0]].decode()!r}: leave the phrase out."
             )
         units[start : start + size] = block / norms
     return units
@@ -145,7 +146,8 @@ def _checked_counts(encoded: list[bytes], counts: ArrayLike | None) -> np.ndarra
     if (whole < 0).any():
         row = int(whole.argmin())
         raise InputError(
-            f"counts must be integers of 0 or more, got {numbers[row]} for {encoded[row].decode()!r}: correct it."
+            f"counts must be integers of 0 or more, got {numbers[row]} for {encoded[row].decode()!r}: correct the "
+            "count."
         )
     return whole
 
@@ -155,13 +157,13 @@ def _checked_text(encoded: list[bytes], text_embeddings: ArrayLike) -> np.ndarra
     if text.ndim != 2 or len(text) != len(encoded) or not text.shape[1]:
         raise InputError(
             f"text_embeddings must have shape [{len(encoded)}, T], one row for each phrase, got {list(text.shape)}: "
-            f"align them."
+            f"give one row per phrase."
         )
     bad = np.flatnonzero(~np.isfinite(text).all(axis=1))
     if len(bad):
         raise InputError(
             f"text_embeddings must be finite, got {_excerpt(text[bad[0]].tolist())} for "
-            f"{encoded[bad[0]].decode()!r}: embed it anew."
+            f"{encoded[bad[0]].decode()!r}: embed the phrase again."
         )
     return text
 
@@ -172,7 +174,9 @@ def _checked_flags(encoded: list[bytes], flags: Flags) -> dict[str, np.ndarray]:
         column = np.asarray(flags[name])
         _check_shape(f"flags[{name!r}]", column.shape, encoded)
         if column.dtype != bool:
-            raise InputError(f"flags[{name!r}] must be bool, got {column.dtype}: compare, as in numbers > 0.")
+            raise InputError(
+                f"flags[{name!r}] must be bool, got {column.dtype}: convert it, for example with numbers > 0."
+            )
         columns[f"flag_{name}"] = column.copy()
     return columns
 
@@ -180,7 +184,8 @@ def _checked_flags(encoded: list[bytes], flags: Flags) -> dict[str, np.ndarray]:
 def _check_shape(name: str, shape: tuple[int, ...], encoded: list[bytes]) -> None:
     if shape != (len(encoded),):
         raise InputError(
-            f"{name} must have shape [{len(encoded)}], one value for each phrase, got {list(shape)}: align them."
+            f"{name} must have shape [{len(encoded)}], one value for each phrase, got {list(shape)}: give one value "
+            "per phrase."
         )
 
 

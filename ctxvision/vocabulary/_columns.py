@@ -1,4 +1,4 @@
-"""Columns as arrays, as `.npy` files and as streams of blocks from the one to the other."""
+"""Columns of a table as arrays, as `.npy` files, and as streams of blocks."""
 
 import itertools
 import mmap
@@ -16,10 +16,14 @@ BLOCK_BYTES = 8 << 20
 
 
 class Contents(NamedTuple):
-    """All that a table holds."""
+    """The contents of a table.
 
-    # phrases, phrase_ends, hashes, hash_rows, prototypes, counts, language_ids, live, flag_<name>..., and
-    # text_embeddings where there are.
+    Attributes:
+        columns: `phrases`, `phrase_ends`, `hashes`, `hash_rows`, `prototypes`, `counts`, `language_ids`, `live`,
+            `flag_<name>` for each flag, and optionally `text_embeddings`.
+        language_codes: the languages that `language_ids` number.
+    """
+
     columns: dict[str, np.ndarray]
     language_codes: list[str]
 
@@ -29,14 +33,14 @@ class Contents(NamedTuple):
 
 
 class Stream(NamedTuple):
-    """A column that is yet to be written."""
+    """A column as blocks that are not yet written."""
 
     dtype: np.dtype
     shape: tuple[int, ...]
     blocks: Iterable[np.ndarray]
 
     def collect(self) -> np.ndarray:
-        """The column in RAM."""
+        """Makes the column in memory."""
         column, start = np.empty(self.shape, self.dtype), 0
         for block in self.blocks:
             column[start : start + len(block)] = block
@@ -45,7 +49,7 @@ class Stream(NamedTuple):
 
 
 class ColumnFile:
-    """A `.npy` file that grows by `append` and holds its number of rows after `close`."""
+    """A `.npy` file that grows by `append`; `close` writes the final number of rows into its header."""
 
     def __init__(self, path: Path, dtype: np.dtype, row_shape: tuple[int, ...]):
         self.dtype, self.row_shape, self.rows = dtype, row_shape, 0
@@ -64,7 +68,7 @@ class ColumnFile:
             self._file.close()
 
     def _write_header(self) -> None:
-        # NumPy leaves room for the first axis to grow, so that the header's length stays.
+        # NumPy pads the header so that the first axis can grow without changing the header's length.
         header = {
             "descr": np.lib.format.dtype_to_descr(self.dtype),
             "fortran_order": False,
@@ -84,7 +88,7 @@ def write(path: Path, stream: Stream) -> None:
 
 
 def link(source: Path, target: Path) -> None:
-    """A second name for a file that never changes; a copy where the file system has no hard links."""
+    """Makes a hard link to a file that never changes, or a copy if the file system has no hard links."""
     try:
         os.link(source, target)
     except OSError:
@@ -95,7 +99,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def blocks(column: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """(first row, rows) over a column, of which no more than a block is in memory."""
+    """Yields (first row, rows) over a column, and keeps at most one block of a mapped file in memory."""
     size = block_rows(column)
     for start in range(0, len(column), size):
         yield start, column[start : start + size]
@@ -103,29 +107,29 @@ def blocks(column: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def release(column: np.ndarray) -> None:
-    """Takes what was read of a mapped file out of the process's memory; it stays in the system's cache."""
+    """Removes the read pages of a mapped file from the process's memory; they stay in the system's cache."""
     if isinstance(column.base, mmap.mmap):
         column.base.madvise(mmap.MADV_DONTNEED)
 
 
 def block_rows(column: np.ndarray) -> int:
-    """Rows of a block."""
+    """Computes the number of rows in a block."""
     return max(1, BLOCK_BYTES // max(1, column.dtype.itemsize * int(np.prod(column.shape[1:]))))
 
 
 def whole(column: np.ndarray) -> Stream:
-    """The column as it is."""
+    """Streams a column unchanged."""
     return Stream(column.dtype, column.shape, (block for _, block in blocks(column)))
 
 
 def extended(column: np.ndarray, tail: np.ndarray) -> Stream:
-    """The column and what follows it."""
+    """Streams a column followed by `tail`."""
     shape = (len(column) + len(tail), *column.shape[1:])
     return Stream(column.dtype, shape, itertools.chain((block for _, block in blocks(column)), [tail]))
 
 
 def gathered(column: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Blocks of these rows, int [M], of a column."""
+    """Yields the rows `rows`, int [M], of a column in blocks."""
     size = block_rows(column)
     for start in range(0, len(rows), size):
         yield column[rows[start : start + size]]
@@ -139,14 +143,14 @@ def patched(
     added: int = 0,
     tail: Iterable[np.ndarray] = (),
 ) -> Stream:
-    """A column with some rows changed and some added.
+    """Streams a column with some rows changed and some appended.
 
     Args:
         column: [N, ...].
-        at: int [K], rising: the rows that change.
-        change: gives what they become, from what they are and which part of `at` they are.
-        added: number of rows of `tail`.
-        tail: blocks of rows that follow.
+        at: int [K], ascending: the rows that change.
+        change: computes new values from the old ones and their slice of `at`.
+        added: the number of rows in `tail`.
+        tail: blocks of rows to append.
     """
 
     def stream() -> Iterator[np.ndarray]:
@@ -162,12 +166,12 @@ def patched(
 
 
 def inserted(column: np.ndarray, places: np.ndarray, values: np.ndarray) -> Stream:
-    """A column with `values` before the rows `places`, int [K], rising."""
+    """Streams a column with `values` inserted before the rows `places`, int [K], ascending."""
 
     def stream() -> Iterator[np.ndarray]:
         for start, block in blocks(column):
             stop = start + len(block)
-            # What comes after the last row goes with the last block.
+            # Values after the last row go into the last block.
             part = _between(places, start, stop + (stop == len(column)))
             yield np.insert(block, places[part] - start, values[part], axis=0)
 
@@ -175,7 +179,7 @@ def inserted(column: np.ndarray, places: np.ndarray, values: np.ndarray) -> Stre
 
 
 def kept(column: np.ndarray, mask: np.ndarray) -> Stream:
-    """The rows of a column where `mask`, bool [N], is set."""
+    """Streams the rows of a column where `mask`, bool [N], is set."""
     shape = (int(mask.sum()), *column.shape[1:])
     return Stream(
         column.dtype, shape, (block[mask[start : start + len(block)]] for start, block in blocks(column))
@@ -183,7 +187,7 @@ def kept(column: np.ndarray, mask: np.ndarray) -> Stream:
 
 
 def kept_bytes(data: np.ndarray, ends: np.ndarray, mask: np.ndarray) -> Stream:
-    """The bytes of the phrases where `mask`, bool [N], is set."""
+    """Streams the bytes of the phrases where `mask`, bool [N], is set."""
     lengths = np.diff(ends, prepend=0)
 
     def stream() -> Iterator[np.ndarray]:
@@ -198,6 +202,6 @@ def kept_bytes(data: np.ndarray, ends: np.ndarray, mask: np.ndarray) -> Stream:
 
 
 def _between(rows: np.ndarray, start: int, stop: int) -> slice:
-    """Which of `rows`, rising, are in start..stop - 1."""
-    # In their own dtype: NumPy would copy all of them otherwise.
+    """Finds the slice of `rows`, ascending, with values in start..stop - 1."""
+    # The bounds have the dtype of `rows`, so that NumPy does not copy all rows.
     return slice(*np.searchsorted(rows, np.array([start, stop], rows.dtype)).tolist())

@@ -1,4 +1,4 @@
-"""Languages as numbers."""
+"""Numbers for languages."""
 
 from collections.abc import Iterable
 
@@ -10,10 +10,10 @@ MOST = np.iinfo(np.int16).max
 
 
 def language_ids(languages: Iterable[str], codes: dict[str, int]) -> np.ndarray:
-    """int16 [M]: the number of each language; `codes` takes up new ones.
+    """Maps languages to their numbers, int16 [M]; new languages are added to `codes`.
 
     Raises:
-        InputError: more different codes than int16 has numbers.
+        InputError: there are more different codes than int16 can number.
     """
     languages = list(languages)
     for code in dict.fromkeys(languages):

@@ -1,4 +1,4 @@
-"""How much memory the process holds, and how much it may."""
+"""Measures and limits the memory of the process."""
 
 import os
 import re
@@ -16,10 +16,10 @@ _UNITS = {
 
 
 def byte_size(memory: str | int) -> int:
-    """Bytes of "2GB" (10^9 bytes a GB), "1.5 GiB" (2^30 bytes a GiB) or a number of bytes.
+    """Converts "2GB" (10^9 bytes per GB), "1.5 GiB" (2^30 bytes per GiB) or a number of bytes to bytes.
 
     Raises:
-        InputError: anything else, or less than one byte.
+        InputError: `memory` is anything else, or less than one byte.
     """
     size = 0.0
     if isinstance(memory, str):
@@ -35,22 +35,22 @@ def byte_size(memory: str | int) -> int:
 
 
 def resident() -> int:
-    """Bytes of RAM that the process holds, mapped files among them."""
+    """Returns the process's resident memory in bytes, including mapped files."""
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def room(limit: int) -> int:
-    """Bytes up to `limit` that the process does not hold yet.
+    """Returns the bytes that the process may still allocate up to `limit`.
 
     Raises:
-        InputError: they are fewer than anything useful can be done with.
+        InputError: there are fewer than `LEAST_ROOM`.
     """
     held = resident()
     if limit - held < LEAST_ROOM:
         needed = -(-(held + LEAST_ROOM) // 10**6)
         raise InputError(
-            f"memory must leave {LEAST_ROOM // 10**6} MB beside the {held // 10**6} MB that this process holds already, "
-            f"got {limit / 10**6:.0f} MB: give '{needed}MB' or more."
+            f"memory must leave {LEAST_ROOM // 10**6} MB beside the {held // 10**6} MB that this process already "
+            f"holds, got {limit / 10**6:.0f} MB: give '{needed}MB' or more."
         )
     return limit - held

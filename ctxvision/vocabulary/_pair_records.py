@@ -1,4 +1,4 @@
-"""(query, embedding) pairs from TFRecord shards of tf.train.Example."""
+"""Reads (query, embedding) pairs from TFRecord shards of tf.train.Example."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from ctxvision.data.pictures import picture_decoder
 from ctxvision.errors import InputError
 from ctxvision.vocabulary._pair_streams import PairBatch, check_dim
 
-# A `PhraseGenerator`, known by its tower, or a function from uint8 [b, S, S, 3] to [b, D].
+# A `PhraseGenerator`, recognised by its `tower`, or a function from uint8 [b, S, S, 3] to [b, D].
 Embed = Callable[..., Any]
 
 RECORDS = 2048
@@ -28,14 +28,14 @@ FEATURES = {
 
 
 def read_pairs(shards: Sequence[str | os.PathLike[str]], embed: Embed | None) -> Iterator[PairBatch]:
-    """Batches of the pairs in TFRecord shards.
+    """Yields batches of the pairs in TFRecord shards.
 
     Args:
-        shards: file names or patterns, local or any that TensorFlow reads.
-        embed: makes embeddings of the records' pictures; None where they hold embeddings.
+        shards: file names or glob patterns, local or on a file system of TensorFlow.
+        embed: computes embeddings of the records' pictures; None if the records hold embeddings.
 
     Raises:
-        InputError: no such file, a damaged one, or records without what they must hold; the file is named.
+        InputError: a file does not exist or is damaged, or a record lacks a needed feature; the message names the file.
     """
     for path in files(shards):
         for records in record_batches(path, PICTURES if embed else RECORDS):
@@ -43,11 +43,11 @@ def read_pairs(shards: Sequence[str | os.PathLike[str]], embed: Embed | None) ->
 
 
 def files(shards: Sequence[str | os.PathLike[str]], argument: str = "pairs") -> list[str]:
-    """The names of all files; refuses a name or pattern that matches none."""
+    """Lists all files; raises an InputError if a name or pattern matches none."""
     found = []
     for name in shards:
         shard = os.fspath(name)
-        # A file may have signs in its name that mean something in a pattern.
+        # The name of an existing file may contain characters of glob patterns.
         matching = [shard] if tf.io.gfile.exists(shard) else sorted(tf.io.gfile.glob(shard))
         if not matching:
             raise InputError(
@@ -58,7 +58,7 @@ def files(shards: Sequence[str | os.PathLike[str]], argument: str = "pairs") -> 
 
 
 def record_batches(path: str, size: int) -> Iterator[tf.Tensor]:
-    """Up to `size` serialized records at a time, string [b], of a TFRecord file.
+    """Yields batches of up to `size` serialized records, string [b], from a TFRecord file.
 
     Raises:
         InputError: the file is damaged or cannot be read.
@@ -69,23 +69,25 @@ def record_batches(path: str, size: int) -> Iterator[tf.Tensor]:
             records = next(iterator, None)
         except tf.errors.DataLossError:
             raise InputError(
-                f"shard {path!r} must be whole TFRecords, got damaged ones: write it anew."
+                f"shard {path!r} must hold whole TFRecords, got damaged ones: write the shard again."
             ) from None
         except tf.errors.OpError as error:
-            raise InputError(f"shard {path!r} must be readable, got {error.message}: check it.") from None
+            raise InputError(
+                f"shard {path!r} must be readable, got {error.message}: check the file."
+            ) from None
         if records is None:
             return
         yield records
 
 
 def _pairs(records: tf.Tensor, path: str, embed: Embed | None) -> PairBatch:
-    """The pairs in serialized tf.train.Examples, string [b]."""
+    """Parses serialized tf.train.Examples, string [b], into pairs."""
 
     def refuse(got: str) -> InputError:
         value = "image (one encoded picture)" if embed else "embedding (floats, all of one length)"
         return InputError(
-            f"records of shard {path!r} must be tf.train.Examples with features query (UTF-8, one or several), {value} and, "
-            f"if any, language (one for each query), got {got}: write them so."
+            f"records of shard {path!r} must be tf.train.Examples with features query (UTF-8, one or several), "
+            f"{value} and optionally language (one for each query), got {got}: write them in this form."
         )
 
     try:
@@ -94,9 +96,9 @@ def _pairs(records: tf.Tensor, path: str, embed: Embed | None) -> PairBatch:
         raise refuse(re.sub(r"^\{\{.*\}\} ", "", error.message.splitlines()[0])[:200]) from None
     counts, named = (parsed[name].row_lengths().numpy() for name in ("query", "language"))
     if not counts.all():
-        raise refuse("one without query")
+        raise refuse("a record without query")
     if ((named > 0) & (named != counts)).any():
-        raise refuse("one with other numbers of queries and languages")
+        raise refuse("a record with different numbers of queries and languages")
     try:
         queries = [query.decode() for query in parsed["query"].flat_values.numpy()]
         codes = [code.decode() for code in parsed["language"].flat_values.numpy()]
@@ -110,7 +112,9 @@ def _pairs(records: tf.Tensor, path: str, embed: Embed | None) -> PairBatch:
         pictures = parsed["image"]
         if (pictures.row_lengths().numpy() != 1).any():
             raise refuse(
-                "one without image" if not pictures.row_lengths().numpy().all() else "one with several"
+                "a record without image"
+                if not pictures.row_lengths().numpy().all()
+                else "a record with several images"
             )
         embeddings = _embedded(_pictures(pictures.flat_values.numpy(), firsts, path, embed), embed)
     else:
@@ -119,10 +123,10 @@ def _pairs(records: tf.Tensor, path: str, embed: Embed | None) -> PairBatch:
             first = int(sizes.argmin())
             if parsed["image"].row_lengths()[first] > 0:
                 raise InputError(
-                    f"embed must be given where records hold pictures, as those of shard {path!r} do, got None: give the "
+                    f"embed must be given if records hold pictures, like those of shard {path!r}, got None: give the "
                     f"phrase generator."
                 )
-            raise refuse("one without embedding")
+            raise refuse("a record without embedding")
         other = int((sizes != sizes[0]).argmax())
         check_dim(int(sizes[0]), int(sizes[other]), firsts[other])
         embeddings = parsed["embedding"].flat_values.numpy().reshape(len(sizes), -1)
@@ -130,7 +134,7 @@ def _pairs(records: tf.Tensor, path: str, embed: Embed | None) -> PairBatch:
 
 
 def _pictures(encoded: np.ndarray, queries: Sequence[str], path: str, embed: Embed) -> np.ndarray:
-    """uint8 [B, S, S, 3]: at the size of the phrase generator's input, else as they are."""
+    """Decodes to uint8 [B, S, S, 3], at the input size of a phrase generator, or at the pictures' own size."""
     decode = picture_decoder(_tower(embed).input_shape[1] if _tower(embed) else None)
     pictures = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -145,7 +149,7 @@ def _pictures(encoded: np.ndarray, queries: Sequence[str], path: str, embed: Emb
                 ) from None
             if pictures[-1].shape != pictures[0].shape:
                 raise InputError(
-                    f"pictures must have one size for an embed that is no PhraseGenerator, got {pictures[0].shape[:2]} and "
+                    f"pictures must have one size unless embed is a PhraseGenerator, got {pictures[0].shape[:2]} and "
                     f"{pictures[-1].shape[:2]} in shard {path!r}: resize them."
                 )
     return np.stack(pictures)
@@ -157,11 +161,11 @@ def _embedded(pictures: np.ndarray, embed: Embed) -> np.ndarray:
     if embeddings.ndim != 2 or len(embeddings) != len(pictures):
         raise InputError(
             f"embed must return one embedding for each of {len(pictures)} pictures, got shape {list(embeddings.shape)}: "
-            f"return [b, D]."
+            f"return an array [b, D]."
         )
     return embeddings
 
 
 def _tower(embed: Embed) -> Any:
-    """The ConvNet of a phrase generator; None of another function."""
+    """Returns the ConvNet of a phrase generator, None for another function."""
     return getattr(embed, "tower", None)

@@ -1,4 +1,4 @@
-"""(query, embedding) pairs in any of the forms they come in, as batches of one form."""
+"""Converts (query, embedding) pairs of several forms to batches of one form."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -10,12 +10,12 @@ from ctxvision.vocabulary._fixed_point import STEP_VALUES
 
 
 class PairBatch(NamedTuple):
-    """Pairs.
+    """A batch of pairs.
 
     Attributes:
         queries: B str.
-        embeddings: [B, D] numbers.
-        languages: B codes, "" where none is named; or None, where none is for any.
+        embeddings: numbers [B, D].
+        languages: B codes, "" for a pair without language; None if no pair has one.
     """
 
     queries: list[str]
@@ -24,14 +24,14 @@ class PairBatch(NamedTuple):
 
 
 def pair_batches(pairs: Iterable[Any]) -> Iterator[PairBatch]:
-    """Batches of at least one pair.
+    """Yields batches of at least one pair.
 
     Args:
-        pairs: of (query, embedding), (query, embedding, language), or of batches of them: (B queries, [B, D]) or
-            (B queries, [B, D], B languages); both may be mixed. A language may be None or "".
+        pairs: (query, embedding), (query, embedding, language), or batches of them: (B queries, [B, D]) or
+            (B queries, [B, D], B languages). Single pairs and batches may be mixed. A language may be None or "".
 
     Raises:
-        InputError: something else among them; it, or the query, is named.
+        InputError: an item has another form; the message names the item or its query.
     """
     if not isinstance(pairs, Iterable):
         raise InputError(
@@ -41,8 +41,8 @@ def pair_batches(pairs: Iterable[Any]) -> Iterator[PairBatch]:
     for item in pairs:
         if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
             raise InputError(
-                f"pairs must be of (query, embedding) or (query, embedding, language), or batches of them, got "
-                f"{_short(item)}: put them in tuples."
+                f"pairs must be tuples (query, embedding) or (query, embedding, language), or batches of them, got "
+                f"{_short(item)}: put each pair in a tuple."
             )
         query, embedding, language = item if len(item) == 3 else (*item, None)
         if not isinstance(query, (str, bytes)):
@@ -67,14 +67,14 @@ def _batch(queries: list[Any], embeddings: Any, languages: Any) -> PairBatch:
     if values.ndim != 2 or len(values) != len(queries) or not values.shape[1]:
         raise InputError(
             f"embeddings must have shape [{len(queries)}, D], one row for each query of the batch, got "
-            f"{list(values.shape)} in the batch that starts with {queries[0]!r}: align them."
+            f"{list(values.shape)} in the batch that starts with {queries[0]!r}: give one row per query."
         )
     if languages is not None:
         languages = ["" if language is None else language for language in _list(languages, languages)]
         if len(languages) != len(queries):
             raise InputError(
                 f"languages must be {len(queries)}, one for each query of the batch, got {len(languages)} in the "
-                f"batch that starts with {queries[0]!r}: align them."
+                f"batch that starts with {queries[0]!r}: give one language per query."
             )
         languages = _texts(languages, "languages")
     return PairBatch(_texts(queries, "queries"), values, languages)
@@ -90,10 +90,10 @@ def _stacked(pairs: Sequence[tuple[str, np.ndarray, str]]) -> Iterator[PairBatch
 
 
 def check_dim(expected: int, dim: int, query: str) -> None:
-    """Refuses an embedding of another length than the first had."""
+    """Raises an InputError unless an embedding is as long as the first one."""
     if dim != expected:
         raise InputError(
-            f"embeddings must have {expected} values as the first has, got {dim} for query {query!r}: embed all "
+            f"embeddings must have {expected} values like the first, got {dim} for query {query!r}: embed all "
             f"pictures with the same phrase generator."
         )
 
@@ -103,7 +103,7 @@ def _vector(query: Any, embedding: Any) -> np.ndarray:
     if values.ndim != 1 or not len(values):
         raise InputError(
             f"an embedding must be one row of numbers, got shape {list(values.shape)} for query {query!r}: flatten "
-            f"it, or give a batch as (queries, embeddings)."
+            f"the array, or give a batch as (queries, embeddings)."
         )
     return values
 
@@ -121,7 +121,7 @@ def _numbers(embeddings: Any, query: Any) -> np.ndarray:
 
 
 def _list(values: Any, item: Any) -> list[Any]:
-    """A sequence, NumPy array or tensor as a list."""
+    """Converts a sequence, NumPy array or tensor to a list."""
     if isinstance(values, list):
         return values
     try:
@@ -133,7 +133,7 @@ def _list(values: Any, item: Any) -> list[Any]:
 
 
 def _texts(values: list[Any], name: str) -> list[str]:
-    if set(map(type, values)) == {str}:  # quick, for it is looked at for every pair
+    if set(map(type, values)) == {str}:  # fast path, because every pair is checked
         return values
     for value in values:
         if not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Sums by query in bounded memory."""
+"""Adds rows up by query in bounded memory."""
 
 import sys
 import unicodedata
@@ -13,21 +13,21 @@ from ctxvision.errors import InputError
 from ctxvision.vocabulary._fixed_point import MOST_PAIRS, STEP_VALUES, add_rows
 from ctxvision.vocabulary._sorted_run import RunRows, SortedRun, ranges
 
-# Of a row beside its sums and its query: the dict's entry, also while the dict grows, and what sorting takes.
+# Memory of a row beside its sums and its query: the dict's entry, the dict's growth, and sorting.
 ROW_BYTES = 256
 RANGE_ROWS = 1 << 16
-# Copies of the sums of a range while it is merged and its prototypes are made.
+# Copies of the sums of a range that exist while the range is merged and its prototypes are computed.
 RANGE_COPIES = 8
 
 Merged: TypeAlias = tuple[list[str], list[str], np.ndarray]
 
 
 class QuerySums(NamedTuple):
-    """Rows by query.
+    """Rows of sums with their queries.
 
     Attributes:
         queries: B str.
-        languages: B codes, "" where none is named; or None, where none is for any.
+        languages: B codes, "" for a row without language; None if no row has one.
         sums: int64 [B, D + 1], see `_fixed_point`.
     """
 
@@ -37,20 +37,20 @@ class QuerySums(NamedTuple):
 
 
 class PartialSums:
-    """Adds rows up by query and language in RAM; what does not fit is spilled to disk, sorted by query.
+    """Adds rows up by query and language in memory, and spills them to disk, sorted by query, when memory is full.
 
     Args:
-        folder: existing, for the spilled rows.
+        folder: an existing folder for the spilled rows.
         dim: D.
-        memory: bytes that it may take, while rows are added and again while they are merged.
+        memory: the bytes to use while adding rows, and again while merging.
     """
 
     def __init__(self, folder: Path, dim: int, memory: int):
         self._folder, self._memory = folder, memory
         self._row_bytes = 8 * (dim + 1) + ROW_BYTES
-        # RAM is taken for a row when it is first written.
+        # The system allocates memory for a row when the row is first written.
         self._sums = np.zeros((max(1, memory // self._row_bytes), dim + 1), np.int64)
-        self._rows: dict[str, dict[str, int]] = {}  # language to query to row
+        self._rows: dict[str, dict[str, int]] = {}  # language -> query -> row
         self._used = self._text_bytes = 0
         self._runs: list[SortedRun] = []
 
@@ -58,7 +58,7 @@ class PartialSums:
         """Adds rows.
 
         Raises:
-            InputError: a query that is empty, too long or no text; it is named.
+            InputError: a query is empty, too long or not valid Unicode; the message names it.
         """
         step = max(1, min(STEP_VALUES // new.sums.shape[1], len(self._sums)))
         for start in range(0, len(new.queries), step):
@@ -70,11 +70,11 @@ class PartialSums:
             add_rows(self._sums, self._places(queries, languages), new.sums[start : start + step])
 
     def spill(self) -> None:
-        """Writes what is in RAM to disk."""
+        """Writes the rows in memory to disk."""
         names = [query for rows in self._rows.values() for query in rows]
         places = np.fromiter((p for rows in self._rows.values() for p in rows.values()), np.int64, len(names))
         languages = np.repeat(np.arange(len(self._rows)), [len(rows) for rows in self._rows.values()])
-        # Code points rise as their UTF-8 does.
+        # Sorting by code points equals sorting by UTF-8.
         order = sorted(range(len(names)), key=names.__getitem__)
 
         def blocks() -> Iterator[RunRows]:
@@ -90,23 +90,24 @@ class PartialSums:
         self._used = self._text_bytes = 0
 
     def merged(self) -> Iterator[Merged]:
-        """Everything that was added, once: queries by rising UTF-8, their languages and rows int64 [B, D + 1].
+        """Yields all sums: queries in ascending UTF-8 order, their languages, and rows int64 [B, D + 1]. Callable once.
 
-        The language is the one that most embeddings name, among equals the smaller code, and "en" where none is named.
+        A query's language is the one with most embeddings, the alphabetically first of several, and "en" if its
+        embeddings name none.
 
         Raises:
             InputError: a query has more embeddings than a sum can hold.
         """
         if self._used:
             self.spill()
-        self._sums = np.zeros((0, self._sums.shape[1]), np.int64)  # gives the RAM back
+        self._sums = np.zeros((0, self._sums.shape[1]), np.int64)  # frees the memory
         codes = list(self._rows)
         rows = min(RANGE_ROWS, max(1, self._memory // (RANGE_COPIES * self._row_bytes)))
         for parts in ranges(self._runs, rows):
             yield _merge(parts, codes)
 
     def _places(self, queries: Sequence[str], languages: Sequence[str] | None) -> np.ndarray:
-        """int64 [B]: the row of each query in its language, made where it is not there."""
+        """Finds the row of each query in its language, int64 [B]; adds missing rows."""
         if languages is None:
             find = self._rows.setdefault("", {}).get
             places = np.array([find(query, -1) for query in queries], np.int64)
@@ -132,7 +133,7 @@ class PartialSums:
 
 def _merge(parts: Sequence[RunRows], codes: Sequence[str]) -> Merged:
     phrases = [phrase for part in parts for phrase in part.phrases]
-    # Python's sort finds the rising parts and merges them.
+    # Python's sort detects the ascending parts and merges them.
     order = sorted(range(len(phrases)), key=phrases.__getitem__)
     names: list[bytes] = []
     groups = np.empty(len(phrases), np.int64)
@@ -150,7 +151,7 @@ def _merge(parts: Sequence[RunRows], codes: Sequence[str]) -> Merged:
     if sums[most, -1] > MOST_PAIRS:
         raise InputError(
             f"a query must have at most {MOST_PAIRS:,} embeddings, got {sums[most, -1]:,} for {queries[most]!r}: "
-            f"leave it out, or give a sample of its pairs."
+            f"leave the query out, or give a sample of its pairs."
         )
     languages = np.concatenate([part.languages for part in parts])
     counts = np.concatenate([part.sums[:, -1] for part in parts])
@@ -160,7 +161,7 @@ def _merge(parts: Sequence[RunRows], codes: Sequence[str]) -> Merged:
 def _most_named(
     codes: Sequence[str], size: int, groups: np.ndarray, languages: np.ndarray, counts: np.ndarray
 ) -> list[str]:
-    """`size` codes: for each group the language with the highest sum of counts."""
+    """Finds the language with the highest sum of counts in each of `size` groups, "en" for a group without any."""
     ranked = sorted(code for code in codes if code)
     ranks = {code: i for i, code in enumerate(ranked)}
     rank = np.array([ranks.get(code, -1) for code in codes])[languages]
@@ -168,7 +169,7 @@ def _most_named(
     keys, inverse = np.unique(groups[named] * len(ranked) + rank[named], return_inverse=True)
     votes = np.zeros(len(keys), np.int64)
     np.add.at(votes, inverse, counts[named])
-    # The last one written stays: the highest count, and among equals the smaller code.
+    # Later writes win, so the highest count wins, and the smaller code wins a tie.
     order = np.lexsort((-keys, votes))
     winner = np.full(size, -1)
     winner[keys[order] // max(1, len(ranked))] = keys[order] % max(1, len(ranked))
@@ -176,10 +177,10 @@ def _most_named(
 
 
 def normalised(query: str) -> str:
-    """The query in NFC.
+    """Normalises a query to NFC.
 
     Raises:
-        InputError: it is empty, too long or holds half a surrogate pair.
+        InputError: the query is empty, too long, or holds half a surrogate pair.
     """
     name = str(unicodedata.normalize("NFC", query))
     try:

@@ -1,4 +1,4 @@
-"""From phrases to rows: sorted 64-bit hashes, which are searched in place, on disk as in RAM."""
+"""Finds the row of a phrase by sorted 64-bit hashes, which are searched in place in memory and on disk."""
 
 import hashlib
 from collections import Counter
@@ -12,16 +12,16 @@ from ctxvision.vocabulary.packed_phrases import PART, PackedPhrases
 
 
 def phrase_hashes(encoded: Iterable[bytes]) -> np.ndarray:
-    """uint64 [M]: 8 bytes of BLAKE2b of each phrase, so that equal hashes are chance and not somebody's intent."""
+    """Hashes each phrase to 8 bytes of BLAKE2b, uint64 [M], so that nobody can make collisions on purpose."""
     hashed = b"".join(hashlib.blake2b(phrase, digest_size=8).digest() for phrase in encoded)
     return np.frombuffer(hashed, "<u8")
 
 
 def sorted_index(hashes: np.ndarray, phrases: PackedPhrases) -> dict[str, np.ndarray]:
-    """The columns `hashes`, uint64 [N] rising, and `hash_rows`, int32 [N], of phrases with these hashes.
+    """Makes the columns `hashes`, uint64 [N] ascending, and `hash_rows`, int32 [N], from hashes and phrases.
 
     Raises:
-        InputError: a phrase is there twice; it is named.
+        InputError: two phrases are equal; the message names the phrase.
     """
     order = np.argsort(hashes, kind="stable").astype(np.int32)
     hashes = hashes[order]
@@ -36,20 +36,23 @@ def sorted_index(hashes: np.ndarray, phrases: PackedPhrases) -> dict[str, np.nda
 
 
 def hashes_by_row(table: Contents) -> np.ndarray:
-    """uint64 [N]: the hash of each row's phrase."""
+    """Returns the hash of each row's phrase, uint64 [N]."""
     hashes = np.empty(len(table.columns["hashes"]), np.uint64)
     hashes[table.columns["hash_rows"]] = table.columns["hashes"]
     return hashes
 
 
 def find(table: Contents, wanted: PackedPhrases, rows: np.ndarray, hashes: np.ndarray) -> np.ndarray:
-    """int32 [M]: the row, removed or not, in `table` of each of `wanted`'s `rows`, -1 for none.
+    """Finds phrases in a table.
 
     Args:
-        table: to be searched.
-        wanted: phrases, of which `rows`, int [M], are looked for.
-        rows: which.
-        hashes: uint64 [M], of these rows.
+        table: the table to search.
+        wanted: phrases.
+        rows: int [M], the rows of `wanted` to look for.
+        hashes: uint64 [M], the hashes of these rows.
+
+    Returns:
+        int32 [M], the row in `table`, live or removed, of each phrase; -1 if there is none.
     """
     phrases = table.phrases
     known, places = np.asarray(table.columns["hashes"]), np.asarray(table.columns["hash_rows"])
@@ -79,7 +82,7 @@ def _find(
         candidates = known_rows[places[left]]
         same = phrases.same(candidates, wanted, rows[left])
         found[left[same]] = candidates[same]
-        # Another phrase with the same hash: it may be the next.
+        # The candidate is another phrase with the same hash; the wanted phrase may follow.
         left = left[~same]
         places[left] += 1
 

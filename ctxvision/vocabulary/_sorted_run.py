@@ -1,4 +1,4 @@
-"""Rows of sums on disk, sorted by phrase."""
+"""Rows of sums on disk, sorted by phrase, and a merge of several such files."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class RunRows(NamedTuple):
-    """Some rows of a run.
+    """Some rows of a sorted run.
 
     Attributes:
         phrases: B phrases in UTF-8.
@@ -23,14 +23,14 @@ class RunRows(NamedTuple):
 
 
 class SortedRun(Sequence[bytes]):
-    """A sequence of phrases with their rows, in two files, of which only what is asked for is read.
+    """A sequence of phrases with their rows in two files; only requested rows are read.
 
-    Files are opened for each read: a merge of a thousand runs would run out of file handles. They are not mapped,
-    since what is read of a mapped file counts as the process's memory.
+    Files are opened for each read, because a merge of a thousand runs would exceed the limit of open files. Files are
+    not mapped, because pages of mapped files count as the process's memory.
 
     Args:
-        path: folder, new.
-        blocks: the rows by rising phrase, a few at a time.
+        path: the new folder of the run.
+        blocks: the rows in ascending order of their phrases, a few at a time.
     """
 
     def __init__(self, path: Path, blocks: Iterable[RunRows]):
@@ -54,8 +54,8 @@ class SortedRun(Sequence[bytes]):
         return self.read(row, row + 1).phrases[0]
 
     def read(self, start: int, stop: int) -> RunRows:
-        """Rows `start` to `stop`."""
-        before = min(start, 1)  # the row before tells where the first phrase starts
+        """Reads the rows start..stop - 1."""
+        before = min(start, 1)  # the row before tells where the first phrase begins
         count, offset = (stop - start + before) * self._width, (start - before) * self._width * 8
         table: np.ndarray = np.fromfile(self._rows, np.int64, count, offset=offset).reshape(-1, self._width)
         first = int(table[0, 0]) if before else 0
@@ -67,17 +67,17 @@ class SortedRun(Sequence[bytes]):
 
 
 def ranges(runs: Sequence[SortedRun], rows: int) -> Iterator[list[RunRows]]:
-    """Reads runs side by side, each time all that they hold of one range of phrases.
+    """Reads several sorted runs in parallel, one range of phrases at a time.
 
     Args:
-        runs: any number.
-        rows: about the most of all runs together at a time; more only where a single phrase has more.
+        runs: any number of runs.
+        rows: the approximate number of rows of all runs in a range; a phrase with more rows exceeds it.
 
     Yields:
-        The rows of each run between two phrases; the ranges rise and no phrase is in two of them.
+        The rows of each run in a range. Ranges ascend and do not overlap.
     """
-    # Between two of all runs' sorted samples lie less than `step` rows of each run, and between two splitters
-    # len(runs) samples: less than 2 * len(runs) * step rows altogether.
+    # Fewer than `step` rows of each run lie between two neighbours in the sorted samples of all runs, and len(runs)
+    # samples lie between two splitters: fewer than 2 * len(runs) * step rows per range.
     step = max(1, rows // (2 * len(runs)))
     samples = sorted(phrase for run in runs for phrase in run[step::step])
     splitters = dict.fromkeys(samples[len(runs) :: len(runs)])

@@ -1,4 +1,4 @@
-"""Tables on disk: where one stands, and how it gets to the next generation."""
+"""Opens tables on disk and writes their next generation."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,23 +21,28 @@ from ctxvision.vocabulary.generations import (
 
 
 class Place(NamedTuple):
-    """The generation of a folder that a table stands at."""
+    """The folder and generation that an open table belongs to.
+
+    Attributes:
+        directory: the table's folder.
+        generation: the generation's number.
+        inode: the inode of one of its files. It distinguishes a folder that was deleted and written again with the same
+            generation number: no other file gets the inode while the table is open.
+    """
 
     directory: Path
     generation: int
-    # Of a file: a folder that was deleted and written anew may be at the same generation, but while a table is open no
-    # other file gets its inode.
     inode: int
 
 
 def open_table(directory: Path) -> tuple[Contents, Place]:
-    """Opens the generation that counts now."""
+    """Opens the current generation."""
     facts, columns, inode = open_columns(directory)
     return Contents(columns, facts["language_codes"]), Place(directory, facts["generation"], inode)
 
 
 def write_table(directory: Path, table: Contents) -> tuple[Contents, Place]:
-    """Writes all columns as the next generation of a folder, whatever it holds."""
+    """Writes all columns as the next generation of a folder."""
     with locked(directory, create=True):
         with next_generation(directory, describe(*table)) as folder:
             for name, column in table.columns.items():
@@ -46,7 +51,7 @@ def write_table(directory: Path, table: Contents) -> tuple[Contents, Place]:
 
 
 def write_change(place: Place, table: Contents, change: Change) -> tuple[Contents, Place]:
-    """Writes what changes, and links the rest, as the generation after `place`."""
+    """Writes the changed columns and links the others, as the generation after `place`."""
     with _writing(place):
         return _write_change(place, table, change, {})
 
@@ -54,11 +59,11 @@ def write_change(place: Place, table: Contents, change: Change) -> tuple[Content
 def write_text_embeddings(
     place: Place, table: Contents, encode: Encode, batch_size: int
 ) -> tuple[Contents, Place]:
-    """Writes text embeddings of all rows, going on with those that an earlier call left, as the generation after."""
+    """Writes text embeddings of all rows as the next generation, continuing those of an interrupted call."""
     with _writing(place):
         path = place.directory / f"unfinished-{place.generation}.npy"
         text = Stream(np.dtype(np.float32), embed_into(path, table.phrases, encode, batch_size), [])
-        # The file keeps its own name until the generation counts: a kill before loses nothing.
+        # The file keeps its own name until the generation is complete, so a kill before that loses nothing.
         return _write_change(
             place, table, Change({"text_embeddings": text}, table.language_codes), {"text_embeddings": path}
         )
@@ -67,7 +72,7 @@ def write_text_embeddings(
 def _write_change(
     place: Place, table: Contents, change: Change, written: dict[str, Path]
 ) -> tuple[Contents, Place]:
-    """`written`: files of columns that are there already."""
+    """Writes a change; `written` names files of columns that exist already."""
     after = {name: whole(column) for name, column in table.columns.items()} | change.streams
     after = {name: stream for name, stream in after.items() if name not in change.dropped}
     old = generation_folder(place.directory, place.generation)
@@ -83,12 +88,12 @@ def _write_change(
 
 @contextmanager
 def _writing(place: Place) -> Iterator[None]:
-    """Holds the lock of a folder that is still where the table stands."""
+    """Holds the folder's lock and checks that the folder is still at the generation of `place`."""
     with locked(place.directory):
         now = open_table(place.directory)[1]
         if now != place:
             raise InputError(
-                f"phrase table {str(place.directory)!r} must be at generation {place.generation}, as it was when it was "
-                f"loaded, got {now.generation}, written by somebody else: load it again."
+                f"phrase table {str(place.directory)!r} must be at generation {place.generation}, the one that was "
+                f"loaded, got {now.generation}, written by another process: load the table again."
             )
         yield

@@ -1,4 +1,4 @@
-"""Text embeddings of many phrases, in batches, so that a process that was killed goes on where it was."""
+"""Computes text embeddings of many phrases in batches, and resumes after a kill."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -15,17 +15,18 @@ Encode = Callable[[list[str]], ArrayLike]
 
 
 def embed(phrases: PackedPhrases, encode: Encode, batch_size: int) -> np.ndarray:
-    """float32 [N, T], in RAM."""
+    """Computes text embeddings float32 [N, T] in memory."""
     return np.concatenate([*_batches(phrases, encode, batch_size, 0)])
 
 
 def embed_into(path: Path, phrases: PackedPhrases, encode: Encode, batch_size: int) -> tuple[int, int]:
-    """Writes float32 [N, T] to a `.npy` file, or goes on with one that an earlier call left unfinished.
+    """Writes text embeddings float32 [N, T] to a `.npy` file, or continues the file of an interrupted call.
 
-    The first batch is embedded in any case: a file that begins otherwise is another encoder's, and is begun anew.
+    The first batch is always embedded: if the file begins with other values, another encoder wrote it and the file is
+    written from the start.
 
     Returns:
-        [N, T].
+        The shape (N, T).
     """
     first = _embedded(encode, phrases[:batch_size])
     shape = (len(phrases), first.shape[1])
@@ -45,7 +46,7 @@ def embed_into(path: Path, phrases: PackedPhrases, encode: Encode, batch_size: i
 
 
 def _append(file: BinaryIO, batch: np.ndarray) -> None:
-    """Writes a batch through to the system, which outlives the process; on a full disk the file goes."""
+    """Appends a batch and flushes it to the system, so that it survives a kill; deletes the file on an error."""
     try:
         file.write(batch.data)
         file.flush()
@@ -55,7 +56,7 @@ def _append(file: BinaryIO, batch: np.ndarray) -> None:
 
 
 def _rows_done(path: Path, shape: tuple[int, int], first: np.ndarray) -> tuple[int, int]:
-    """Where the rows start in the file, and how many are there whole; 0 for a file that does not fit."""
+    """Finds the offset of the rows in the file and the number of complete ones; 0, 0 if the file does not fit."""
     try:
         with open(path, "rb") as file:
             np.lib.format.read_magic(file)
@@ -66,7 +67,7 @@ def _rows_done(path: Path, shape: tuple[int, int], first: np.ndarray) -> tuple[i
     except (OSError, ValueError):
         return 0, 0
     fits = there == shape and dtype == np.float32 and done >= len(first)
-    # An encoder need not be the same to the last bit in another process.
+    # An encoder's results may differ in the last bits between processes.
     same = fits and np.allclose(beginning.reshape(first.shape), first, rtol=1e-3, atol=1e-5)
     return (start, done) if same else (0, 0)
 
@@ -85,11 +86,11 @@ def _embedded(encode: Encode, phrases: list[str], dim: int | None = None) -> np.
     if rows.ndim != 2 or len(rows) != len(phrases) or rows.shape[1] != (dim or rows.shape[1] or -1):
         raise InputError(
             f"encode must return [{len(phrases)}, {dim or 'T'}] for {len(phrases)} phrases, got {list(rows.shape)}: "
-            f"return a row for each."
+            f"return one row per phrase."
         )
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if len(bad):
         raise InputError(
-            f"encode must return finite rows, got {rows[bad[0]][:3].tolist()} for {phrases[bad[0]]!r}: correct it."
+            f"encode must return finite rows, got {rows[bad[0]][:3].tolist()} for {phrases[bad[0]]!r}: correct encode."
         )
     return rows

@@ -1,4 +1,4 @@
-"""Prototypes: the mean embedding of each query's pictures (Eq. 2), from any number of pairs in bounded memory."""
+"""Computes prototypes, the mean embedding of each query's pictures (Eq. 2), in bounded memory."""
 
 import glob
 import itertools
@@ -23,7 +23,7 @@ from ctxvision.vocabulary.phrase_table_writer import PhraseTableWriter
 if TYPE_CHECKING:
     from ctxvision.vocabulary._pair_records import Embed
 
-# Of the memory that is left for the sums; the rest is for batches on their way and for the writer.
+# Share of the available memory for the sums; batches in flight and the writer use the rest.
 SHARE = 0.7
 
 
@@ -34,33 +34,35 @@ def build_prototypes(
     embed: "Embed | None" = None,
     dtype: str = "float32",
 ) -> PhraseTable:
-    """Writes the table of all queries in a stream of (query, embedding) pairs.
+    """Computes the prototypes of all queries in a stream of (query, embedding) pairs and writes a table.
 
-    Embeddings are L2-normalised and added up as integers, multiples of 2^-36: in whatever order the pairs come, however
-    they are batched or sharded and however little memory there is, the table is the same to the last bit. Sums that do
-    not fit in `memory` go to a temporary folder beside `out`. Rows come out sorted by the phrase's UTF-8. A query
-    whose embeddings cancel each other out is left out. A phrase's language is the one that most of its pairs name, among
-    equals the smaller code, and "en" where none is named.
+    Embeddings are L2-normalised and added up as integers, multiples of 2^-36. The table is therefore the same to the
+    last bit for any order, batching and sharding of the pairs and for any `memory`. Sums that do not fit in `memory` go
+    to a temporary folder beside `out`. Rows are sorted by the phrases' UTF-8. A query whose embeddings cancel out is
+    left out. A phrase has the language that most of its pairs name, the alphabetically first of several, and "en" if
+    none is named.
 
     Args:
-        pairs: any iterable of (query, embedding [D]) or (query, embedding, language), or of batches of them: (B queries,
-            [B, D]) or (B queries, [B, D], B languages). Embeddings may have any length above 0. Or a file name,
-            a pattern or a list of them, TFRecord shards of tf.train.Example with the features `query` (UTF-8, one or
-            several), `embedding` (floats) or `image` (an encoded picture) and, where known, `language` (one for each
-            query).
-        out: folder of the table: new, empty or a table's, which gets its next generation. It is locked meanwhile.
-        memory: such as "2GB", or a number of bytes, for the whole process, what it holds already included; by default
-            2 GB, or 1 GB more than the process holds where that is more.
-        embed: where shards hold pictures, a `PhraseGenerator`, or a function from uint8 [b, S, S, 3] to [b, D].
-        dtype: of the prototypes, "float32" or "float16".
+        pairs: one of two forms:
+            - an iterable of (query, embedding [D]) or (query, embedding, language), or of batches of them: (B queries,
+              [B, D]) or (B queries, [B, D], B languages). Embeddings may have any length above 0.
+            - a file name or glob pattern, or a list of them, of TFRecord shards. Records are tf.train.Examples with
+              `query` (UTF-8, one or several), `embedding` (floats) or `image` (an encoded picture), and optionally
+              `language` (one per query).
+        out: the table's folder: new, empty, or a table's, which gets its next generation. It is locked during the
+            build.
+        memory: a size such as "2GB", or a number of bytes, for the whole process including what it already holds. None
+            means 2 GB, or 1 GB more than the process holds if that is more.
+        embed: for shards with pictures, a `PhraseGenerator` or a function from uint8 [b, S, S, 3] to [b, D].
+        dtype: dtype of the prototypes, "float32" or "float16".
 
     Returns:
-        The table, opened from `out`: prototypes [N, D] L2-normalised, counts int64 [N] of pairs.
+        The table, opened from `out`: prototypes [N, D] L2-normalised, counts int64 [N], the number of pairs.
 
     Raises:
-        InputError: no pair at all, a query that is empty, no str or longer than 1,000 bytes, an embedding that is zero, not
-            finite or of another length, more than 2^27 - 1 pairs of one query, shards that are damaged or lack features,
-            pictures that do not decode, or `memory` below what the process holds already. `out` stays as it was.
+        InputError: there is no pair; a query is empty, not a str or longer than 1,000 bytes; an embedding is zero, not
+            finite or of another length; a query has more than 2^27 - 1 pairs; all queries cancel out; a shard is
+            damaged or lacks features; a picture does not decode; or `memory` is too small. `out` is unchanged then.
 
     Example:
         >>> pairs = [("red car", [3.0, 0.0]), ("car", [3.0, 0.0]), ("car", [0.0, 5.0])]
@@ -69,15 +71,17 @@ def build_prototypes(
         (['car', 'red car'], [[0.707, 0.707], [1.0, 0.0]], [2, 1])
     """
     limit = max(2 * GIGABYTE, resident() + GIGABYTE) if memory is None else byte_size(memory)
-    room(limit)  # refuses before anything is read
+    room(limit)  # raises before anything is read
     shards = _shards(pairs)
     if shards:
-        from ctxvision.vocabulary._pair_records import read_pairs  # TensorFlow is needed for shards alone
+        from ctxvision.vocabulary._pair_records import (
+            read_pairs,
+        )  # imports TensorFlow, which only shards need
 
         batches = read_pairs(shards, embed)
     elif embed is not None:
         raise InputError(
-            f"embed must be left out where pairs are no TFRecord shards, got {embed!r}: embed the pictures yourself."
+            f"embed must be None unless pairs names TFRecord shards, got {embed!r}: embed the pictures yourself."
         )
     else:
         batches = pair_batches(pairs)
@@ -87,16 +91,16 @@ def build_prototypes(
 def table_of_sums(
     parts: Iterable[QuerySums], out: str | os.PathLike[str], limit: int, dtype: str = "float32"
 ) -> PhraseTable:
-    """Writes the table of rows of sums, which may name a query any number of times; else as `build_prototypes`."""
+    """Writes a table from rows of sums, which may repeat queries; the rest is as in `build_prototypes`."""
     parts = iter(parts)
     first = next(parts, None)
     if first is None:
         raise InputError(
-            "pairs must hold at least one (query, embedding), got none: check where they come from."
+            "pairs must hold at least one (query, embedding), got none: check the source of the pairs."
         )
     dim = first.sums.shape[1] - 1
     with PhraseTableWriter(out, dim, dtype) as writer, _spill_folder(Path(out)) as folder:
-        # What the first part took, such as TensorFlow, is no room for sums.
+        # The room is measured now, because computing the first part imports TensorFlow.
         sums = PartialSums(folder, dim, int(SHARE * room(limit)))
         for part in itertools.chain([first], parts):
             check_dim(dim, part.sums.shape[1] - 1, part.queries[0])
@@ -112,14 +116,14 @@ def table_of_sums(
                 written += len(kept)
         if not written:
             raise InputError(
-                f"pairs must leave a direction to at least one query, got embeddings that cancel out for all, such as "
-                f"{queries[0]!r}: check the embeddings."
+                f"pairs must leave a direction to at least one query, got embeddings that cancel out for all, for "
+                f"example {queries[0]!r}: check the embeddings."
             )
     return PhraseTable.load(out)
 
 
 def _shards(pairs: Any) -> list[str | os.PathLike[str]]:
-    """The file names in `pairs`, if it is any."""
+    """Returns the file names in `pairs`, an empty list if `pairs` is not one or several file names."""
     names = [pairs] if isinstance(pairs, (str, os.PathLike)) else pairs
     listed = isinstance(names, (list, tuple)) and all(isinstance(name, (str, os.PathLike)) for name in names)
     return list(names) if listed else []
@@ -139,7 +143,7 @@ def _sums(batches: Iterable[PairBatch]) -> Iterator[QuerySums]:
 
 @contextmanager
 def _spill_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out`; those that killed builds left go, for the writer's lock is held."""
+    """Makes a temporary folder beside `out`, and deletes those of killed builds: the writer's lock excludes others."""
     prefix = f".{out.name}.sums-"
     for left in out.absolute().parent.glob(f"{glob.escape(prefix)}*"):
         shutil.rmtree(left, ignore_errors=True)

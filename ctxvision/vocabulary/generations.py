@@ -1,10 +1,10 @@
-"""A folder of numbered generations, of which `table.json` names the one that counts.
+"""A folder of numbered generations; `table.json` names the current one.
 
-    DIR/table.json            what the table is, and the generation's number; replaced by rename
-    DIR/generation-<n>/*.npy  the columns; never changed once they are named
-    DIR/.lock                 held by the one who writes
+    DIR/table.json            describes the table and names its generation; replaced by rename
+    DIR/generation-<n>/*.npy  the columns; never changed after table.json names them
+    DIR/.lock                 held by the writer
 
-Whoever reads holds nothing: the files of an old generation live on while they are mapped.
+Readers need no lock: the files of an old generation exist as long as they are mapped.
 """
 
 import fcntl
@@ -25,17 +25,17 @@ from ctxvision.errors import InputError
 
 FORMAT_VERSION = 2
 LOCK_SECONDS = 60.0
-# Columns of format version 1, which lay beside table.json.
+# Columns of format version 1, whose files lie beside table.json.
 VERSION_1 = {"phrases", "phrase_ends", "prototypes", "counts", "languages", "text_embeddings"}
 
 _OURS = re.compile(r"generation-\d+|unfinished-\d+\.npy|\.lock")
 
 
 def read_facts(directory: Path) -> dict[str, Any]:
-    """What table.json says.
+    """Reads table.json.
 
     Raises:
-        InputError: there is none, it is damaged, or of another format version.
+        InputError: the file does not exist, is damaged, or has another format version.
     """
     try:
         facts = read_json(directory / "table.json")
@@ -47,16 +47,16 @@ def read_facts(directory: Path) -> dict[str, Any]:
     if version != FORMAT_VERSION:
         raise InputError(
             f"phrase table {str(directory)!r} must have format version {FORMAT_VERSION}, got {version}: "
-            f"write it with this version of ctxvision."
+            f"write the table again with this version of ctxvision."
         )
     return facts
 
 
 def open_columns(directory: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], int]:
-    """What table.json says, the columns of the generation it names, memory-mapped, and the inode of one of them.
+    """Reads table.json, memory-maps the columns of its generation, and returns both with the inode of a column.
 
     Raises:
-        InputError: as `read_facts`, or columns are missing, truncated or of other shapes than table.json says.
+        InputError: as in `read_facts`, or a column is missing, truncated or of another shape than in table.json.
     """
     facts = read_facts(directory)
     while True:
@@ -70,7 +70,7 @@ def open_columns(directory: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]
                 raise ValueError(f"table.json: languages {facts['language_codes']}")
             return facts, columns, inode
         except FileNotFoundError as error:
-            # Perhaps a writer was quicker: its generation has taken the place of the one that was read about.
+            # A writer may have replaced the generation since table.json was read.
             before, facts = facts, read_facts(directory)
             if facts == before:
                 raise damaged(directory, error) from None
@@ -83,7 +83,7 @@ def generation_folder(directory: Path, generation: int) -> Path:
 
 
 def damaged(directory: Path, error: object) -> InputError:
-    return InputError(f"phrase table {str(directory)!r} is damaged ({error}): save it anew.")
+    return InputError(f"phrase table {str(directory)!r} is damaged ({error}): save it again.")
 
 
 def no_table(directory: Path) -> InputError:
@@ -92,15 +92,15 @@ def no_table(directory: Path) -> InputError:
 
 @contextmanager
 def locked(directory: Path, create: bool = False) -> Iterator[None]:
-    """Holds the folder's lock; nobody else writes there meanwhile.
+    """Holds the folder's lock, so that nobody else writes there.
 
     Args:
         directory: the table's folder.
-        create: make the folder if it is missing; without anything written there it goes again at the end.
+        create: makes a missing folder, and removes it at the end if nothing was written.
 
     Raises:
-        InputError: somebody else held the lock for `LOCK_SECONDS`, the folder to be made holds something that is no
-            phrase table, or the folder that should be there is gone.
+        InputError: another process holds the lock for `LOCK_SECONDS`; `create` is True and the folder holds something
+            other than a phrase table; or `create` is False and the folder does not exist.
     """
     new = not directory.exists()
     lock = _acquire(directory, create)
@@ -109,7 +109,7 @@ def locked(directory: Path, create: bool = False) -> Iterator[None]:
     finally:
         if create and directory.exists() and os.listdir(directory) == [".lock"]:
             (directory / ".lock").unlink()
-            # Whoever waits may have made another lock there.
+            # A waiting process may have made another lock there.
             with suppress(OSError):
                 if new:
                     directory.rmdir()
@@ -118,13 +118,14 @@ def locked(directory: Path, create: bool = False) -> Iterator[None]:
 
 @contextmanager
 def next_generation(directory: Path, facts: dict[str, Any]) -> Iterator[Path]:
-    """Yields a folder for columns, which becomes the table's generation at the end, or is removed after an exception.
+    """Yields a folder for columns, which becomes the current generation at the end, or is removed after an exception.
 
-    To be used under the lock.
+    The caller must hold the lock. Other generations and unfinished files are deleted, the old current generation only
+    after the new one has replaced it.
 
     Args:
         directory: the table's folder.
-        facts: what `describe` says of the columns; may be filled in while they are written.
+        facts: the result of `describe` for the columns; the caller may fill it until the end.
     """
     current = _current(directory)
     _sweep(directory, keep=current)
@@ -144,7 +145,7 @@ def next_generation(directory: Path, facts: dict[str, Any]) -> Iterator[Path]:
 
 
 def describe(columns: Mapping[str, Any], language_codes: list[str]) -> dict[str, Any]:
-    """What table.json says of columns (arrays, or anything with their shape and dtype)."""
+    """Makes the contents of table.json from columns (arrays, or objects with shape and dtype)."""
     text = columns.get("text_embeddings")
     return {
         "rows": columns["prototypes"].shape[0],
@@ -158,7 +159,7 @@ def describe(columns: Mapping[str, Any], language_codes: list[str]) -> dict[str,
 
 
 def _layout(facts: dict[str, Any]) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Dtype and shape of each column."""
+    """Lists dtype and shape of each column."""
     rows, text_dim = facts["rows"], facts["text_dim"]
     layout = {
         "phrases": ("uint8", (facts["phrase_bytes"],)),
@@ -198,7 +199,7 @@ def _acquire(directory: Path, create: bool) -> int:
 
 
 def _try_lock(directory: Path, create: bool) -> int | None:
-    """The open lock, or None if somebody else holds it or has just deleted it."""
+    """Returns the open lock, or None if another process holds it or has just deleted it."""
     try:
         if create:
             _refuse_what_is_no_table(directory)
@@ -223,12 +224,13 @@ def _refuse_what_is_no_table(directory: Path) -> None:
         return
     if directory.is_file() or not all(_OURS.fullmatch(name) for name in os.listdir(directory)):
         raise InputError(
-            f"directory must be new, empty or hold a phrase table, got {str(directory)!r}: choose another."
+            f"directory must be new, empty or a phrase table's, got {str(directory)!r}, which holds something else: "
+            "choose another."
         )
 
 
 def _current(directory: Path) -> int | None:
-    """The number of the generation that counts, None without one that can be read."""
+    """Returns the number of the current generation, None if table.json cannot be read."""
     try:
         return int(read_facts(directory)["generation"])
     except (InputError, LookupError, TypeError, ValueError):
@@ -241,9 +243,9 @@ def _numbers(directory: Path) -> list[int]:
 
 
 def _sweep(directory: Path, keep: int | None) -> None:
-    """Deletes what earlier writers left, finished or not."""
+    """Deletes generations and unfinished files of earlier writers."""
     if keep is None and (directory / "table.json").exists():
-        # It cannot be read here: what it named may be of worth to somebody until there is another.
+        # An unreadable table.json may name a generation that somebody still needs, until there is a new one.
         return
     for number in _numbers(directory):
         if number != keep:

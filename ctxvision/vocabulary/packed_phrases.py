@@ -1,19 +1,19 @@
-"""Many phrases in two arrays."""
+"""Stores many phrases in two arrays."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-# Rows that are decoded or compared at a time.
+# Rows that are decoded or compared at once.
 PART = 1 << 16
 
 
 class PackedPhrases(Sequence[str]):
-    """UTF-8 phrases one after another in one array of bytes, each decoded when it is asked for.
+    """A sequence of UTF-8 phrases in one array of bytes; each phrase is decoded when it is read.
 
     Args:
         data: uint8 [B], the bytes of all phrases.
-        ends: int64 [N], where each phrase ends in `data`.
+        ends: int64 [N], the end of each phrase in `data`.
 
     Example:
         >>> phrases = PackedPhrases.of([b"red car", b"blue car"])
@@ -22,12 +22,12 @@ class PackedPhrases(Sequence[str]):
     """
 
     def __init__(self, data: np.ndarray, ends: np.ndarray):
-        # Plain arrays over the same memory: slicing a memmap is slow.
+        # Plain views of the same memory, because slicing a memmap is slow.
         self.data, self.ends = np.asarray(data), np.asarray(ends)
 
     @classmethod
     def of(cls, encoded: Sequence[bytes]) -> "PackedPhrases":
-        """Packs phrases that are UTF-8 already."""
+        """Packs phrases that are already encoded as UTF-8."""
         lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
         return cls(np.frombuffer(b"".join(encoded), np.uint8), np.cumsum(lengths))
 
@@ -48,14 +48,14 @@ class PackedPhrases(Sequence[str]):
             yield from self._decoded(start, min(start + PART, len(self)))
 
     def take(self, rows: np.ndarray) -> "PackedPhrases":
-        """The phrases of these rows, int [M], packed anew in RAM."""
+        """Packs the phrases of these rows, int [M], into new arrays in memory."""
         starts, lengths = self._spans(rows)
         parts = [slice(start, start + PART) for start in range(0, len(rows), PART)]
         data = [self.data[_positions(starts[part], lengths[part])] for part in parts]
         return PackedPhrases(np.concatenate([np.empty(0, np.uint8), *data]), np.cumsum(lengths))
 
     def same(self, rows: np.ndarray, others: "PackedPhrases", other_rows: np.ndarray) -> np.ndarray:
-        """bool [M]: whether the phrase of each of `rows`, int [M], is that of `other_rows` in `others`; none is empty here."""
+        """Compares phrases of `rows`, int [M], with those of `other_rows` in `others`: bool [M]; none may be empty."""
         starts, lengths = self._spans(rows)
         other_starts, other_lengths = others._spans(other_rows)
         same = lengths == other_lengths
@@ -69,19 +69,19 @@ class PackedPhrases(Sequence[str]):
         return same
 
     def _decoded(self, start: int, stop: int) -> list[str]:
-        """The phrases of rows start..stop - 1."""
+        """Decodes the phrases of rows start..stop - 1."""
         ends = self.ends[start:stop].tolist()
         first = int(self.ends[start - 1]) if start else 0
         data = self.data[first : ends[-1] if ends else first].tobytes()
         return [data[a - first : b - first].decode() for a, b in zip([first, *ends], ends)]
 
     def _spans(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where the phrases of these rows start, and their lengths in bytes."""
+        """Finds start and length, in bytes, of the phrases of these rows."""
         starts = np.where(rows > 0, self.ends[np.maximum(rows, 1) - 1], 0)
         return starts, self.ends[rows] - starts
 
 
 def _positions(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Positions of all bytes of spans, one span after another."""
+    """Lists the positions of all bytes of spans, one span after another."""
     ends = np.cumsum(lengths)
     return np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)

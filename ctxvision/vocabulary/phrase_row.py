@@ -10,5 +10,5 @@ class PhraseRow(NamedTuple):
 
     phrase: str
     prototype: np.ndarray
-    count: int  # type: ignore[assignment]  # a row is read by name; tuple.count is not missed
+    count: int  # type: ignore[assignment]  # shadows tuple.count, which rows do not need
     language: str

@@ -1,4 +1,4 @@
-"""The vocabulary: phrases, their prototypes, counts, languages, flags and text embeddings."""
+"""A vocabulary: phrases with prototypes, counts, languages, flags and text embeddings."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -26,21 +26,22 @@ from ctxvision.vocabulary.phrase_row import PhraseRow
 
 
 class PhraseTable:
-    """Phrases and where they lie in the picture space; row numbers are the phrases' ids, which only `shrink` changes.
+    """Phrases and their prototypes in the embedding space of pictures; a row number is the phrase's id.
 
-    One made by `from_arrays` lives in memory. One that was loaded is bound to its folder: each change is written there
-    as a new generation, whole or not at all, and tables that others have open stay as they are.
+    A table made by `from_arrays` lives in memory. A loaded table is bound to its folder: each change writes a new
+    generation there, completely or not at all, and does not affect tables that are already open. Only `shrink` changes
+    ids.
 
     Attributes:
-        phrases: the N phrases, NFC-normalised; a sequence that decodes what is asked for.
+        phrases: a sequence of the N phrases, NFC-normalised, which decodes each phrase when it is read.
         prototypes: float32 or float16 [N, D], each row L2-normalised (Eq. 2).
-        counts: int64 [N], pictures behind each prototype.
-        language_ids: int16 [N], numbers of `language_codes`.
-        language_codes: list of codes.
-        live: bool [N], False for a phrase that was removed.
-        flags: the boolean columns, bool [N] by name.
-        text_embeddings: float32 [N, T], or None where they have not been computed.
-        directory: the folder that it is bound to, or None.
+        counts: int64 [N], the number of pictures behind each prototype.
+        language_ids: int16 [N], positions in `language_codes`.
+        language_codes: list of language codes.
+        live: bool [N], False for a removed phrase.
+        flags: maps the name of a flag to its column, bool [N].
+        text_embeddings: float32 [N, T], or None if they are not computed.
+        directory: the folder that the table is bound to, or None.
 
     Example:
         >>> table = PhraseTable.from_arrays(["red car", "blue car"], [[1.0, 0.0], [0.0, 1.0]])
@@ -63,21 +64,21 @@ class PhraseTable:
         flags: Flags | None = None,
         dtype: str = "float32",
     ) -> "PhraseTable":
-        """A table in memory.
+        """Makes a table in memory.
 
         Args:
             phrases: N different phrases of 1 to 1,000 UTF-8 bytes.
             prototypes: [N, D], any length above 0; stored L2-normalised.
-            counts: int [N] of pictures behind each, 1 by default.
-            languages: N codes, "en" by default.
-            text_embeddings: [N, T].
-            flags: bool [N] by name.
-            dtype: of the prototypes, "float32" or "float16".
+            counts: int [N], the number of pictures behind each prototype; None means 1.
+            languages: N codes; None means "en".
+            text_embeddings: [N, T], or None.
+            flags: maps the name of a flag to bool [N].
+            dtype: dtype of the prototypes, "float32" or "float16".
 
         Raises:
-            InputError: the table is empty, shapes differ, a phrase is no str, empty, too long or there twice, a
-                prototype is zero or not finite, a count is no integer of 0 or more, a text embedding is not finite,
-                or a flag is not bool; the phrase is named.
+            InputError: the table is empty; shapes differ; a phrase is not a str, is empty, too long or repeated; a
+                prototype is zero or not finite; a count is not an integer of 0 or more; a text embedding is not finite;
+                or a flag is not bool. The message names the phrase.
         """
         kind, codes = checked_dtype(dtype), dict[str, int]()
         columns, hashes = checked_columns(
@@ -91,32 +92,35 @@ class PhraseTable:
 
     @property
     def languages(self) -> np.ndarray:
-        """str [N], made anew each time; of many rows `language_ids` take less."""
+        """str [N], computed on each access; `language_ids` needs less memory."""
         return np.asarray(self.language_codes)[self.language_ids]
 
     def __len__(self) -> int:
-        """N, removed rows too."""
+        """Returns N, which includes removed rows."""
         return len(self.live)
 
     def __iter__(self) -> Iterator[PhraseRow]:
-        """The rows that are live."""
+        """Yields the live rows."""
         columns = map(np.asarray, (self.live, self.prototypes, self.counts, self.language_ids))
         for phrase, live, prototype, count, language in zip(self.phrases, *columns, strict=True):
             if live:
                 yield PhraseRow(phrase, prototype, int(count), self.language_codes[language])
 
     def ids(self, phrases: Sequence[str]) -> np.ndarray:
-        """int32 row number of each phrase, -1 for one that is not there or was removed."""
+        """Finds the id of each phrase, int32 [M]; -1 for a phrase that is unknown or removed."""
         encoded = encoded_phrases(phrases)
         wanted = PackedPhrases.of(encoded)
         rows = find(self._contents, wanted, np.arange(len(encoded)), phrase_hashes(encoded))
         return np.where((rows >= 0) & self.live[rows], rows, np.int32(-1))
 
     def take(self, rows: ArrayLike) -> "PhraseTable":
-        """A table in memory of these rows alone, in this order; ids are new.
+        """Makes a table in memory from these rows, in this order; ids are new.
+
+        Args:
+            rows: integers, or a bool mask [N].
 
         Raises:
-            InputError: no row, or one twice.
+            InputError: there is no row, or a row is repeated.
         """
         chosen = np.arange(len(self))[np.asarray(rows)]
         if not len(chosen):
@@ -134,7 +138,7 @@ class PhraseTable:
         return PhraseTable(Contents(columns, self.language_codes))
 
     def with_text_embeddings(self, text_embeddings: np.ndarray) -> "PhraseTable":
-        """The same table, no longer bound to a folder, with text embeddings float32 [N, T]."""
+        """Makes the same table with text embeddings float32 [N, T]; the new table is not bound to a folder."""
         text = np.asanyarray(text_embeddings, np.float32)
         if text.ndim != 2 or len(text) != len(self):
             raise InputError(
@@ -154,25 +158,34 @@ class PhraseTable:
         text_embeddings: ArrayLike | None = None,
         flags: Flags | None = None,
     ) -> np.ndarray:
-        """Replaces the rows of known phrases, whose ids stay, and appends new ones.
+        """Updates known phrases, whose ids stay, and appends new ones.
 
-        What is not given stays as it is for known phrases; new ones, and removed ones that come back, have count 1,
-        language "en" and no flag then. A flag that the table did not have is False elsewhere. Without text embeddings
-        for new phrases those of the whole table are dropped: compute them anew by `embed_texts`.
+        Arguments that are None leave known phrases unchanged. New phrases, and removed phrases that come back, then get
+        count 1 and language "en"; flags that are not given are False for them. A flag that is new to the table is False
+        for all other rows. If new phrases come without text embeddings, the whole table loses its text embeddings;
+        `embed_texts` computes them again.
+
+        Args:
+            phrases: M different phrases of 1 to 1,000 UTF-8 bytes.
+            prototypes: [M, D], any length above 0; stored L2-normalised.
+            counts: int [M], pictures behind each prototype.
+            languages: M codes.
+            text_embeddings: [M, T]; must be None if the table has no text embeddings.
+            flags: maps the name of a flag to bool [M].
 
         Returns:
-            int32 ids of the given phrases.
+            int32 [M] ids of the given phrases.
 
         Raises:
-            InputError: as `from_arrays`; other columns than the table's; or the folder has moved on to a generation
-                that others wrote. Nothing changes then.
+            InputError: as in `from_arrays`; widths differ from the table's; or another process wrote a new generation
+                to the folder. Nothing changes then.
         """
         new = PhraseTable.from_arrays(
             phrases, prototypes, counts, languages, text_embeddings, flags, self.prototypes.dtype.name
         )
         if new.text_embeddings is not None and self.text_embeddings is None:
             raise InputError(
-                f"text_embeddings must be left out where the table has none, got {len(new)} rows: call embed_texts."
+                f"text_embeddings must be left out if the table has none, got {len(new)} rows: call embed_texts."
             )
         columns = {"counts": counts, "language_ids": languages, "text_embeddings": text_embeddings}
         given = {"prototypes", *(name for name, values in columns.items() if values is not None)}
@@ -180,30 +193,29 @@ class PhraseTable:
         return self._apply(*upserted(self._contents, new._contents, given))
 
     def merge(self, other: "PhraseTable") -> np.ndarray:
-        """Takes in the live phrases of another table.
+        """Adds the live phrases of another table.
 
-        The prototype of a phrase that both have becomes the L2-normalised mean of the two weighted by their counts (its
-        own where they cancel out), and its counts add up. Flags set in either are set. Its language and text embedding
-        stay.
-        New phrases come as they are; where the other table has no text embeddings for them, those of the whole table
-        are dropped.
+        A phrase of both tables gets the L2-normalised mean of both prototypes, weighted by their counts (its old
+        prototype if they cancel out), and the sum of both counts. Its flags are set if set in either table. Its
+        language and text embedding stay. New phrases are copied. If the other table has no text embeddings for them,
+        this table loses its text embeddings.
 
         Returns:
-            int32 ids of the other's live phrases, in its order.
+            int32 ids of the other table's live phrases, in its order.
 
         Raises:
-            InputError: prototypes or text embeddings of other widths, or as `upsert`. Nothing changes then.
+            InputError: prototypes or text embeddings have different widths, or as in `upsert`. Nothing changes then.
         """
         return self._apply(*merged(self._contents, other._contents))
 
     def remove(self, phrases: Sequence[str]) -> np.ndarray:
-        """Takes phrases out; the ids of all others stay, and an `upsert` of the same phrase gives its id again.
+        """Removes phrases; the ids of all others stay, and a later `upsert` of the same phrase restores its id.
 
         Returns:
-            int32 ids of the phrases.
+            int32 ids of the removed phrases.
 
         Raises:
-            InputError: a phrase is not there, none would be left, or as `upsert`. Nothing changes then.
+            InputError: a phrase is not in the table, no phrase would be left, or as in `upsert`. Nothing changes then.
         """
         ids = self.ids(phrases)
         if (ids < 0).any():
@@ -216,36 +228,37 @@ class PhraseTable:
         return self._apply(removed(self._contents, ids), ids) if len(ids) else ids
 
     def shrink(self, min_count: int = 1) -> None:
-        """Drops removed rows and those with fewer pictures than `min_count`; the others move up and get new ids.
+        """Drops removed rows and rows with a count below `min_count`, and renumbers the others in order.
 
         Raises:
-            InputError: none would be left, or as `upsert`. Nothing changes then.
+            InputError: no row would be left, or as in `upsert`. Nothing changes then.
         """
         mask = self.live & (self.counts >= min_count)
         if not mask.any():
             raise InputError(
-                f"min_count must leave at least one phrase, got {min_count} with {self.counts[self.live].max()} "
-                f"pictures at most: lower it."
+                f"min_count must leave at least one phrase, got {min_count}, above the highest count "
+                f"{self.counts[self.live].max()}: lower it."
             )
         if not mask.all():
             self._apply(shrunk(self._contents, mask))
 
     def embed_texts(self, encode: Encode, batch_size: int = 8192) -> None:
-        """Computes the text embeddings of all rows, removed ones too.
+        """Computes the text embeddings of all rows, including removed ones.
 
-        Bound to a folder, batches go to disk as they come, and a call after a kill goes on where it was as long as the
-        table is at the same generation and `encode` embeds the first batch as before.
+        If the table is bound to a folder, batches are written as they are computed. After a kill, the next call
+        continues them, provided that the table is at the same generation and `encode` gives the same values for the
+        first batch.
 
         Args:
-            encode: from a list of b phrases to float32 [b, T].
-            batch_size: b at most.
+            encode: a function from a list of b phrases to float32 [b, T].
+            batch_size: the largest b.
 
         Raises:
-            InputError: `encode` returns another shape or values that are not finite, or as `upsert`. Nothing changes
+            InputError: `encode` returns another shape or values that are not finite, or as in `upsert`. Nothing changes
                 then.
         """
         if batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, got {batch_size}: 8192 is usual.")
+            raise InputError(f"batch_size must be at least 1, got {batch_size}: give, for example, 8192.")
         if self._place is None:
             self._move(self._with_text(embed(self.phrases, encode, batch_size)))
         else:
@@ -254,10 +267,10 @@ class PhraseTable:
     # === On disk ===
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Writes the table as the next generation of a folder, whole or not at all.
+        """Writes the table as the next generation of a folder, completely or not at all.
 
         Raises:
-            InputError: `directory` holds something that is no phrase table, which would be lost.
+            InputError: `directory` holds something other than a phrase table.
         """
         folder = Path(os.path.abspath(directory))
         contents, place = write_table(folder, self._contents)
@@ -266,15 +279,15 @@ class PhraseTable:
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str]) -> "PhraseTable":
-        """Opens a table, bound to its folder; columns stay on disk until they are read, and then where they are.
+        """Opens a table and binds it to its folder; columns are memory-mapped.
 
         Raises:
-            InputError: the folder holds no table, one of another format version, or a damaged one.
+            InputError: the folder holds no table, a table of another format version, or a damaged one.
         """
         return cls(*open_table(Path(os.path.abspath(directory))))
 
     def _apply(self, change: Change, ids: np.ndarray | None = None) -> Any:
-        """Makes the change, in RAM or on disk, and gives `ids` back."""
+        """Applies the change, in memory or on disk, and returns `ids`."""
         if self._place is None:
             self._move(change.collect(self._contents))
         else:

@@ -1,4 +1,4 @@
-"""A phrase table written row by row, larger than the memory."""
+"""Writes a phrase table that is larger than memory, batch by batch."""
 
 import os
 from collections.abc import Sequence
@@ -24,19 +24,20 @@ from ctxvision.vocabulary.generations import describe, locked, next_generation
 
 
 class PhraseTableWriter:
-    """Writes a phrase table batch by batch; at the end it is the next generation of its folder.
+    """Writes a phrase table batch by batch as the next generation of its folder.
 
-    Rows go to disk at once; 8 bytes a row stay in RAM, some 30 at the end. The folder is locked meanwhile. After an
-    exception, or a kill, the folder holds what it held before.
+    Rows go to disk at once; 8 bytes per row stay in memory, and about 30 at the end. The folder is locked meanwhile.
+    After an exception or a kill, the folder holds what it held before.
 
     Args:
-        directory: new, empty or a phrase table's.
-        dim: D, columns of the prototypes.
-        dtype: of the prototypes, "float32" or "float16".
-        flags: names of the boolean columns.
+        directory: a new or empty folder, or a phrase table's.
+        dim: D, the number of columns of the prototypes.
+        dtype: dtype of the prototypes, "float32" or "float16".
+        flags: names of the flags.
 
     Raises:
-        InputError: a bad dim, dtype or name, or at the end: no row at all, or a phrase twice (after NFC normalisation).
+        InputError: dim, dtype or a flag name is invalid; or at the end: there is no row, or a phrase is repeated (after
+            NFC normalisation).
 
     Example:
         >>> with PhraseTableWriter("table", dim=2) as writer:
@@ -54,13 +55,15 @@ class PhraseTableWriter:
         flags: Sequence[str] = (),
     ):
         if dim < 1:
-            raise InputError(f"dim must be at least 1, got {dim}: give the prototypes' columns.")
+            raise InputError(
+                f"dim must be at least 1, got {dim}: give the number of columns of the prototypes."
+            )
         self._directory, self._dim, self._dtype = Path(directory), dim, checked_dtype(dtype)
         self._flags = checked_flag_names(flags)
         self._codes: dict[str, int] = {}
         self._hashes: list[np.ndarray] = []
         self._bytes = 0
-        # Whether an append broke off between two columns.
+        # True if an append was interrupted between two columns.
         self._torn = False
         self._files: dict[str, ColumnFile] = {}
         self._facts: dict[str, Any] = {}
@@ -82,18 +85,19 @@ class PhraseTableWriter:
         text_embeddings: ArrayLike | None = None,
         flags: Flags | None = None,
     ) -> None:
-        """Writes rows; their ids follow those of the rows before.
+        """Appends rows; ids continue those of earlier rows.
 
         Args:
-            phrases: M, of 1 to 1,000 UTF-8 bytes each.
+            phrases: M phrases of 1 to 1,000 UTF-8 bytes.
             prototypes: [M, D], any length above 0; stored L2-normalised.
-            counts: int [M] of pictures, 1 by default.
-            languages: M codes, "en" by default.
-            text_embeddings: [M, T], with every append or with none.
-            flags: bool [M] by name, False where not given.
+            counts: int [M], the number of pictures behind each prototype; None means 1.
+            languages: M codes; None means "en".
+            text_embeddings: [M, T]; given with every append or with none.
+            flags: maps the name of a flag to bool [M]; flags that are not given are False.
 
         Raises:
-            InputError: as `PhraseTable.from_arrays`, or columns that earlier appends did not have; nothing is written.
+            InputError: as in `PhraseTable.from_arrays`, or columns differ from earlier appends. Nothing is written
+                then.
         """
         codes = dict(self._codes)
         columns, hashes = checked_columns(
@@ -103,7 +107,8 @@ class PhraseTableWriter:
         unknown = [name for name in flags or {} if name not in self._flags]
         if unknown:
             raise InputError(
-                f"flags must be among the writer's {self._flags}, got {unknown[0]!r}: name it to PhraseTableWriter."
+                f"flags must be among the writer's {self._flags}, got {unknown[0]!r}: name the flag in "
+                "PhraseTableWriter."
             )
         for name in self._flags:
             columns.setdefault(f"flag_{name}", np.zeros(len(hashes), bool))
@@ -133,8 +138,8 @@ class PhraseTableWriter:
         file = self._files.get("text_embeddings")
         if (text is None) != (file is None):
             raise InputError(
-                f"text_embeddings must come with every append or with none, got otherwise at {phrase!r}: give all, or "
-                f"call embed_texts on the table."
+                f"text_embeddings must come with every append or with none, got {'none' if text is None else 'some'} "
+                f"at {phrase!r}: give all, or call embed_texts on the table."
             )
         if text is not None and file is not None:
             check_width("text_embeddings", text.shape[1], file.row_shape[0])
@@ -146,7 +151,9 @@ class PhraseTableWriter:
         if error is not None:
             return
         if self._torn:
-            raise RuntimeError(f"An append to {str(self._directory)!r} broke off: write the table anew.")
+            raise RuntimeError(
+                f"An append to {str(self._directory)!r} was interrupted: write the table again."
+            )
         if not self._files:
             raise InputError("phrases must not be empty, got none: append at least one.")
         columns = {name: np.load(self._folder / f"{name}.npy", mmap_mode="r") for name in self._files}

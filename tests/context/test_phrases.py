@@ -190,6 +190,6 @@ def test_stats(run, purple):
 def test_a_vocabulary_that_another_process_has_changed(run, purple):
     _ = run.context.phrase_table
     cv.add_phrase(run.directory, MASCOT, purple)
-    with pytest.raises(cv.InputError, match="written by somebody else: load it again"):
+    with pytest.raises(cv.InputError, match="written by another process: load the table again"):
         cv.add_phrase(run, "another", purple)
     assert cv.phrase_stats(run.directory).phrases == 13

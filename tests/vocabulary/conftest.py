@@ -11,7 +11,7 @@ def table():
 
 @pytest.fixture(params=["in memory", "bound"])
 def either(request, table, tmp_path):
-    """The same table in memory and loaded: every change does the same to both."""
+    """Gives the same table in memory and loaded from disk."""
     if request.param == "in memory":
         return table
     table.save(tmp_path / "bound")
@@ -20,6 +20,6 @@ def either(request, table, tmp_path):
 
 @pytest.fixture
 def folder(table, tmp_path):
-    """Where the same table lies on disk."""
+    """Gives the folder of the same table on disk."""
     table.save(tmp_path / "table")
     return tmp_path / "table"

@@ -1,12 +1,12 @@
-"""Pairs for tests, and all that a table of them holds."""
+"""Pairs for tests, and the contents of their table."""
 
 import numpy as np
 
-LARGE = "100GB"  # whatever the tests before this one left in the process
+LARGE = "100GB"  # more than earlier tests can have left in the process
 
 
 def content(table):
-    """Everything in a table, to the last bit."""
+    """Lists the contents of a table, to the last bit."""
     return (
         list(table.phrases),
         table.prototypes.tobytes(),

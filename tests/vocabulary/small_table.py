@@ -1,4 +1,4 @@
-"""Four phrases in two dimensions, small enough to be worked out by hand."""
+"""Four phrases in two dimensions, for results derived by hand."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ def small_table():
 
 
 def contents(table):
-    """All that a table holds, to be compared."""
+    """Lists the contents of a table for comparison."""
     columns = (table.prototypes, table.counts, table.languages, table.live)
     flags = {name: flag.tolist() for name, flag in table.flags.items()}
     text = None if table.text_embeddings is None else table.text_embeddings.tolist()
@@ -25,5 +25,5 @@ def contents(table):
 
 
 def names(folder):
-    """What lies in a folder."""
+    """Lists the files of a folder."""
     return sorted(path.name for path in folder.iterdir())

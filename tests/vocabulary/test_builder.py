@@ -1,4 +1,4 @@
-"""Prototypes are means, exact to the last bit whatever the order, the batches and the memory."""
+"""Prototypes are means, equal to the last bit for any order, batches and memory."""
 
 import errno
 import hashlib
@@ -27,7 +27,7 @@ def build(tmp_path):
 
 
 def digest(folder):
-    """Of all files but the lock."""
+    """Reads all files except the lock."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -35,11 +35,11 @@ def digest(folder):
     }
 
 
-# === What comes out ===
+# === Results ===
 
 
 def test_mean_of_normalised_embeddings_normalised(build):
-    # "car" sees (1, 0), (1, 0) and (0, 1), whatever their lengths: mean (2, 1) / 3, normalised (2, 1) / √5.
+    # Normalised, "car" has (1, 0), (1, 0) and (0, 1): mean (2, 1) / 3, normalised (2, 1) / √5.
     table = build([("sky", [0.0, 100.0]), ("car", [4.0, 0.0]), ("car", [0.5, 0.0]), ("car", [0.0, 100.0])])
     assert list(table.phrases) == ["car", "sky"]
     np.testing.assert_allclose(table.prototypes, [[2 / 5**0.5, 1 / 5**0.5], [0, 1]], rtol=1e-6)
@@ -47,7 +47,7 @@ def test_mean_of_normalised_embeddings_normalised(build):
     assert table.counts.tolist() == [3, 1] and table.counts.dtype == np.int64
 
 
-def test_rows_are_sorted_by_utf_8_and_spellings_of_one_phrase_are_one(build, tmp_path):
+def test_rows_are_sorted_by_utf_8_and_unicode_forms_are_merged(build, tmp_path):
     # In UTF-16 the emoji, a surrogate pair, would come before the full-width letter.
     names = ["😀", "ａ", "z", "猫", "caf\u00e9", "cafe\u0301", "a b", "a", "a\0"]
     table = build([(name, [1.0, 0.0]) for name in names])
@@ -57,7 +57,7 @@ def test_rows_are_sorted_by_utf_8_and_spellings_of_one_phrase_are_one(build, tmp
 
 
 def test_a_query_whose_embeddings_cancel_out_is_left_out(build):
-    # 0.6² + 0.8² is not 1 in floating point, so that opposites leave a rest of rounding.
+    # 0.6² + 0.8² is not 1 in floating point, so opposites leave rounding noise.
     table = build([("no", [0.6, 0.8]), ("no", [-0.3, -0.4]), ("yes", [0.6, 0.8])])
     assert list(table.phrases) == ["yes"]
     with pytest.raises(InputError, match="pairs must leave a direction to at least one query, got .* 'no'"):
@@ -85,7 +85,7 @@ def test_agrees_with_means_in_float64(build):
     assert table.counts.sum() == len(pairs)
 
 
-def test_language_is_the_one_most_pairs_name(build):
+def test_language_is_the_most_frequent_one(build):
     named = [
         ("a", "es"),
         ("a", "es"),
@@ -102,7 +102,7 @@ def test_language_is_the_one_most_pairs_name(build):
     assert languages == {"a": "es", "b": "de", "c": "fr", "d": "en"}
 
 
-def test_votes_for_a_language_count_pairs_and_not_rows():
+def test_languages_are_weighted_by_pairs():
     groups, languages = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 2, 0, 0, 2, 1])
     named = _most_named(["de", "", "en"], 4, groups, languages, np.array([3, 4, 2, 3, 4, 9]))
     assert named == ["de", "en", "en", "en"]
@@ -126,13 +126,13 @@ def test_replaces_the_table_while_others_read_it(tmp_path):
     assert list(PhraseTable.load(tmp_path / "t").phrases) == ["new"]
 
 
-# === The same to the last bit ===
+# === Equality to the last bit ===
 
 
 @pytest.mark.parametrize("size", [1, 7, 400])
 @pytest.mark.parametrize("share", [1e-9, 4e-8, 1.0])
-def test_order_batches_and_memory_change_nothing(build, monkeypatch, size, share):
-    """A share of a few bytes spills after every pair, one of kilobytes now and then."""
+def test_order_batches_and_memory_do_not_matter(build, monkeypatch, size, share):
+    """A share of a few bytes spills after every pair, a share of kilobytes sometimes."""
     pairs = some_pairs()
     expected = content(build(pairs))
     shuffled = [pairs[i] for i in np.random.default_rng(size).permutation(len(pairs))]
@@ -167,7 +167,7 @@ def test_queries_and_embeddings_may_be_arrays(build):
 
 
 @pytest.mark.parametrize("dim", [1, 3, 8, 64, 129, 1000])
-def test_a_row_depends_on_its_embedding_alone(dim):
+def test_a_row_depends_only_on_its_embedding(dim):
     rng = np.random.default_rng(dim)
     for dtype in (np.float16, np.float32, np.float64):
         embeddings = (rng.normal(size=(33, dim)) * 10.0 ** rng.integers(-3, 4, (33, 1))).astype(dtype)
@@ -194,10 +194,10 @@ def test_most_pairs_of_a_query_fit(tmp_path):
         table_of_sums([sums(MOST_PAIRS), sums(1)], tmp_path / "t", byte_size(LARGE))
 
 
-# === What stays behind ===
+# === Interruptions ===
 
 
-def test_a_stream_that_breaks_off_leaves_the_old_table(tmp_path):
+def test_a_failing_stream_leaves_the_old_table(tmp_path):
     def broken():
         yield "b", [1.0, 0.0]
         raise ConnectionError
@@ -224,7 +224,7 @@ def test_a_full_disk_leaves_the_old_table(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["t"]
 
 
-def test_what_a_killed_build_left_is_cleared_away(tmp_path):
+def test_files_of_a_killed_build_are_deleted(tmp_path):
     (tmp_path / ".t.sums-killed").mkdir()
     (tmp_path / ".t.sums-killed" / "0").write_bytes(b"rows")
     (tmp_path / ".other.sums-busy").mkdir()

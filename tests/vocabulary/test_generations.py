@@ -1,4 +1,4 @@
-"""What others see while a table is written, and what is left of a write that broke off."""
+"""What readers see while a table is written, and what an interrupted write leaves."""
 
 import errno
 import json
@@ -30,7 +30,7 @@ CHANGES = {
 change = pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 
 
-def test_columns_that_stay_are_linked(folder):
+def test_unchanged_columns_are_linked(folder):
     before = inodes(folder)
     table = PhraseTable.load(folder)
     table.remove(["猫"])
@@ -96,7 +96,7 @@ def test_a_full_disk_while_a_first_table_is_saved(table, tmp_path, monkeypatch):
     assert names(tmp_path) == ["empty"] and names(tmp_path / "empty") == []
 
 
-def test_a_writer_that_broke_off_between_columns_is_not_finished(tmp_path, monkeypatch):
+def test_a_writer_interrupted_between_columns_does_not_finish(tmp_path, monkeypatch):
     append = _columns.ColumnFile.append
 
     def fill(self, values):
@@ -104,7 +104,7 @@ def test_a_writer_that_broke_off_between_columns_is_not_finished(tmp_path, monke
             raise OSError(errno.ENOSPC, "No space left on device")
         append(self, values)
 
-    with pytest.raises(RuntimeError, match="broke off"):  # noqa: SIM117
+    with pytest.raises(RuntimeError, match="was interrupted"):  # noqa: SIM117
         with PhraseTableWriter(tmp_path / "table", dim=1) as writer:
             writer.append(["a"], [[1.0]])
             monkeypatch.setattr(_columns.ColumnFile, "append", fill)
@@ -116,24 +116,25 @@ def test_a_writer_that_broke_off_between_columns_is_not_finished(tmp_path, monke
 
 
 @change
-def test_whoever_is_behind_is_refused(folder, table, change):
+def test_a_stale_table_cannot_be_changed(folder, table, change):
     behind, ahead = PhraseTable.load(folder), PhraseTable.load(folder)
     ahead.remove(["Größe"])
     if change is CHANGES["save"]:
         return change(behind)
     with pytest.raises(
-        InputError, match="must be at generation 1, .* got 2, written by somebody else: load it again"
+        InputError,
+        match="must be at generation 1, .* got 2, written by another process: load the table again",
     ):
         change(behind)
     assert contents(behind) == contents(table)
     assert contents(PhraseTable.load(folder)) == contents(ahead)
 
 
-def test_a_folder_written_anew_at_the_same_generation_is_told_apart(folder, table):
+def test_a_folder_written_again_at_the_same_generation_is_detected(folder, table):
     behind = PhraseTable.load(folder)
     folder.rename(folder.with_name("away"))
     table.take([0]).save(folder)
-    with pytest.raises(InputError, match="load it again"):
+    with pytest.raises(InputError, match="load the table again"):
         behind.remove(["猫"])
     assert list(PhraseTable.load(folder).phrases) == ["red car"]
 
@@ -143,15 +144,15 @@ def test_a_damaged_folder_is_not_changed(folder, change):
     table = PhraseTable.load(folder)
     (folder / "generation-1" / "counts.npy").unlink()
     if change is not CHANGES["save"]:
-        with pytest.raises(InputError, match="phrase table .* is damaged .*: save it anew"):
+        with pytest.raises(InputError, match="phrase table .* is damaged .*: save it again"):
             change(table)
         assert names(folder) == [".lock", "generation-1", "table.json"]
-    # What is open is whole.
+    # The open table stays intact.
     table.save(folder)
     assert contents(PhraseTable.load(folder)) == contents(table)
 
 
-def test_a_folder_that_is_gone(folder):
+def test_a_deleted_folder(folder):
     table = PhraseTable.load(folder)
     folder.rename(folder.with_name("away"))
     with pytest.raises(InputError, match="directory must hold a phrase table, got"):
@@ -159,7 +160,7 @@ def test_a_folder_that_is_gone(folder):
     assert not folder.exists()
 
 
-def test_the_next_writer_deletes_what_was_left(folder, table):
+def test_the_next_writer_deletes_unfinished_generations(folder, table):
     for name in ("generation-7", "generation-2"):
         (folder / name).mkdir()
         (folder / name / "prototypes.npy").write_bytes(b"half")
@@ -169,7 +170,7 @@ def test_the_next_writer_deletes_what_was_left(folder, table):
     assert names(folder) == [".lock", "generation-2", "table.json"]
 
 
-def test_a_killed_first_writer_is_in_nobodys_way(table, tmp_path):
+def test_a_killed_first_writer_does_not_block_others(table, tmp_path):
     (tmp_path / "generation-1").mkdir()
     (tmp_path / "generation-1" / "prototypes.npy").write_bytes(b"half")
     (tmp_path / ".lock").touch()
@@ -180,12 +181,12 @@ def test_a_killed_first_writer_is_in_nobodys_way(table, tmp_path):
     assert names(tmp_path) == [".lock", "generation-1", "table.json"]
 
 
-def test_a_table_of_format_version_1_is_replaced_by_save_alone(table, tmp_path):
+def test_only_save_replaces_a_table_of_format_version_1(table, tmp_path):
     (tmp_path / "table.json").write_text(json.dumps({"format_version": 1, "rows": 1}))
     for name in ("counts", "mine"):
         np.save(tmp_path / f"{name}.npy", np.ones(1, np.int64))
     with pytest.raises(
-        InputError, match="must have format version 2, got 1: write it with this version of ctxvision"
+        InputError, match="must have format version 2, got 1: write the table again with this version"
     ):
         PhraseTable.load(tmp_path)
     table.save(tmp_path)
@@ -193,8 +194,8 @@ def test_a_table_of_format_version_1_is_replaced_by_save_alone(table, tmp_path):
     assert names(tmp_path) == [".lock", "generation-1", "mine.npy", "table.json"]
 
 
-def test_a_reader_who_comes_too_late_reads_the_next_generation(folder, monkeypatch):
-    """Between table.json and the columns that it names, another writes."""
+def test_a_late_reader_reads_the_next_generation(folder, monkeypatch):
+    """Another process writes after this one read table.json and before it reads the columns."""
     writer, calls, late = PhraseTable.load(folder), [], {1: "red car", 4: "猫", 7: "Größe"}
 
     def patch():

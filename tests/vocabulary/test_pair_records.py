@@ -1,4 +1,4 @@
-"""TFRecord shards give what the same pairs in memory give."""
+"""TFRecord shards give the same table as pairs in memory."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def build(shards, tmp_path, **options):
 
 @pytest.fixture
 def shards(tmp_path):
-    """400 pairs in three shards."""
+    """Writes 400 pairs in three shards."""
     for i, pairs in enumerate((some_pairs()[:150], some_pairs()[150:160], some_pairs()[160:])):
         records = [
             example(query=[q], embedding=e, **({} if language is None else {"language": [language]}))
@@ -52,20 +52,20 @@ def test_a_file_whose_name_looks_like_a_pattern(tmp_path):
 
 
 def without_bytes(value):
-    """Of a test's name: the order of a record's features changes from process to process."""
+    """Names a test without the record, whose feature order differs between processes."""
     return value if isinstance(value, str) else "record"
 
 
 @pytest.mark.parametrize(
     ("record", "match"),
     [
-        (example(embedding=[1.0, 0.0]), "got one without query"),
-        (example(query=["b"]), "got one without embedding"),
+        (example(embedding=[1.0, 0.0]), "got a record without query"),
+        (example(query=["b"]), "got a record without embedding"),
         (
             example(query=["b"], image=[b"jpeg"]),
-            "embed must be given where records hold pictures, as those of .*bad",
+            "embed must be given if records hold pictures, like those of .*bad",
         ),
-        (example(query=["b"], embedding=[1.0]), "must have 2 values as the first has, got 1 for query 'b'"),
+        (example(query=["b"], embedding=[1.0]), "must have 2 values like the first, got 1 for query 'b'"),
         (example(query=["b"], embedding=[0.0, 0.0]), "finite and not zero, got .* for query 'b'"),
         (
             example(query=["b"], embedding=["x"]),
@@ -73,7 +73,7 @@ def without_bytes(value):
         ),
         (
             example(query=["b", "c"], embedding=[1.0, 0.0], language=["en"]),
-            "got one with other numbers of queries and",
+            "got a record with different numbers of queries and",
         ),
         (example(query=[b"\xff"], embedding=[1.0, 0.0]), r"shard '.*bad' .*got b'\\xff'"),
         (example(query=[""], embedding=[1.0, 0.0]), "1 to 1,000 bytes of UTF-8, got ''"),
@@ -81,7 +81,7 @@ def without_bytes(value):
     ],
     ids=without_bytes,
 )
-def test_records_that_cannot_be_used(tmp_path, record, match):
+def test_unusable_records(tmp_path, record, match):
     path = write_shard(tmp_path / "bad", [example(query=["a"], embedding=[1.0, 0.0]), record])
     with pytest.raises(InputError, match=match):
         build(path, tmp_path)
@@ -94,7 +94,7 @@ def test_records_that_cannot_be_used(tmp_path, record, match):
 def test_damaged_shards_are_named(shards, damage):
     path = shards / "pairs-2"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(InputError, match="shard '.*/pairs-2' must be whole TFRecords, got damaged ones"):
+    with pytest.raises(InputError, match="shard '.*/pairs-2' must hold whole TFRecords, got damaged ones"):
         build(str(shards / "pairs-*"), shards)
     assert not (shards / "table").exists()
 
@@ -157,9 +157,9 @@ def test_a_phrase_generator_gets_pictures_of_its_size(tmp_path):
         (
             example(query=["b"], embedding=[1.0]),
             mean_colour,
-            "features query .*, image .*, got one without image",
+            "features query .*, image .*, got a record without image",
         ),
-        (example(query=["b"], image=[colour(1, 2, 3)] * 2), mean_colour, "got one with several"),
+        (example(query=["b"], image=[colour(1, 2, 3)] * 2), mean_colour, "got a record with several"),
         (
             example(query=["b"], image=[colour(1, 2, 3, 5)]),
             mean_colour,
@@ -183,7 +183,7 @@ def test_a_phrase_generator_gets_pictures_of_its_size(tmp_path):
     ],
     ids=without_bytes,
 )
-def test_pictures_that_cannot_be_used(tmp_path, record, embed, match):
+def test_unusable_pictures(tmp_path, record, embed, match):
     path = write_shard(tmp_path / "bad", [example(query=["a"], image=[colour(1, 2, 3)]), record])
     with pytest.raises(InputError, match=match):
         build(path, tmp_path, embed=embed)

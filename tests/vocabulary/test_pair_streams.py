@@ -1,4 +1,4 @@
-"""What is no stream of pairs is refused in one sentence, and nothing is left behind."""
+"""Invalid pairs raise one sentence and leave no files."""
 
 import numpy as np
 import pytest
@@ -26,10 +26,10 @@ def build(tmp_path):
         ),
         ([(["a", "b"], [[1.0, 0.0], [np.inf, 0.0]])], "finite and not zero, got .* for query 'b'"),
         ([("b", [0.0, 0.0])], "finite and not zero, got .* for query 'b'"),
-        ([("a", [1.0, 0.0]), ("b", [1.0])], "must have 2 values as the first has, got 1 for query 'b'"),
+        ([("a", [1.0, 0.0]), ("b", [1.0])], "must have 2 values like the first, got 1 for query 'b'"),
         (
             [(["a"], [[1.0, 0.0]]), (["b"], [[1.0]])],
-            "must have 2 values as the first has, got 1 for query 'b'",
+            "must have 2 values like the first, got 1 for query 'b'",
         ),
         ([("b", [[1.0, 0.0]])], r"one row of numbers, got shape \[1, 2\] for query 'b'"),
         ([("b", 1.0)], r"one row of numbers, got shape \[\] for query 'b'"),
@@ -52,19 +52,19 @@ def build(tmp_path):
         ([(["a", None], np.eye(2))], "queries must be str, got None"),
         ([(["a", ["b"]], np.eye(2))], r"queries must be str, got \['b'\]"),
         ([(5, [1.0])], r"queries must be str, or a sequence of them for a batch, got \(5, "),
-        ([5], "pairs must be of .query, embedding. .*, got 5"),
-        ([("a", [1.0], "en", 1)], "pairs must be of .query, embedding."),
+        ([5], "pairs must be tuples .query, embedding. .*, got 5"),
+        ([("a", [1.0], "en", 1)], "pairs must be tuples .query, embedding."),
         (5, "pairs must be an iterable"),
     ],
 )
-def test_pairs_that_cannot_be_used(build, tmp_path, pairs, match):
+def test_unusable_pairs(build, tmp_path, pairs, match):
     with pytest.raises(InputError, match=match):
         build(pairs)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_embed_is_for_shards_alone(build):
-    with pytest.raises(InputError, match="embed must be left out where pairs are no TFRecord shards"):
+def test_embed_is_only_for_shards(build):
+    with pytest.raises(InputError, match="embed must be None unless pairs names TFRecord shards"):
         build([("a", [1.0])], embed=lambda pictures: pictures)
 
 
@@ -77,7 +77,7 @@ def test_sizes(memory, size):
 
 
 @pytest.mark.parametrize("memory", ["", "2", "GB", "2gb", "-2GB", "0GB", 0, -1, True, 1.5])
-def test_sizes_that_are_none(build, memory):
+def test_invalid_sizes(build, memory):
     with pytest.raises(InputError, match="memory must be a size such as '2GB' or a number of bytes, got"):
         build([("a", [1.0])], memory=memory)
 
@@ -90,8 +90,8 @@ def test_memory_below_what_the_process_holds(build):
     assert 10**7 < resident() < 10**11
 
 
-def test_a_folder_that_is_no_table(tmp_path):
+def test_a_folder_with_other_contents(tmp_path):
     (tmp_path / "note").write_text("mine")
-    with pytest.raises(InputError, match="directory must be new, empty or hold a phrase table"):
+    with pytest.raises(InputError, match="directory must be new, empty or a phrase table's"):
         build_prototypes([("a", [1.0])], tmp_path, LARGE)
     assert [path.name for path in tmp_path.iterdir()] == ["note"]

@@ -32,12 +32,12 @@ def test_half_precision():
     )
 
 
-def test_languages_are_numbers_and_their_codes(table):
+def test_languages_are_stored_as_numbers_and_codes(table):
     assert table.language_codes == LANGUAGES and table.language_ids.tolist() == [0, 1, 2, 3]
     assert table.language_ids.dtype == np.int16
 
 
-def test_columns_are_the_tables_own():
+def test_columns_are_copies():
     flag = np.array([True, False])
     table = PhraseTable.from_arrays(["a", "b"], np.eye(2), flags={"odd": flag})
     flag[:] = False
@@ -52,12 +52,12 @@ def test_ids_find_either_unicode_form(either):
 
 
 @pytest.mark.parametrize("phrases", ["猫", [b"x"], ["\ud800"]])
-def test_ids_of_what_is_no_text(table, phrases):
+def test_ids_of_values_that_are_not_text(table, phrases):
     with pytest.raises(InputError, match="phrases must be (a sequence of str|valid Unicode), got"):
         table.ids(phrases)
 
 
-def test_phrases_with_one_hash_are_told_apart(monkeypatch):
+def test_phrases_with_equal_hashes_are_distinguished(monkeypatch):
     for module in ("_checks", "phrase_table"):
         monkeypatch.setattr(
             f"ctxvision.vocabulary.{module}.phrase_hashes", lambda e: np.full(len(e), 7, np.uint64)
@@ -70,7 +70,7 @@ def test_phrases_with_one_hash_are_told_apart(monkeypatch):
         PhraseTable.from_arrays(["a", "b", "c", "b"], np.ones([4, 1]))
 
 
-def test_with_text_embeddings_is_another_table(either):
+def test_with_text_embeddings_makes_a_new_table(either):
     before = contents(either)
     other = either.with_text_embeddings(np.ones([4, 3]))
     assert other.text_embeddings.dtype == np.float32 and other.directory is None
@@ -82,7 +82,7 @@ def test_with_text_embeddings_is_another_table(either):
             either.with_text_embeddings(np.ones(shape))
 
 
-def test_take_keeps_the_order_asked_for(either):
+def test_take_keeps_the_requested_order(either):
     either.remove(["猫"])
     taken = either.take([2, 0, -1])
     assert list(taken.phrases) == ["猫", "red car", "caf\u00e9"] and taken.counts.tolist() == [7, 5, 1]
@@ -96,7 +96,7 @@ def test_take_keeps_the_order_asked_for(either):
         either.take([0, 0])
 
 
-def test_iteration_leaves_out_what_was_removed(either):
+def test_iteration_skips_removed_rows(either):
     either.remove(["Größe", "red car"])
     assert [row.phrase for row in either] == ["猫", "caf\u00e9"] and len(either) == 4
 
@@ -131,7 +131,7 @@ def test_iteration_leaves_out_what_was_removed(either):
         ({"languages": "en"}, "languages must be a sequence of str, got 'en'"),
         ({"text_embeddings": [[1.0]]}, r"text_embeddings must have shape \[2, T\], .* got \[1, 1\]"),
         ({"text_embeddings": [[1.0], [np.inf]]}, r"text_embeddings must be finite, got \[inf\] for 'b'"),
-        ({"flags": {"a b": [True, True]}}, "flags must be named as Python's variables are, got 'a b'"),
+        ({"flags": {"a b": [True, True]}}, "flags must have names that are Python identifiers, got 'a b'"),
         ({"flags": {"odd": [True]}}, r"flags\['odd'\] must have shape \[2\], .* got \[1\]"),
         ({"flags": {"odd": [1, 0]}}, r"flags\['odd'\] must be bool, got int64"),
     ],

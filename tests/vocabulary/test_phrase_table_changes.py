@@ -19,14 +19,14 @@ def test_upsert_replaces_in_place_and_appends(either):
     assert either.text_embeddings is None
 
 
-def test_upsert_keeps_what_is_not_given(either):
+def test_upsert_keeps_columns_that_are_not_given(either):
     either.upsert(["猫", "neko"], [[0.0, 1.0], [0.0, 1.0]])
     assert either.counts.tolist() == [5, 0, 7, 1, 1]
     assert either.languages.tolist() == ["en", "de", "ja", "fr", "en"]
     assert either.flags["adult"].tolist() == [False, True, False, True, False]
 
 
-def test_text_embeddings_stay_while_no_new_phrase_is_without(either):
+def test_text_embeddings_stay_unless_a_new_phrase_has_none(either):
     either.upsert(["猫"], [[0.0, 1.0]])
     assert either.text_embeddings.tolist() == np.eye(4).tolist()
     either.upsert(["neko", "猫"], [[0.0, 1.0], [1.0, 0.0]], text_embeddings=[[5, 6, 7, 8], [9, 9, 9, 9]])
@@ -45,8 +45,8 @@ def test_a_new_flag_is_false_elsewhere(either):
 @pytest.mark.parametrize(
     ("columns", "match"),
     [
-        ({"prototypes": [[1.0, 0.0, 0.0]]}, "prototypes must have 2 columns as the table has, got 3"),
-        ({"text_embeddings": [[1.0]]}, "text_embeddings must have 4 columns as the table has, got 1"),
+        ({"prototypes": [[1.0, 0.0, 0.0]]}, "prototypes must have 2 columns like those of the table, got 3"),
+        ({"text_embeddings": [[1.0]]}, "text_embeddings must have 4 columns like those of the table, got 1"),
         ({"counts": [-1]}, "counts must be integers of 0 or more, got -1 for 'x'"),
         ({"phrases": []}, "phrases must not be empty"),
     ],
@@ -58,10 +58,10 @@ def test_bad_upsert_changes_nothing(either, columns, match):
     assert contents(either) == before
 
 
-def test_upsert_refuses_text_embeddings_that_the_table_does_not_keep():
+def test_upsert_refuses_text_embeddings_if_the_table_has_none():
     table = PhraseTable.from_arrays(["a"], [[1.0]])
     with pytest.raises(
-        InputError, match="text_embeddings must be left out where the table has none, got 1 rows"
+        InputError, match="text_embeddings must be left out if the table has none, got 1 rows"
     ):
         table.upsert(["b"], [[1.0]], text_embeddings=[[1.0]])
 
@@ -73,13 +73,13 @@ def test_a_removed_phrase_keeps_its_id(either):
     assert either.ids(PHRASES).tolist() == [0, -1, 2, -1]
     assert either.upsert(["neu", "caf\u00e9"], [[1.0, 0.0], [0.0, 1.0]]).tolist() == [4, 3]
     assert either.live.tolist() == [True, False, True, True, True]
-    # What came back is like new.
+    # A restored phrase has the values of a new one.
     assert either.counts.tolist() == [5, 0, 7, 1, 1] and either.languages[3] == "en"
     assert either.flags["adult"].tolist() == [False, True, False, False, False]
     np.testing.assert_array_equal(either.prototypes[3], [0, 1])
 
 
-def test_a_phrase_that_comes_back_has_its_text_embedding(either):
+def test_a_restored_phrase_keeps_its_text_embedding(either):
     either.remove(["猫"])
     either.upsert(["猫"], [[0.0, 1.0]])
     assert either.text_embeddings.tolist() == np.eye(4).tolist()
@@ -124,14 +124,14 @@ def test_merge(either, other):
     assert either.live.all()
 
 
-def test_merge_of_phrases_without_pictures_weighs_them_alike():
+def test_merge_weighs_phrases_without_pictures_equally():
     table = PhraseTable.from_arrays(["a"], [[1.0, 0.0]], [0])
     table.merge(PhraseTable.from_arrays(["a"], [[0.0, 1.0]], [0]))
     np.testing.assert_allclose(table.prototypes, [[0.5**0.5, 0.5**0.5]], rtol=1e-6)
     assert table.counts.tolist() == [0]
 
 
-def test_merge_brings_back_what_was_removed_as_the_other_has_it(either, other):
+def test_merge_restores_removed_phrases_with_the_others_values(either, other):
     either.remove(["猫"])
     either.merge(other)
     np.testing.assert_array_equal(either.prototypes[2], [0, 1])
@@ -148,9 +148,11 @@ def test_merge_without_text_embeddings_drops_them_only_for_new_phrases(either):
 
 def test_merge_of_other_widths_changes_nothing(either):
     before = contents(either)
-    with pytest.raises(InputError, match="prototypes must have 2 columns as the table has, got 1"):
+    with pytest.raises(InputError, match="prototypes must have 2 columns like those of the table, got 1"):
         either.merge(PhraseTable.from_arrays(["猫"], [[1.0]]))
-    with pytest.raises(InputError, match="text_embeddings must have 4 columns as the table has, got 1"):
+    with pytest.raises(
+        InputError, match="text_embeddings must have 4 columns like those of the table, got 1"
+    ):
         either.merge(PhraseTable.from_arrays(["猫"], [[1.0, 0.0]], text_embeddings=[[1.0]]))
     assert contents(either) == before
 
@@ -172,7 +174,7 @@ def test_shrink_renumbers(either):
     assert either.ids(PHRASES).tolist() == [0, -1, -1, 1]
     assert either.upsert(["猫"], [[1.0, 0.0]]).tolist() == [2]
     with pytest.raises(
-        InputError, match="min_count must leave at least one phrase, got 6 with 5 pictures at most"
+        InputError, match="min_count must leave at least one phrase, got 6, above the highest count 5"
     ):
         either.shrink(min_count=6)
 
@@ -215,7 +217,7 @@ def test_bad_encoder_changes_nothing(either, encode, match):
 
 
 def test_changes_of_columns_in_several_blocks(monkeypatch, tmp_path):
-    """Rows in another order than the table's, phrases across blocks' borders."""
+    """Rows come in another order than the table's, and phrases cross the borders of blocks."""
     monkeypatch.setattr("ctxvision.vocabulary._columns.BLOCK_BYTES", 20)
     phrases = [f"{'phrase' * (i % 3)} {i}" for i in range(20)]
     PhraseTable.from_arrays(phrases, np.ones([20, 1]), np.arange(20)).save(tmp_path / "table")
@@ -233,7 +235,7 @@ def test_changes_of_columns_in_several_blocks(monkeypatch, tmp_path):
     assert table.ids([*table.phrases, *phrases[:3]]).tolist() == [*range(len(left)), -1, -1, -1]
 
 
-def test_phrases_that_the_other_has_removed_are_not_merged():
+def test_removed_phrases_of_the_other_are_not_merged():
     table = PhraseTable.from_arrays(["cat", "dog"], np.eye(2), counts=[3, 5])
     other = PhraseTable.from_arrays(["dog", "fox", "owl"], [[1.0, 0.0]] * 3, counts=[7, 7, 7])
     other.remove(["dog", "owl"])

@@ -1,4 +1,4 @@
-"""Embedding the texts of a table on disk goes on where it broke off."""
+"""Embedding the texts of a table on disk resumes after an interruption."""
 
 import os
 
@@ -10,7 +10,7 @@ from tests.vocabulary.small_table import PHRASES, contents, names
 
 
 class Encoder:
-    """[length, 1] of each phrase; breaks off before call number `stop`."""
+    """Embeds each phrase as [length, 1]; raises at call number `stop`."""
 
     def __init__(self, stop=None, factor=1.0, dim=2):
         self.stop, self.factor, self.dim, self.seen = stop, factor, dim, []
@@ -28,7 +28,7 @@ def broken_off(folder, stop):
     assert PhraseTable.load(folder).text_embeddings.tolist() == np.eye(4).tolist()
 
 
-def test_embedding_goes_on_after_the_batches_that_are_there(folder):
+def test_embedding_resumes_after_the_written_batches(folder):
     broken_off(folder, stop=3)
     table, encoder = PhraseTable.load(folder), Encoder()
     table.embed_texts(encoder, batch_size=1)
@@ -39,7 +39,7 @@ def test_embedding_goes_on_after_the_batches_that_are_there(folder):
 
 
 @pytest.mark.parametrize("extra", [1, 7])
-def test_a_row_that_was_written_in_part_is_written_again(folder, extra):
+def test_a_partly_written_row_is_written_again(folder, extra):
     broken_off(folder, stop=3)
     with open(folder / "unfinished-1.npy", "ab") as file:
         file.write(b"x" * extra)
@@ -49,7 +49,7 @@ def test_a_row_that_was_written_in_part_is_written_again(folder, extra):
 
 
 @pytest.mark.parametrize("encoder", [Encoder(factor=2.0), Encoder(dim=3)])
-def test_another_encoder_begins_anew(folder, encoder):
+def test_another_encoder_starts_over(folder, encoder):
     broken_off(folder, stop=3)
     table = PhraseTable.load(folder)
     table.embed_texts(encoder, batch_size=2)
@@ -58,7 +58,7 @@ def test_another_encoder_begins_anew(folder, encoder):
 
 
 @pytest.mark.parametrize("size", [0, 5, 130])
-def test_a_damaged_beginning_begins_anew(folder, size):
+def test_a_damaged_beginning_starts_over(folder, size):
     broken_off(folder, stop=3)
     os.truncate(folder / "unfinished-1.npy", size)
     table = PhraseTable.load(folder)
@@ -66,7 +66,7 @@ def test_a_damaged_beginning_begins_anew(folder, size):
     assert table.text_embeddings.tolist() == [[7, 1], [5, 1], [1, 1], [4, 1]]
 
 
-def test_another_generation_begins_anew(folder):
+def test_another_generation_starts_over(folder):
     broken_off(folder, stop=3)
     table, encoder = PhraseTable.load(folder), Encoder()
     table.upsert(["neko"], [[1.0, 0.0]])

@@ -38,7 +38,7 @@ def test_without_text_embeddings_none_are_loaded(tmp_path):
     assert PhraseTable.load(tmp_path / "table").text_embeddings is None
 
 
-def test_changes_of_a_loaded_table_are_there_at_once(table, tmp_path):
+def test_changes_of_a_loaded_table_are_written_at_once(table, tmp_path):
     table.save(tmp_path / "table")
     mine, early = PhraseTable.load(tmp_path / "table"), PhraseTable.load(tmp_path / "table")
     assert mine.directory == tmp_path / "table"
@@ -53,7 +53,7 @@ def test_changes_of_a_loaded_table_are_there_at_once(table, tmp_path):
         True,
         True,
     ]
-    # Who had it open still reads what was there.
+    # The table that was open before still reads the old generation.
     assert contents(early) == contents(table)
 
 
@@ -68,11 +68,11 @@ def test_saving_over_its_own_folder(table, tmp_path):
     assert PhraseTable.load(tmp_path / "copy").live.tolist() == [True, True, False, True]
 
 
-def test_save_never_replaces_what_is_no_table(table, tmp_path):
+def test_save_never_replaces_other_contents(table, tmp_path):
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").write_text("keep me")
     for place in (tmp_path / "letters", tmp_path / "letters" / "dear.txt"):
-        with pytest.raises(InputError, match="directory must be new, empty or hold a phrase table, got"):
+        with pytest.raises(InputError, match="directory must be new, empty or a phrase table's, got"):
             table.save(place)
     assert (tmp_path / "letters" / "dear.txt").read_text() == "keep me"
     (tmp_path / "empty").mkdir()
@@ -80,7 +80,7 @@ def test_save_never_replaces_what_is_no_table(table, tmp_path):
     assert len(PhraseTable.load(tmp_path / "empty")) == 4
 
 
-def test_load_refuses_what_is_no_table(table, tmp_path):
+def test_load_refuses_other_contents(table, tmp_path):
     for place in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(InputError, match="directory must hold a phrase table, got"):
             PhraseTable.load(place)
@@ -135,7 +135,7 @@ def replace(**facts):
 def test_damaged_table(table, tmp_path, damage):
     table.save(tmp_path / "table")
     damage(tmp_path / "table")
-    with pytest.raises(InputError, match="phrase table .* is damaged .*: save it anew"):
+    with pytest.raises(InputError, match="phrase table .* is damaged .*: save it again"):
         PhraseTable.load(tmp_path / "table")
     table.save(tmp_path / "table")
     assert contents(PhraseTable.load(tmp_path / "table")) == contents(table)

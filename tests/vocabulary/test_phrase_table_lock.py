@@ -57,7 +57,7 @@ def test_a_second_writer_does_not_wait_for_ever(folder, table, tmp_path, monkeyp
     assert list(PhraseTable.load(place).phrases) == ["a"]
 
 
-def test_a_first_writer_who_fails_leaves_the_folder_to_the_one_who_waits(table, tmp_path):
+def test_a_failed_first_writer_leaves_the_folder_to_a_waiting_one(table, tmp_path):
     def save():
         started.wait()
         table.save(tmp_path / "table")
@@ -73,8 +73,8 @@ def test_a_first_writer_who_fails_leaves_the_folder_to_the_one_who_waits(table, 
     assert contents(PhraseTable.load(tmp_path / "table")) == contents(table)
 
 
-def test_a_lock_that_was_deleted_meanwhile_is_none(folder, monkeypatch):
-    """Else two might hold a lock, each its own file."""
+def test_a_deleted_lock_does_not_count(folder, monkeypatch):
+    """Otherwise two processes could each lock a file of their own."""
     held = []
 
     def flock(lock, how):

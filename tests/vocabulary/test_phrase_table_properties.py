@@ -1,4 +1,4 @@
-"""Random changes, in memory and on disk, against a plain dict."""
+"""Compares random changes, in memory and on disk, with a plain dict."""
 
 import tempfile
 import unicodedata
@@ -22,7 +22,7 @@ vectors = st.tuples(st.integers(-3, 3), st.integers(-3, 3)).filter(any)
 
 @st.composite
 def rows(draw, always=False):
-    """Arguments of `upsert` or, with all of them, of `from_arrays`."""
+    """Draws arguments of `upsert`, or all arguments of `from_arrays`."""
     names = draw(phrases)
 
     def column(values):
@@ -63,7 +63,7 @@ def encode(names):
 
 
 class Model:
-    """The table as a dict from phrase to row, in the order of the ids."""
+    """Converts a table to a dict from phrase to row, in the order of the ids."""
 
     def __init__(self):
         self.rows, self.has_text = {}, True
@@ -133,7 +133,7 @@ def _nfc(name):
 
 
 def apply(table, model, kind, argument):
-    """Changes both; what the model forbids, the table must refuse."""
+    """Changes table and model; the table must refuse what the model forbids."""
     if kind in ("upsert", "merge"):
         if "text_embeddings" in argument and not model.has_text and kind == "upsert":
             argument = {name: values for name, values in argument.items() if name != "text_embeddings"}
@@ -174,8 +174,8 @@ def refused(call):
 
 @settings(max_examples=150, deadline=None)
 @given(start=rows(always=True), sequence=changes, one_hash=st.booleans(), on_disk=st.booleans())
-def test_changes_do_what_they_do_to_a_dict(start, sequence, one_hash, on_disk):
-    # Few different hashes, so that phrases share them; small blocks, so that columns have several.
+def test_changes_equal_those_of_a_dict(start, sequence, one_hash, on_disk):
+    # Few different hashes make phrases share them, and small blocks split columns.
     hashes = mock.Mock(side_effect=lambda encoded: np.array([len(e) % 2 for e in encoded], np.uint64))
     weak = [
         mock.patch(f"ctxvision.vocabulary.{m}.phrase_hashes", hashes) for m in ("_checks", "phrase_table")

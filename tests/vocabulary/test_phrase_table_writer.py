@@ -28,7 +28,7 @@ def test_appends_are_one_table(table, tmp_path):
 
 
 def test_many_rows_in_uneven_batches(tmp_path):
-    """The number of rows has one digit at first and five at the end."""
+    """The header's number of rows grows from one digit to five."""
     phrases, prototypes = (
         [f"phrase {i}" for i in range(12345)],
         np.random.default_rng(0).normal(size=(12345, 3)),
@@ -64,7 +64,8 @@ def test_writes_the_next_generation(table, tmp_path):
     assert list(PhraseTable.load(tmp_path / "table").phrases) == ["a", "b"]
     assert contents(before) == contents(table)
     with pytest.raises(
-        InputError, match="must be at generation 1, .* got 2, written by somebody else: load it again"
+        InputError,
+        match="must be at generation 1, .* got 2, written by another process: load the table again",
     ):
         before.remove(["猫"])
 
@@ -85,7 +86,7 @@ def test_an_exception_leaves_nothing(table, tmp_path, first):
 
 
 @pytest.mark.parametrize("later", ["caf\u00e9", "cafe\u0301"])
-def test_a_phrase_twice_is_named_at_the_end(tmp_path, later):
+def test_a_repeated_phrase_is_named_at_the_end(tmp_path, later):
     with pytest.raises(InputError, match="phrases must differ .*, got 'caf\u00e9' twice"):  # noqa: SIM117
         with PhraseTableWriter(tmp_path / "table", dim=1) as writer:
             writer.append(["a", "cafe\u0301"], [[1.0], [1.0]])
@@ -105,7 +106,7 @@ def test_no_row_at_all(tmp_path):
         ({"phrases": ["a", "b" * 10_000]}, "phrases must have at most 1,000 UTF-8 bytes, got 10,000"),
         ({"phrases": ["a", 3]}, "phrases must be a sequence of str, got 3"),
         ({"prototypes": [[1.0, 0.0], [0.0, 0.0]]}, "prototypes must be finite and not zero, got .* for 'b'"),
-        ({"prototypes": [[1.0], [1.0]]}, "prototypes must have 2 columns as the table has, got 1"),
+        ({"prototypes": [[1.0], [1.0]]}, "prototypes must have 2 columns like those of the table, got 1"),
         ({"counts": [1]}, r"counts must have shape \[2\]"),
         ({"flags": {"odd": [True, False]}}, r"flags must be among the writer's \[\], got 'odd'"),
     ],
@@ -134,8 +135,8 @@ def test_a_refused_append_can_be_left_out(tmp_path):
     ("arguments", "match"),
     [
         ({"dtype": "int8"}, "dtype must be 'float32' or 'float16', got 'int8'"),
-        ({"flags": ["../x"]}, r"flags must be named as Python's variables are, got '\.\./x'"),
-        ({"flags": "adult"}, "flags must be named as Python's variables are"),
+        ({"flags": ["../x"]}, r"flags must have names that are Python identifiers, got '\.\./x'"),
+        ({"flags": "adult"}, "flags must have names that are Python identifiers"),
         ({"dim": 0}, "dim must be at least 1, got 0"),
     ],
 )
@@ -144,9 +145,9 @@ def test_bad_arguments(tmp_path, arguments, match):
         PhraseTableWriter(tmp_path / "table", **{"dim": 2, **arguments})
 
 
-def test_never_replaces_what_is_no_table(tmp_path):
+def test_never_replaces_other_contents(tmp_path):
     (tmp_path / "letter.txt").write_text("keep me")
     for place in (tmp_path, tmp_path / "letter.txt"):
-        with pytest.raises(InputError, match="directory must be new, empty or hold a phrase table"):
+        with pytest.raises(InputError, match="directory must be new, empty or a phrase table's"):
             write(place)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]

@@ -1,4 +1,4 @@
-"""Runs give back what they were given, range by range."""
+"""Sorted runs return the rows that were written, range by range."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from ctxvision.vocabulary._sorted_run import RunRows, SortedRun, ranges
 
 
 def run_of(path, phrases, block=3, dim=2):
-    """A run whose rows hold the phrases' places."""
+    """Makes a run whose rows hold the positions of their phrases."""
     phrases = sorted(phrases)
     places = np.arange(len(phrases))
 
@@ -35,7 +35,7 @@ def test_reads_any_rows(tmp_path):
 @pytest.mark.parametrize("sizes", [(1,), (500,), (300, 1, 40), (90,) * 8])
 def test_ranges_hold_everything_once_and_are_bounded(tmp_path, rows, sizes):
     rng = np.random.default_rng(rows)
-    # Skewed, so that equal steps through the alphabet would make ranges of very different sizes.
+    # Skewed phrases: equal steps through the alphabet would make very unequal ranges.
     phrases = [[b"%06d" % int(10 ** rng.uniform(0, 6)) for _ in range(size)] for size in sizes]
     runs = [run_of(tmp_path / str(i), part) for i, part in enumerate(phrases)]
     found = [[phrase for part in parts for phrase in part.phrases] for parts in ranges(runs, rows)]
