@@ -1,4 +1,4 @@
-"""Batch normalisation over the whole batch, on however many devices it lies."""
+"""Batch normalisation over the whole batch, on one or several devices."""
 
 from typing import Any
 
@@ -7,17 +7,17 @@ import tf_keras as keras
 
 
 def batch_norm(**kwargs: Any) -> keras.layers.BatchNormalization:
-    """`BatchNormalization` that, made in the scope of a strategy with several replicas, takes the statistics of all.
+    """Makes a `BatchNormalization` layer that uses the statistics of all replicas of the current strategy.
 
-    Each replica's own statistics would train another model than one device does on the same batches. On one device it
-    is the plain layer, whose fused kernel is quicker; weights are the same and fit either. One thing differs: the
-    fused kernel's moving variance has N - 1 in its denominator instead of N, the numbers averaged over.
+    With statistics per replica, several devices would train another model than one device on the same batches. On one
+    device this is the plain layer, whose fused kernel is faster; the weights are the same. Only the moving variance
+    differs: the fused kernel divides by N - 1 instead of N, the number of averaged values.
     """
     return keras.layers.BatchNormalization(**kwargs, synchronized=several_replicas())
 
 
 def synchronized(network: keras.Model) -> keras.Model:
-    """A Keras network as it is or, under several replicas, a copy with new weights whose layers are `batch_norm`'s."""
+    """Returns a network unchanged or, for several replicas, a copy with new weights and `batch_norm` layers."""
     if not several_replicas():
         return network
 
@@ -31,5 +31,5 @@ def synchronized(network: keras.Model) -> keras.Model:
 
 
 def several_replicas() -> bool:
-    """Whether the strategy in whose scope this is called has several replicas."""
+    """Tells whether the current strategy has several replicas."""
     return tf.distribute.get_strategy().num_replicas_in_sync > 1

@@ -12,7 +12,7 @@ class LowRankBilinear(keras.layers.Layer):
     Args:
         units: width of z.
         rank: width of the product.
-        seed: of initial weights.
+        seed: seed of the initial weights.
 
     Call arguments:
         inputs: [x, y], float32 [B, D] each.
@@ -35,13 +35,13 @@ class LowRankBilinear(keras.layers.Layer):
 class TuckerFusion(keras.layers.Layer):
     """MUTAN (Ben-younes et al. 2017, equations 8 and 9): z = Σ_r (x W_r + b_r) ∘ (y V_r + c_r).
 
-    It is a Tucker decomposition of the bilinear form whose core has slices of rank R: the stage before gives its
-    factor matrices of x and y, the stage after that of z.
+    This is a Tucker decomposition of the bilinear form whose core has slices of rank R. The layers before hold the
+    factor matrices of x and y, the layer after holds that of z.
 
     Args:
         units: width of z.
         rank: R.
-        seed: of initial weights.
+        seed: seed of the initial weights.
 
     Call arguments:
         inputs: [x, y], float32 [B, D] each.

@@ -1,4 +1,4 @@
-"""One multi-stage MLP over one modality or several: a member of `ContextFusion`."""
+"""An MLP over one or several modalities, a member of `ContextFusion`."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from ctxvision.layers._bilinear import LowRankBilinear, TuckerFusion
 
 
 class JointHead(keras.layers.Layer):
-    """Standardises each modality, passes it through `stages` hidden stages, and gives logits.
+    """Standardises each modality, applies hidden stages, and computes logits.
 
-    The first hidden stage maps each modality to `hidden` units on its own, the second fuses them to a further `hidden`.
+    The first hidden stage maps each modality to `hidden` units; the second fuses them into another `hidden` units.
 
     Args:
-        num_labels, fusion, hidden, dropout, seed, rank: as of `ContextFusion`; `fusion` is "concat", "mlb" or "mutan".
+        num_labels, fusion, hidden, dropout, seed, rank: as in `ContextFusion`; `fusion` is "concat", "mlb" or "mutan".
         stages: 0, 1 or 2; several modalities need 2.
 
     Call arguments:
@@ -36,7 +36,7 @@ class JointHead(keras.layers.Layer):
         stages: int = 2,
         **kwargs: Any,
     ):
-        # Float32 whatever the policy, as in `ContextFusion`.
+        # Float32 under any dtype policy, as in `ContextFusion`.
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.num_labels = num_labels
         self.fusion = fusion
@@ -62,14 +62,14 @@ class JointHead(keras.layers.Layer):
         ]
         parts = range(len(input_shape)) if self.stages else ()
         self.stage_1 = [dense(self.hidden, i, activation="relu") for i in parts]
-        # Dropout follows each hidden stage; without any it is that of the standardised input.
+        # Dropout follows each hidden stage; without hidden stages, it follows standardisation.
         self.dropout_1 = [drop(i) for i in range(len(input_shape))]
         self.stage_2, self.dropout_2 = None, None
         if self.stages == 2:
             bilinear = self.fusion != "concat" and len(input_shape) == 2
             self.stage_2 = self._bilinear() if bilinear else dense(self.hidden, 10, activation="relu")
             self.dropout_2 = drop(10)
-        # A linear head has one best solution: it starts from nothing, so that few steps are enough.
+        # A linear head has a single optimum: zeros start near it, so few steps are enough.
         initial = {} if self.stages else {"kernel_initializer": "zeros"}
         self.output_stage = dense(self.num_labels, 20, **initial)
         super().build(input_shape)
@@ -78,7 +78,7 @@ class JointHead(keras.layers.Layer):
         return self.output_stage(self.penultimate(inputs, training=training))
 
     def penultimate(self, inputs: list[tf.Tensor], training: bool | None = None) -> tf.Tensor:
-        """Float32 [B, hidden], or [B, D] without hidden stages, from which the last layer makes the labels' logits."""
+        """Computes the input of the last layer: float32 [B, hidden], or [B, D] without hidden stages."""
         stages = []
         for i, (value, standardize, drop) in enumerate(
             zip(inputs, self.standardize, self.dropout_1, strict=True)
@@ -93,7 +93,7 @@ class JointHead(keras.layers.Layer):
         return self.dropout_2(fused, training=training)
 
     def lower_stages(self) -> list[keras.layers.Layer]:
-        """All layers with weights but the last one."""
+        """Lists all layers with weights except the last one."""
         return [*self.standardize, *self.stage_1, *([] if self.stage_2 is None else [self.stage_2])]
 
     def _bilinear(self) -> keras.layers.Layer:
@@ -103,9 +103,9 @@ class JointHead(keras.layers.Layer):
         return TuckerFusion(self.hidden, self.rank or 5, seed)
 
     def restart_dropout(self, seed: int) -> None:
-        """Dropout continues as in a new layer of this seed, also in functions that are traced already."""
+        """Resets dropout to the state of a new layer with this seed, also in traced functions."""
         parts = [*enumerate(self.dropout_1), *([] if self.dropout_2 is None else [(10, self.dropout_2)])]
         for part, drop in parts:
-            # Keras has no public way to reset the generator of a layer.
+            # Keras has no public way to reset a layer's generator.
             drop._random_generator._maybe_init()
             drop._random_generator._generator.reset_from_seed(seed * 1000 + part)

@@ -1,4 +1,4 @@
-"""Labels scored by their own words: a member of `ContextFusion` that no labelled picture stands behind."""
+"""Scores labels by their own words, a member of `ContextFusion` that needs no labelled pictures."""
 
 from typing import Any, NamedTuple
 
@@ -8,13 +8,13 @@ import tf_keras as keras
 
 
 class TermPlaces(NamedTuple):
-    """Where the terms of L labels lie; a label of fewer than n terms repeats its first one.
+    """Embeddings of the terms of L labels; a label with fewer than n terms repeats its first one.
 
     Attributes:
-        places: float32 [L, n, Q + T]: a term's place in query space beside its text embedding, each scaled by its share
-            of the score.
+        places: float32 [L, n, Q + T], a term's embedding in query space and its text embedding, each scaled by its
+            share of the score.
         usual: float32 [L, n], the mean score of each term over the pictures of `train`.
-        known: float32 [L], 1 for a label that has terms, else 0.
+        known: float32 [L], 1 for a label with terms, 0 for a label without.
     """
 
     places: np.ndarray
@@ -23,15 +23,15 @@ class TermPlaces(NamedTuple):
 
 
 class LabelTerms(keras.layers.Layer):
-    """The score of a label is that of its closest term (section 4.3).
+    """Scores each label by its closest term (section 4.3).
 
-    A term's score is the cosine of its place and the query embedding, mixed with the cosine of its text embedding and the
-    context vector, less its mean over the pictures of `train`: a term that lies near every picture wins no more often
-    than others. A label without terms gets the mean of the others' scores, which says nothing for or against it.
+    A term's score mixes two cosines: its query-space embedding with the query embedding, and its text embedding with
+    the context vector. The mean over the pictures of `train` is subtracted, so that a term near every picture does not
+    win more often than others. A label without terms gets the mean score of the labels with terms, which is neutral.
 
     Args:
         num_labels: L.
-        terms: n, the most terms of a label.
+        terms: n, the largest number of terms of a label.
 
     Call arguments:
         inputs: [context vectors [B, T], query embeddings [B, Q], L2-normalised].
@@ -57,21 +57,21 @@ class LabelTerms(keras.layers.Layer):
         return self.closest(self.of_queries(queries) + self.of_contexts(context))
 
     def of_queries(self, queries: tf.Tensor) -> tf.Tensor:
-        """Float32 [B, L, n]: the part of each term's score that is in query space."""
+        """Computes the query-space part of each term's score, float32 [B, L, n]."""
         queries = tf.cast(queries, tf.float32)
         return tf.einsum("bd,lnd->bln", queries, self.places[:, :, : queries.shape[-1]])
 
     def of_contexts(self, context: tf.Tensor) -> tf.Tensor:
-        """Float32 [B, L, n]: the part that is in text space."""
+        """Computes the text-space part of each term's score, float32 [B, L, n]."""
         about = tf.math.l2_normalize(tf.cast(context, tf.float32), axis=1)
         return tf.einsum("bd,lnd->bln", about, self.places[:, :, -about.shape[-1] :])
 
     def closest(self, scores: tf.Tensor) -> tf.Tensor:
-        """Float32 [..., L] of both parts' sum [..., L, n]."""
+        """Reduces the sum of both parts, [..., L, n], to label scores float32 [..., L]."""
         closest = tf.reduce_max(scores - self.usual, axis=-1)
         average = tf.linalg.matvec(closest, self.known) / tf.maximum(tf.reduce_sum(self.known), 1.0)
         return tf.where(self.known > 0, closest, average[..., tf.newaxis])
 
     def assign(self, terms: TermPlaces) -> None:
-        """Sets where the terms lie."""
+        """Sets the embeddings of the terms."""
         self.set_weights(list(terms))

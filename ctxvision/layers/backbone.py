@@ -1,4 +1,4 @@
-"""ConvNets that turn pixels into one vector: by name, by Keras model or its file, or by SavedModel folder."""
+"""ConvNets from pixels to one vector: by name, as a Keras model or its file, or as a SavedModel folder."""
 
 import functools
 import os
@@ -17,7 +17,7 @@ Weights: TypeAlias = "str | os.PathLike[str] | None"
 
 IMAGENET, RAW = "imagenet", "0..255"
 
-# What towers want their pixels to be: the mean and the deviation, in 0..255, that make zero and one of them.
+# Pixel scales: pixels in 0..255 become (pixels - mean) / deviation.
 PIXELS: dict[str, tuple[Any, Any]] = {
     RAW: (0.0, 1.0),
     "0..1": (0.0, 255.0),
@@ -30,27 +30,31 @@ PIXELS: dict[str, tuple[Any, Any]] = {
 def build_backbone(
     backbone: Backbone, image_size: int | None = None, pixels: str | None = None, weights: Weights = None
 ) -> keras.Model:
-    """Builds a model from float pixels in 0..255, [B, S, S, 3], to features [B, D], not normalised.
+    """Builds a model that maps float pixels in 0..255, [B, S, S, 3], to features [B, D], not L2-normalised.
 
     Args:
-        backbone: `"resnet_mini"` (0.3 M parameters, for CPUs) or the name of a `tf_keras.applications` model in any
-            spelling (`"resnet101"`, `"inception_v3"`); a Keras model, or the `.keras` file of one, whose output is
-            [B, D] or a feature map (averaged here); or the folder of a SavedModel whose `serving_default` maps float
-            pixels [B, H, W, 3] to [B, D]. A SavedModel cannot be trained.
-        image_size: S; by default `image_size_of(backbone)`. A SavedModel of another fixed size resizes inside.
-        pixels: what a Keras model or SavedModel wants: "0..255", "0..1", "-1..1", "imagenet" (0..1, less the mean and
-            over the deviation of each colour there) or "clip" (the same, of CLIP's pictures). By default "0..255" for a
-            Keras model, and for a SavedModel what `tower.json` in its folder says. Backbones given by name know theirs.
-        weights: of a backbone given by name: None for random ones, "imagenet" for those that Keras publishes (of
-            applications alone; Keras downloads them once), or a file `.h5`, `.weights.h5` or `.keras` of the same
+        backbone: one of:
+            - `"resnet_mini"`, 0.3 M parameters, for CPUs;
+            - the name of a `tf_keras.applications` model in any spelling (`"resnet101"`, `"inception_v3"`);
+            - a Keras model, or its `.keras` file, whose output is [B, D] or a feature map, which is averaged;
+            - the folder of a SavedModel whose `serving_default` maps float pixels [B, H, W, 3] to [B, D]. It cannot be
+              trained.
+        image_size: S for a backbone given by name or SavedModel folder; None means `image_size_of(backbone)`. A
+            SavedModel with another fixed size resizes inside. A Keras model keeps its own size.
+        pixels: the pixel scale of a Keras model or SavedModel: "0..255", "0..1", "-1..1", "imagenet" (0..1, minus the
+            mean and divided by the deviation of each ImageNet channel) or "clip" (the same with CLIP's values). None
+            means "0..255" for a Keras model, and the scale in the folder's `tower.json` for a SavedModel. Must be None
+            or "0..255" for a backbone given by name, which scales its pixels itself.
+        weights: weights of a backbone given by name: None for random ones, "imagenet" for those that Keras publishes
+            (only applications; Keras downloads them once), or a file `.h5`, `.weights.h5` or `.keras` of the same
             network.
 
     Returns:
-        The Keras model; `model.input_shape[1]` is S.
+        A Keras model; `model.input_shape[1]` is S.
 
     Raises:
-        ValueError: the backbone or `pixels` is none of these, a SavedModel's pixels are not known, the model's output is
-            not one tensor of rank 2 or 4, or the weights cannot be had or do not fit.
+        ValueError: the backbone or `pixels` is unknown; a SavedModel's pixel scale is unknown; the model does not have
+            one output of rank 2 or 4; or the weights cannot be found or do not fit.
     """
     check_backbone(backbone, pixels, weights)
     backbone = opened(backbone)
@@ -72,9 +76,12 @@ def build_backbone(
 
 
 def opened(backbone: Backbone) -> Backbone:
-    """The Keras model of a `.keras` file; another backbone as it is.
+    """Loads a backbone that is a file, which must hold a Keras model; returns other backbones unchanged.
 
-    A layer keeps the model, so that neither its config nor a copy of it needs the file.
+    Layers keep the loaded model, so their configs and copies do not need the file.
+
+    Raises:
+        ValueError: tf_keras cannot read the file.
     """
     if isinstance(backbone, keras.Model) or not os.path.isfile(backbone):
         return backbone
@@ -82,14 +89,14 @@ def opened(backbone: Backbone) -> Backbone:
 
 
 def check_backbone(backbone: Backbone, pixels: str | None = None, weights: Weights = None) -> None:
-    """Refuses what `build_backbone` cannot build, as far as is seen without building it."""
+    """Raises a ValueError for arguments that `build_backbone` refuses, without building the model."""
     if pixels is not None and pixels not in PIXELS:
-        raise ValueError(f"pixels must be one of {', '.join(PIXELS)}, got {pixels!r}: choose one of them.")
+        raise ValueError(f"pixels must be one of {', '.join(PIXELS)}, got {pixels!r}: choose one of these.")
     given = isinstance(backbone, keras.Model) or os.path.exists(backbone)
     if given and weights is not None:
         kind = "a model" if isinstance(backbone, keras.Model) else repr(os.fspath(backbone))
         raise ValueError(
-            f"weights must be left out for {kind}, which has its own, got {str(weights)!r}: leave it out."
+            f"weights must be None for {kind}, which has its own weights, got {str(weights)!r}: leave weights out."
         )
     if isinstance(backbone, keras.Model):
         return
@@ -103,8 +110,8 @@ def check_backbone(backbone: Backbone, pixels: str | None = None, weights: Weigh
         _application(name)
     elif weights == IMAGENET:
         raise ValueError(
-            "weights must be a file or None for 'resnet_mini', which nobody has published, got 'imagenet': name a "
-            "tf_keras.applications network, or give a file."
+            "weights must be a file or None for 'resnet_mini', which has no published weights, got 'imagenet': "
+            "choose a tf_keras.applications network, or give a file."
         )
     if weights not in (None, IMAGENET) and not os.path.isfile(weights):
         raise ValueError(
@@ -112,15 +119,16 @@ def check_backbone(backbone: Backbone, pixels: str | None = None, weights: Weigh
         )
     if pixels not in (None, RAW):
         raise ValueError(
-            f"pixels must be left out for a backbone given by name, which knows its own, got {pixels!r} for {name!r}."
+            f"pixels must be None for a backbone given by name, got {pixels!r} for {name!r}: leave pixels out, the "
+            "backbone scales them itself."
         )
 
 
 def image_size_of(backbone: Backbone) -> int:
-    """Side in pixels of the square pictures that a backbone was made for.
+    """Returns the side, in pixels, of the square pictures that a backbone expects.
 
-    It is 48 for `resnet_mini`, what the authors used for applications, a Keras model's own, and for a SavedModel what
-    its `tower.json` says, else 224.
+    The side is 48 for `resnet_mini`, the authors' size for applications, the input size of a Keras model (224 if it has
+    none), and the `image_size` in a SavedModel's `tower.json` (224 if there is none).
     """
     if isinstance(backbone, keras.Model):
         return backbone.input_shape[1] or 224
@@ -137,12 +145,12 @@ def image_size_of(backbone: Backbone) -> int:
 
 
 def pixels_of(backbone: str) -> str | None:
-    """What the backbone wants its pixels to be, as far as it tells: that of a SavedModel's `tower.json`."""
+    """Returns the pixel scale in a SavedModel's `tower.json`, None for other backbones."""
     return tower_facts(backbone).get("pixels") if os.path.isdir(backbone) else None
 
 
 def absolute(name: str) -> str:
-    """The absolute path of a file or folder; other names as they are."""
+    """Makes the path of a file or folder absolute; returns other names unchanged."""
     return os.path.abspath(name) if os.path.exists(name) else name
 
 
@@ -150,20 +158,20 @@ def _check_pixels_known(folder: str, pixels: str | None) -> None:
     told = tower_facts(folder).get("pixels")
     if pixels is None and told is None:
         raise ValueError(
-            f"pixels must be given for a SavedModel without tower.json, got none for {folder!r}: name what it was trained "
-            f"on, one of {', '.join(PIXELS)}."
+            f"pixels must be given for a SavedModel without tower.json, got none for {folder!r}: name its pixel "
+            f"scale, one of {', '.join(PIXELS)}."
         )
     if pixels is None and told not in PIXELS:
         raise ValueError(
-            f"pixels must be one of {', '.join(PIXELS)}, got {told!r} in {os.path.join(folder, 'tower.json')!r}: give them "
-            "beside the folder."
+            f"pixels must be one of {', '.join(PIXELS)}, got {told!r} in {os.path.join(folder, 'tower.json')!r}: give "
+            "pixels as an argument."
         )
 
 
 def _loaded_model(path: str) -> keras.Model:
     try:
         return keras.models.load_model(path, compile=False)
-    except Exception as error:  # Keras 2 raises errors of many kinds for a file of Keras 3
+    except Exception as error:  # Keras 2 raises errors of many types for a file of Keras 3
         raise ValueError(
             f"backbone must be a .keras file that tf_keras {keras.__version__} reads, got {path!r} ({type(error).__name__}: "
             f"{str(error).splitlines()[0][:200]}): save it with tf_keras, or export it as a SavedModel."
@@ -171,7 +179,7 @@ def _loaded_model(path: str) -> keras.Model:
 
 
 def _application_network(name: str, size: int, weights: Weights) -> keras.Model:
-    """The network of `tf_keras.applications` without its top, averaged."""
+    """Builds a `tf_keras.applications` network with average pooling and without its classifier."""
     application = functools.partial(
         _application(name), include_top=False, pooling="avg", input_shape=(size, size, 3)
     )
@@ -185,7 +193,7 @@ def _application_network(name: str, size: int, weights: Weights) -> keras.Model:
 
 
 def _scaled(model: keras.Model, pixels: str) -> keras.Model:
-    """`model` over pixels in 0..255."""
+    """Puts a scaling of pixels in 0..255 in front of `model`."""
     if pixels == RAW:
         return model
     mean, deviation = PIXELS[pixels]
@@ -196,7 +204,7 @@ def _scaled(model: keras.Model, pixels: str) -> keras.Model:
 
 
 def _application(name: str) -> Any:
-    """The function of `tf_keras.applications` called `name` in any case, with or without underscores."""
+    """Finds the function of `tf_keras.applications` called `name`, in any case, with or without underscores."""
     functions = {
         key.lower(): function
         for key, function in vars(keras.applications).items()
@@ -228,7 +236,7 @@ def _with_flat_output(model: keras.Model) -> keras.Model:
 
 
 def _resnet_mini(size: int) -> keras.Model:
-    """A stride-2 stem and three residual stages of 32, 64 and 128 channels."""
+    """Builds a stride-2 stem and three residual stages of 32, 64 and 128 channels."""
 
     def convolution(x: Any, channels: int, kernel: int, stride: int) -> Any:
         x = keras.layers.Conv2D(
@@ -248,7 +256,7 @@ def _resnet_mini(size: int) -> keras.Model:
 
 @keras.saving.register_keras_serializable("ctxvision")
 class ApplicationPixels(keras.layers.Layer):
-    """Scales pixels in 0..255 the way the `tf_keras.applications` model called `application` wants them."""
+    """Scales pixels in 0..255 for the `tf_keras.applications` model called `application`."""
 
     def __init__(self, application: str, **kwargs: Any):
         super().__init__(**kwargs)
@@ -263,20 +271,20 @@ class ApplicationPixels(keras.layers.Layer):
 
 
 def features_of(backbone: keras.Model, pixels: tf.Tensor, training: bool | None) -> tf.Tensor:
-    """float32 [B, D] of pixels as in `resize_for`; float features [B, D], computed before, come back as they are."""
+    """Computes features float32 [B, D] of pixels as in `resize_for`; casts and returns precomputed features [B, D]."""
     pixels = tf.convert_to_tensor(pixels)
     if pixels.shape.rank == 2 and pixels.dtype.is_floating:
         if pixels.shape[-1] != backbone.output_shape[-1]:
             raise ValueError(
-                f"features must be the backbone's own [B, {backbone.output_shape[-1]}], got {tuple(pixels.shape)}: "
-                f"give pixels [B, H, W, 3], or its features."
+                f"features must have the backbone's shape [B, {backbone.output_shape[-1]}], got {tuple(pixels.shape)}: "
+                f"give pixels [B, H, W, 3], or features of this backbone."
             )
         return tf.cast(pixels, tf.float32)
     return tf.cast(backbone(resize_for(backbone, pixels), training=training), tf.float32)
 
 
 class BackboneFeatures(keras.layers.Layer):
-    """What a backbone of both towers makes of pixels as in `features_of`, float32 [B, D]."""
+    """Computes the features of a backbone that both towers share, see `features_of`, float32 [B, D]."""
 
     def __init__(self, backbone: keras.Model, **kwargs: Any):
         super().__init__(**kwargs)
@@ -287,7 +295,7 @@ class BackboneFeatures(keras.layers.Layer):
 
 
 def resize_for(backbone: keras.Model, pixels: tf.Tensor) -> tf.Tensor:
-    """Pixels [B, H, W, 3], uint8 or float in 0..255, as float at the backbone's input size."""
+    """Resizes pixels [B, H, W, 3], uint8 or float in 0..255, to the backbone's input size, as float32."""
     pixels = tf.convert_to_tensor(pixels)
     if pixels.shape.rank != 4 or pixels.shape[-1] not in (3, None):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The embeddings of a picture's phrases to one context vector."""
+"""Pools the embeddings of a picture's phrases into one context vector."""
 
 from typing import Any
 
@@ -13,18 +13,19 @@ class ContextPooling(keras.layers.Layer):
     """Averages the phrases' text embeddings e_i (section 3.3), plainly or weighted by their cosine scores s_i.
 
     Args:
-        weighting: `"uniform"` is the method's plain average; `"similarity"` weighs phrase i by
-            softmax(sharpness · s)_i, so that a long list of phrases can be used; `"attention"` by
-            softmax(sharpness · c · s + e a)_i with a learned vector a and a learned factor c, 0 and 1 before
-            training, where it is `"similarity"`.
-        sharpness: the factor before the softmax, above 0; not used by `"uniform"`.
+        weighting: how phrases are weighted.
+            - `"uniform"` is the method's plain average.
+            - `"similarity"` weights phrase i by softmax(sharpness · s)_i, so that long lists of phrases can be used.
+            - `"attention"` weights phrase i by softmax(sharpness · c · s + e a)_i with a learned vector a and a learned
+              factor c. Before training, a is 0 and c is 1, which equals `"similarity"`.
+        sharpness: the factor before the softmax, above 0; `"uniform"` ignores it.
 
     Call arguments:
-        inputs: [phrase embeddings [B, k, D], cosine scores [B, k]]. A phrase whose score is -1 is not there
-            and weighs nothing.
+        inputs: [phrase embeddings [B, k, D], cosine scores [B, k]]. A score of -1 means that there is no phrase; its
+            weight is 0.
 
     Returns:
-        float32 [B, D], not normalised: its length says how well the phrases agree. Zeros for a row without
+        float32 [B, D], not normalised: the length tells how well the phrases agree. Zeros for a row without
         phrases.
 
     Raises:
@@ -32,14 +33,14 @@ class ContextPooling(keras.layers.Layer):
     """
 
     def __init__(self, weighting: str = "similarity", sharpness: float = 16.0, **kwargs: Any):
-        # Float32 whatever the policy: a softmax over scores that lie close together.
+        # Float32 under any dtype policy, because the softmax distinguishes scores that are close together.
         super().__init__(**{**kwargs, "dtype": "float32"})
         if weighting not in WEIGHTINGS:
             raise ValueError(
-                f"weighting must be one of {', '.join(WEIGHTINGS)}, got {weighting!r}: choose one."
+                f"weighting must be one of {', '.join(WEIGHTINGS)}, got {weighting!r}: choose one of these."
             )
         if not sharpness > 0:
-            raise ValueError(f"sharpness must be above 0, got {sharpness}: 16 is the default.")
+            raise ValueError(f"sharpness must be above 0, got {sharpness}: use, for example, 16.")
         self.weighting = weighting
         self.sharpness = sharpness
 

@@ -1,4 +1,4 @@
-"""Phrases to a space in which queries that belong together lie near."""
+"""Embeds phrases in a space where related queries are close."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 import tf_keras as keras
 
-# Letters of a character n-gram, a word's start "<" and end ">" among them.
+# Length of a character n-gram, including the marks "<" and ">" for a word's start and end.
 _CHARACTERS = 3
 
 
@@ -14,29 +14,29 @@ _CHARACTERS = 3
 class DualEncoderText(keras.layers.Layer):
     """Embeds phrases by their hashed unigrams and bigrams with attention pooling (section 3.3).
 
-    A phrase is lower-cased, brought to Unicode's NFC and split at white space. Each of its n-grams g has a learned
-    vector v(g); the phrase is the average of them under the weights softmax(v(g) · a) with one learned vector a,
-    L2-normalised. `SiameseText` trains the layer on pairs of queries that share a picture.
+    A phrase is lower-cased, normalised to Unicode's NFC and split at white space. Each n-gram g has a learned vector
+    v(g). The embedding of the phrase is the average of these vectors with the weights softmax(v(g) · a), where a is a
+    learned vector, and is L2-normalised. `SiameseText` trains the layer on pairs of queries that share a picture.
 
-    With `character_ngrams` the runs of three letters in each word are n-grams as well (Bojanowski et al. 2017), so
-    that a misspelt or unseen word shares most of its n-grams with those it resembles.
+    With `character_ngrams`, all runs of three letters in each word are n-grams too (Bojanowski et al. 2017), so that a
+    misspelt or unseen word shares most of its n-grams with similar words.
 
-    `PhraseEmbeddings` keeps what the layer makes of a whole vocabulary.
+    `PhraseEmbeddings` stores the layer's output for a whole vocabulary.
 
     Args:
         dim: width of the embedding, 200 in the method.
-        hash_buckets: rows of the n-gram table; n-grams whose hashes collide share a row.
-        max_ngrams: n-grams of words read of each phrase, unigrams first (16: phrases of up to 8 words in full).
-        character_ngrams: n-grams of characters read of each phrase besides, 0 for none.
+        hash_buckets: rows of the n-gram table; n-grams with equal hashes share a row.
+        max_ngrams: the largest number of word n-grams per phrase, unigrams first (16 covers phrases of up to 8 words).
+        character_ngrams: the largest number of character n-grams per phrase; 0 uses none.
 
     Call arguments:
-        phrases: string [...], of any language.
+        phrases: string [...], in any language.
 
     Returns:
         float32 [..., dim], L2-normalised; zeros for `""` and for white space.
 
     Raises:
-        ValueError: an argument out of its range, or phrases that are not strings.
+        ValueError: an argument is out of range, or the phrases are not strings.
 
     Example:
         >>> DualEncoderText()(tf.constant([["golden fish", "goldfish", ""]])).shape
@@ -51,20 +51,21 @@ class DualEncoderText(keras.layers.Layer):
         character_ngrams: int = 0,
         **kwargs: Any,
     ):
-        # Float32 whatever the policy: a softmax and a normalisation.
+        # Float32 under any dtype policy, because the layer computes a softmax and a normalisation.
         super().__init__(**{**kwargs, "dtype": "float32"})
         for name, value in (("dim", dim), ("hash_buckets", hash_buckets), ("max_ngrams", max_ngrams)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}: leave it out for the default.")
         if character_ngrams < 0:
             raise ValueError(
-                f"character_ngrams must be at least 0, got {character_ngrams}: 32 reads phrases of 30 letters in full."
+                f"character_ngrams must be at least 0, got {character_ngrams}: use, for example, 32 for phrases of "
+                "30 letters."
             )
         self.dim = dim
         self.hash_buckets = hash_buckets
         self.max_ngrams = max_ngrams
         self.character_ngrams = character_ngrams
-        # Row 0 is padding's; its weight is 0, so that it never learns. Small, or Adagrad takes long to move them.
+        # Row 0 is padding; its weight is 0, so it never learns. Small initial values let Adagrad move them quickly.
         self.ngram_table = self.add_weight(
             name="ngram_table",
             shape=(hash_buckets + 1, dim),
@@ -73,9 +74,9 @@ class DualEncoderText(keras.layers.Layer):
         self.attention = self.add_weight(name="attention", shape=(dim,), initializer="zeros")
 
     def ngram_ids(self, phrases: tf.Tensor) -> tf.Tensor:
-        """Hashed n-grams of string [...]: int32 [..., max_ngrams + character_ngrams] in 1..hash_buckets, 0 is padding.
+        """Hashes the n-grams of string [...] to int32 [..., max_ngrams + character_ngrams] in 1..hash_buckets, 0 pads.
 
-        Unigrams come first, then bigrams, then characters.
+        Unigrams come first, then bigrams, then character n-grams.
         """
         phrases = tf.convert_to_tensor(phrases, tf.string)
         flat = tf.strings.lower(tf.reshape(phrases, [-1]), encoding="utf-8")
@@ -87,12 +88,12 @@ class DualEncoderText(keras.layers.Layer):
         return tf.reshape(ids, tf.concat([tf.shape(phrases), [ids.shape[1]]], axis=0))
 
     def _hashed(self, ngrams: tf.RaggedTensor, most: int) -> tf.Tensor:
-        """int32 [N, most] of string [N, ragged]."""
+        """Hashes string [N, ragged] to int32 [N, most]."""
         ids = tf.strings.to_hash_bucket_fast(ngrams[:, :most], self.hash_buckets) + 1
         return tf.ensure_shape(tf.cast(ids.to_tensor(0, shape=[None, most]), tf.int32), [None, most])
 
     def encode(self, ids: tf.Tensor) -> tf.Tensor:
-        """Embeddings float32 [..., dim], L2-normalised, of `ngram_ids` [..., M]; zeros where all is padding."""
+        """Embeds `ngram_ids` [..., M]: float32 [..., dim], L2-normalised; zeros if all ids are padding."""
         present = ids > 0
         vectors = tf.gather(self.ngram_table, ids)
         scores = tf.where(present, tf.linalg.matvec(vectors, self.attention), -1e9)
@@ -103,7 +104,7 @@ class DualEncoderText(keras.layers.Layer):
         phrases = tf.convert_to_tensor(phrases)
         if phrases.dtype != tf.string:
             raise ValueError(
-                f"phrases must be strings, got dtype {phrases.dtype.name}: look row numbers up with PhraseEmbeddings."
+                f"phrases must be strings, got dtype {phrases.dtype.name}: use PhraseEmbeddings for row numbers."
             )
         return self.encode(self.ngram_ids(phrases))
 
@@ -118,7 +119,10 @@ class DualEncoderText(keras.layers.Layer):
 
 
 def _character_ngrams(words: tf.RaggedTensor) -> tf.RaggedTensor:
-    """string [N, ragged] of [N, words]: "fox" -> "#<fo", "#fox", "#ox>", which no word is."""
+    """Lists the character n-grams of each phrase, marked by "#" to differ from words: "fox" -> "#<fo", "#fox", "#ox>".
+
+    The input is string [N, words], the result string [N, ragged].
+    """
     bounded = tf.strings.join(["<", words.flat_values, ">"])
     characters = tf.strings.unicode_split(bounded, "UTF-8")
     ngrams = tf_text.ngrams(

@@ -1,4 +1,4 @@
-"""Row numbers of a phrase table to the phrases' text embeddings."""
+"""Looks up the text embeddings of phrases by their row numbers."""
 
 from typing import Any
 
@@ -13,23 +13,23 @@ _ROWS_AT_A_TIME = 1 << 17
 
 @keras.saving.register_keras_serializable("ctxvision")
 class PhraseEmbeddings(keras.layers.Layer):
-    """Looks up the text embeddings that `DualEncoderText` has made of a whole vocabulary.
+    """Looks up the text embeddings that `DualEncoderText` computed for a whole vocabulary.
 
-    A gather without any string op: a served model reads phrases this way, and a TPU can.
+    The layer is a gather without string ops, which served models use and TPUs can run.
 
     Args:
         dim: width of the embeddings, 200 in the method.
-        num_rows: rows kept; `assign` sets it. A copy made from the config has room for them.
-        rows_dtype: "float32", "float16" or "int8", of the rows kept; `assign` sets it.
+        num_rows: the number of stored rows; `assign` sets it. A layer made from a config allocates them.
+        rows_dtype: dtype of the stored rows, "float32", "float16" or "int8"; `assign` sets it.
 
     Call arguments:
-        ids: integer [...], row numbers of the phrase table; a number below 0 is no phrase.
+        ids: integer [...], row numbers of the phrase table; a number below 0 means no phrase.
 
     Returns:
-        float32 [..., dim], L2-normalised; zeros for no phrase.
+        float32 [..., dim], as assigned, int8 rows L2-normalised; zeros for no phrase.
 
     Raises:
-        ValueError: an argument out of its range, ids that are not integers, or a call before `assign`.
+        ValueError: an argument is out of range, ids are not integers, or a call comes before `assign`.
 
     Example:
         >>> layer = PhraseEmbeddings(dim=200)
@@ -39,7 +39,7 @@ class PhraseEmbeddings(keras.layers.Layer):
     """
 
     def __init__(self, dim: int = 200, num_rows: int = 0, rows_dtype: str = "float32", **kwargs: Any):
-        # Float32 whatever the policy: the rows are normalised.
+        # Float32 under any dtype policy, because the rows are normalised.
         super().__init__(**{**kwargs, "dtype": "float32"})
         if dim < 1:
             raise ValueError(f"dim must be at least 1, got {dim}: leave it out for the default.")
@@ -51,20 +51,20 @@ class PhraseEmbeddings(keras.layers.Layer):
             self._keep_rows()
 
     def assign(self, text_embeddings: np.ndarray) -> None:
-        """Keeps the embeddings [N, dim] of a vocabulary.
+        """Stores the embeddings [N, dim] of a vocabulary, and allocates room for later rows.
 
-        Rows keep their dtype: float32, float16, or int8 of any scale (see `int8_rows`), which a call normalises again.
-        There is room for later rows. Where the new rows fit, they replace the old ones in place; where they do not,
-        functions that were traced before keep the old rows.
+        Rows keep their dtype: float32, float16, or int8 of any scale (see `int8_rows`), which calls normalise again;
+        others are cast to float32. If the new rows fit in size and dtype, they replace the old ones in place.
+        Otherwise, functions that were traced before keep the old rows.
 
         Raises:
-            ValueError: `text_embeddings` is not [N, dim].
+            ValueError: `text_embeddings` is not [N, dim] with N at least 1.
         """
         shape = np.shape(text_embeddings)
         if len(shape) != 2 or shape[0] < 1 or shape[1] != self.dim:
             raise ValueError(
                 f"text_embeddings must have shape [N, {self.dim}] with N at least 1, got {shape}: embed the phrases "
-                f"with a DualEncoderText of that dim."
+                f"with a DualEncoderText of dim {self.dim}."
             )
         kind = str(text_embeddings.dtype)
         dtype = kind if kind in ("float16", "int8") else "float32"
@@ -73,7 +73,7 @@ class PhraseEmbeddings(keras.layers.Layer):
             self._keep_rows()
         for start in range(0, shape[0], _ROWS_AT_A_TIME):
             part = text_embeddings[start : start + _ROWS_AT_A_TIME]
-            # In a strategy's scope there is a copy for each replica.
+            # In a strategy's scope each replica has a copy.
             for rows in tf.distribute.get_strategy().experimental_local_results(self.rows):
                 rows[start : start + len(part)].assign(np.asarray(part, dtype))
 
@@ -86,7 +86,7 @@ class PhraseEmbeddings(keras.layers.Layer):
         ids = tf.convert_to_tensor(ids)
         if not ids.dtype.is_integer:
             raise ValueError(
-                f"ids must be row numbers (integer), got dtype {ids.dtype.name}: pass a table's rows."
+                f"ids must be integer row numbers, got dtype {ids.dtype.name}: pass row numbers of the phrase table."
             )
         if self.rows is None:
             raise ValueError("PhraseEmbeddings has no rows yet: call assign(text_embeddings) first.")
@@ -101,6 +101,6 @@ class PhraseEmbeddings(keras.layers.Layer):
 
 
 def int8_rows(rows: np.ndarray) -> np.ndarray:
-    """int8 [N, D] of float rows [N, D], each scaled so that its largest number is 127; zeros stay zeros."""
+    """Converts float rows [N, D] to int8, each scaled so that its largest absolute value is 127; zeros stay zeros."""
     largest = np.abs(rows).max(axis=1, keepdims=True).astype(np.float32)
     return np.round(rows * (127 / np.maximum(largest, 1e-12))).astype(np.int8)

@@ -1,4 +1,4 @@
-"""Pixels to the 64-d space of search phrases."""
+"""Embeds pictures in the 64-d space of search phrases."""
 
 from typing import Any
 
@@ -11,31 +11,31 @@ from ctxvision.layers.backbone import Backbone, Weights, build_backbone, check_b
 
 @keras.saving.register_keras_serializable("ctxvision")
 class PhraseGenerator(keras.layers.Layer):
-    """Embeds pictures where the phrases that people would search for them lie near (section 3.2).
+    """Embeds pictures so that each is close to the phrases that people would search to find it (section 3.2).
 
-    A ConvNet, then a linear bottleneck, then batch normalisation without scale and centre (without it all
-    cosines end up near 1 and nothing is learnt), then L2 normalisation. `QueryClassifier` trains it; the mean
-    embedding of a query's pictures is that query's prototype (Eq. 2).
+    The layer is a ConvNet, a linear bottleneck, batch normalisation without scale and centre, and L2 normalisation.
+    Without batch normalisation all cosines become nearly 1 and nothing is learnt. `QueryClassifier` trains the layer.
+    The mean embedding of a query's pictures is the query's prototype (Eq. 2).
 
     Args:
         backbone: a name, Keras model or its file, or SavedModel folder; see `build_backbone`.
         embedding_dim: width of the bottleneck, 64 in the method.
-        image_size: side in pixels of the backbone's square input; the backbone's own by default.
-        pixels: what a backbone not given by name wants, see `build_backbone`.
-        unit_features: whether the backbone's features are L2-normalised first, as those of two-tower models are.
-        weights: None, "imagenet" or a file, of a backbone given by name; see `build_backbone`. They are read once, when
-            the layer is made: a saved layer holds its weights itself, and its config does not name their origin.
+        image_size: side in pixels of the backbone's square input; None means the backbone's own.
+        pixels: the pixel scale of a backbone that is not given by name, see `build_backbone`.
+        unit_features: whether to L2-normalise the backbone's features first, as two-tower models do.
+        weights: for a backbone given by name, None, "imagenet" or a file; see `build_backbone`. They are read once,
+            when the layer is made. A saved layer holds its weights itself, so its config has None here.
 
     Call arguments:
-        pixels: [B, H, W, 3], uint8 or float in 0..255, RGB, any height and width (resized inside); or the backbone's
-            features float [B, D] where they are known.
+        pixels: [B, H, W, 3], uint8 or float in 0..255, RGB, any height and width (resized inside); or precomputed
+            features of the backbone, float [B, D].
 
     Returns:
         float32 [B, embedding_dim], each row L2-normalised.
 
     Raises:
-        ValueError: `embedding_dim` below 1, an unknown backbone, weights that do not fit, or pixels of another shape or
-            dtype.
+        ValueError: `embedding_dim` is below 1, the backbone is unknown, the weights do not fit, or the pixels have
+            another shape or dtype.
 
     Example:
         >>> PhraseGenerator(backbone="resnet_mini")(tf.zeros([2, 72, 72, 3], tf.uint8)).shape
@@ -62,7 +62,7 @@ class PhraseGenerator(keras.layers.Layer):
         self.pixels = pixels
         self.unit_features = unit_features
         self.tower = build_backbone(self.backbone, image_size, pixels, weights)
-        # Float32 whatever the policy: cosines of 64 dimensions do not survive bfloat16.
+        # Float32 under any dtype policy, because cosines of 64 dimensions are too imprecise in bfloat16.
         self.bottleneck = keras.layers.Dense(
             embedding_dim, use_bias=False, dtype="float32", name="bottleneck"
         )
@@ -86,7 +86,7 @@ class PhraseGenerator(keras.layers.Layer):
             "image_size": self.image_size,
             "pixels": self.pixels,
             "unit_features": self.unit_features,
-            "weights": None,  # a layer that is made again is given its weights
+            "weights": None,  # a restored layer gets its weights from the saved model
         }
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Weights that somebody has trained, for a network given by name."""
+"""Pre-trained weights for networks given by name."""
 
 import glob
 import os
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import tf_keras as keras
 
-# What the Keras documentation says of the published weights.
+# Licences of the published weights, from the Keras documentation.
 _LICENCES = {
     "resnetrs": "Apache-2.0",
     "resnet": "MIT",
@@ -22,40 +22,40 @@ _LICENCES = {
 
 
 def licence_of(name: str) -> str:
-    """The licence of the ImageNet weights of a `tf_keras.applications` network; "" where it is not known."""
+    """Returns the licence of the ImageNet weights of a `tf_keras.applications` network; "" if it is unknown."""
     plain = name.lower().replace("_", "").replace("-", "")
     return next((licence for start, licence in _LICENCES.items() if plain.startswith(start)), "")
 
 
 def imagenet_weights(name: str, application: Callable[..., keras.Model]) -> keras.Model:
-    """`application(weights="imagenet")`: Keras takes the weights from its cache, or downloads them.
+    """Calls `application(weights="imagenet")`; Keras takes the weights from its cache, or downloads them.
 
     Raises:
-        ValueError: they can be neither found nor downloaded, or the file is damaged.
+        ValueError: the weights can be neither found nor downloaded, or the file is damaged.
     """
     try:
         return application(weights="imagenet")
-    except Exception as error:  # Keras raises a plain Exception where a download fails
+    except Exception as error:  # Keras raises a plain Exception if a download fails
         told = re.search(r"URL fetch failure on (\S+): \S+ -- (.*)", str(error))
         if told is None and not isinstance(error, OSError) and "corrupted file" not in str(error):
             raise
         file, reason = (os.path.basename(told[1]), told[2]) if told else (_newest(), str(error))
         raise ValueError(
-            f"weights must be had to be used, got 'imagenet' for {name!r} and no good file {file} in {_cache()!r} "
+            f"weights must be available, got 'imagenet' for {name!r} and no good file {file} in {_cache()!r} "
             f"({reason}): put the file there, go online, or give weights the path of a file."
         ) from None
 
 
 def load_pretrained(network: keras.Model, path: str | os.PathLike[str]) -> None:
-    """Sets a network's weights from a file.
+    """Loads a network's weights from a file.
 
     Args:
-        network: without the layers that classify.
-        path: of weights that Keras saved, `.h5` or `.weights.h5`, of the same network without the layers that classify;
-            or of a whole model, `.keras`, that begins with the same layers.
+        network: a network without classifier layers.
+        path: a file of weights saved by Keras, `.h5` or `.weights.h5`, of the same network without classifier layers;
+            or a whole model, `.keras`, that begins with the same layers.
 
     Raises:
-        ValueError: another network's weights, or no such file.
+        ValueError: the file does not exist or holds weights of another network.
     """
     name = os.fspath(path)
     try:
@@ -65,13 +65,13 @@ def load_pretrained(network: keras.Model, path: str | os.PathLike[str]) -> None:
             network.load_weights(name)
     except (ValueError, TypeError, OSError, KeyError) as error:
         raise ValueError(
-            f"weights must be those of {network.name!r} without the layers that classify, got {name!r} "
+            f"weights must be those of {network.name!r} without classifier layers, got {name!r} "
             f"({_first_sentence(error)}): give a file that was saved from the same network."
         ) from None
 
 
 def _copy_in_order(source: keras.Model, network: keras.Model) -> None:
-    """Names do not tell which layer is which: Keras numbers them anew in each process."""
+    """Copies weights layer by layer in order, because Keras numbers layer names differently in each process."""
     given, wanted = _layers_with_weights(source), _layers_with_weights(network)
     if len(given) < len(wanted):
         raise ValueError(f"it has {len(given)} layers with weights, not {len(wanted)}")
@@ -94,7 +94,7 @@ def _first_sentence(error: Exception) -> str:
 
 
 def _cache() -> str:
-    """Where Keras keeps weights."""
+    """Returns the folder where Keras caches weights."""
     home = os.path.join(os.path.expanduser("~"), ".keras")
     return os.path.join(home if os.access(home, os.W_OK) else "/tmp/.keras", "models")
 

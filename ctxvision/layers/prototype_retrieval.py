@@ -1,4 +1,4 @@
-"""Query embeddings to the phrases whose prototypes are nearest."""
+"""Retrieves the phrases whose prototypes are nearest to a query embedding."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,46 +25,52 @@ if TYPE_CHECKING:
     from ctxvision.vocabulary import PhraseTable
 
 BACKENDS = ("ivf", "exact", "scann")
-# Below it exact search is as quick, and lists or partitions hold too few rows to learn from.
+# Below this number exact search is as fast, and lists or partitions have too few rows to learn from.
 FEWEST_ROWS = 4096
 
 
 class Retrieved(NamedTuple):
-    """What retrieval found for each of B queries, the best first."""
+    """The rows found for each of B queries, best first.
 
-    ids: tf.Tensor  # int32 [B, k], row numbers of the phrase table, -1 where there is none
-    scores: tf.Tensor  # float32 [B, k], cosine (less where `support` says so), -1 where there is none
-    phrases: tf.Tensor  # string [B, k], "" where there is none
+    Attributes:
+        ids: int32 [B, k], row numbers of the phrase table, -1 if no row was found.
+        scores: float32 [B, k], cosines (lower with `support`), -1 if no row was found.
+        phrases: string [B, k], "" if no row was found.
+    """
+
+    ids: tf.Tensor
+    scores: tf.Tensor
+    phrases: tf.Tensor
 
 
 @keras.saving.register_keras_serializable("ctxvision")
 class PrototypeRetrieval(keras.layers.Layer):
-    """The k nearest prototypes by cosine (Eq. 3).
+    """Finds the k nearest prototypes by cosine (Eq. 3).
 
     Args:
-        k: phrases a picture; the most that a call may ask for.
+        k: the number of phrases per picture, and the upper bound of a call's `k`.
         backend: `"ivf"` (inverted lists in core ops: approximate search on an unmodified TF Serving, on any platform,
-            compiles with XLA), `"exact"` (every row scored, core ops) or `"scann"` (TFRS ScaNN: for Python processes
-            and servers built with ScaNN's ops). Below 4,096 rows all are exact.
-        index: of a saved layer: the sizes of its index, as `get_config` tells them.
+            compiles with XLA), `"exact"` (scores every row, core ops) or `"scann"` (TFRS ScaNN: for Python processes
+            and servers built with ScaNN's ops). Below 4,096 rows all backends are exact.
+        index: the sizes of a saved layer's index, from `get_config`; leave it out otherwise.
 
     Call arguments:
-        embeddings: float [B, D], of any length above 0: normalised inside.
-        k: how many of the built k, an int or int32 scalar tensor; None: all.
-        min_score: the least score, -1..1, a float or float32 scalar tensor; None: any.
-        where: which rows may be found, made by `filter`; None: all. Where fewer than k of the nearest rows pass, the
-            search goes on until k are found or no more exist.
+        embeddings: float [B, D], of any length above 0; they are normalised inside.
+        k: how many results to return, an int or int32 scalar tensor of at most the layer's k; None returns all k.
+        min_score: the lowest score to return, -1..1, a float or float32 scalar tensor; None returns any.
+        where: a result of `filter` that limits the rows; None allows all. If fewer than k of the nearest rows pass the
+            filter, the search continues until k are found or no rows are left.
 
     Returns:
-        `Retrieved(ids, scores, phrases)`, each [B, k], by falling score; ids are row numbers of the table, whatever
-        rows `index` left out. Nothing is found for a query that is zero or holds NaN or infinity, below `min_score`,
-        or where no more rows exist: id -1, score -1, phrase "". No gradient passes.
+        `Retrieved(ids, scores, phrases)`, each [B, k], by descending score. Ids are row numbers of the whole table,
+        even if `index` left rows out. Id -1, score -1 and phrase "" mean that nothing was found: the query is zero or
+        holds NaN or infinity, the score is below `min_score`, or no rows are left. No gradient flows.
 
     Raises:
-        ValueError: an unknown backend, k no whole number of 1 or more or above the number of rows, a call before
-            `index`, embeddings of another shape, or a k at the call beyond the built one (InvalidArgumentError where
-            it is a tensor).
-        ImportError: backend `"scann"` where scann is not installed, or its ops do not load.
+        ValueError: the backend is unknown; k is not a whole number of 1 or more, or exceeds the number of rows; a call
+            comes before `index`; embeddings have another shape; or the k of a call exceeds the layer's k
+            (InvalidArgumentError if k is a tensor).
+        ImportError: the backend is `"scann"` and scann is not installed, or its ops do not load.
 
     Example:
         >>> retrieval = PrototypeRetrieval(k=5).index(table)
@@ -73,21 +79,23 @@ class PrototypeRetrieval(keras.layers.Layer):
     """
 
     def __init__(self, k: int = 3, backend: str = "ivf", index: dict[str, Any] | None = None, **kwargs: Any):
-        # Float32 whatever the policy: cosines of bfloat16 would tie.
+        # Float32 under any dtype policy, because cosines in bfloat16 would tie.
         super().__init__(**{**kwargs, "dtype": "float32"})
         if int(k) != k or k < 1:
             raise ValueError(f"k must be a whole number of at least 1, got {k!r}: the method uses 3.")
         if backend not in BACKENDS:
-            raise ValueError(f"backend must be 'ivf', 'exact' or 'scann', got {backend!r}: choose one.")
+            raise ValueError(
+                f"backend must be 'ivf', 'exact' or 'scann', got {backend!r}: choose one of these."
+            )
         if backend == "scann" and not has_scann():
             raise ImportError(
-                f"backend 'scann' needs a scann package whose ops load beside TensorFlow {tf.__version__}: install scann "
-                "with the TensorFlow that it is built for (scann 1.4: TensorFlow 2.20), or use 'ivf'."
+                f"backend 'scann' needs a scann package whose ops load beside TensorFlow {tf.__version__}, got none: "
+                "install scann with the TensorFlow that it is built for (scann 1.4: TensorFlow 2.20), or use 'ivf'."
             )
         self.k = int(k)
         self.backend = backend
         self.tuning: dict[str, Any] | None = None
-        # Keras never lets go of a module that was an attribute; a module lets go of those that were its own.
+        # Keras never releases a module that was an attribute of a layer, but a tf.Module releases its own attributes.
         self._parts = tf.Module(name="parts")
         self._parts.search = self._parts.vocabulary = None
         if index is not None:
@@ -114,24 +122,27 @@ class PrototypeRetrieval(keras.layers.Layer):
         dtype: str | None = None,
         **settings: int,
     ) -> "PrototypeRetrieval":
-        """Takes in the rows to be found.
+        """Indexes the rows of a table that can be found.
 
-        What was traced before keeps finding the old rows: make the `tf.function` again, and for a Keras model that
-        has predicted call `model.make_predict_function(force=True)`.
+        Functions that were traced before keep searching the old rows: make the `tf.function` again, and for a Keras
+        model that has predicted call `model.make_predict_function(force=True)`.
 
         Args:
             table: the vocabulary.
-            languages: codes of the languages that may be found; None: all.
-            min_count: pictures that must be behind a prototype, unless the table's flag "pinned" is set for it.
-            support: rows are ranked, and scored, by their cosine times n / (n + support), n the pictures behind a row:
-                prototypes of few pictures are noisy and would crowd the others out. 0: by the cosine, as are rows
-                whose flag "pinned" is set.
-            dtype: in which `ivf` keeps the rows, "float32" or "float16"; that of the table by default.
-            **settings: of the search, as `tune` stores them (`num_lists`, `probes`, and `depth` of `scann`); sensible
-                ones by default.
+            languages: codes of the languages to find; None means all.
+            min_count: the smallest number of pictures behind a prototype; rows whose flag "pinned" is set are exempt.
+            support: rows are ranked and scored by their cosine times n / (n + support), where n is the number of
+                pictures behind the row, because prototypes of few pictures are noisy and would displace others. 0 means
+                the cosine. Rows whose flag "pinned" is set always have the cosine.
+            dtype: dtype in which `ivf` stores the rows, "float32" or "float16"; None means that of the table.
+            **settings: settings of the search, as `tune` stores them (`num_lists`, `probes`, and `depth` for `scann`);
+                they have defaults.
 
         Returns:
             The layer itself.
+
+        Raises:
+            ValueError: k exceeds the number of rows, or an argument is invalid.
         """
         self._parts.vocabulary = Vocabulary(table, languages, min_count)
         ids = retrievable_ids(table, languages, min_count)
@@ -142,7 +153,7 @@ class PrototypeRetrieval(keras.layers.Layer):
             )
         if dtype not in (None, "float32", "float16"):
             raise ValueError(
-                f"dtype must be 'float32' or 'float16', got {dtype!r}: leave it out for the table's."
+                f"dtype must be 'float32' or 'float16', got {dtype!r}: leave it out to use the table's."
             )
         self._support, self._rows_dtype = support, dtype
         self._parts.search = self._build_search(self._ranked_rows(table), ids, **settings)
@@ -172,22 +183,22 @@ class PrototypeRetrieval(keras.layers.Layer):
         min_count: int = 1,
         support: float = 0.0,
     ) -> "PrototypeRetrieval":
-        """Indexes the table with the quickest settings that reach a recall, measured against exact search.
+        """Indexes the table with the fastest settings that reach a recall, measured against exact search.
 
         Args:
-            table, languages, min_count, support: as for `index`.
-            recall: wanted share of the k truly nearest rows that are found.
-            k: at which the recall is measured.
-            queries: float [Q, D], such as embeddings of pictures; by default 1,000 rows of the table, each searched
+            table, languages, min_count, support: as in `index`.
+            recall: the required share of the k nearest rows that the search finds, above 0 and at most 1.
+            k: the number of nearest rows in the recall, at most the layer's k.
+            queries: float [Q, D], for example embeddings of pictures; None uses 1,000 rows of the table, each searched
                 without itself.
 
         Returns:
-            The layer itself, indexed; `tuning` holds the settings chosen and everything measured.
+            The layer itself, indexed; `tuning` holds the chosen settings and all measurements.
         """
         from ctxvision.layers.retrieval.tuning import tune
 
         self.index(table, languages, min_count, support)
-        # Not as attributes are set: Keras would wrap the dicts, and `json` does not write what it wraps.
+        # Bypasses Keras' attribute tracking, which would wrap the dicts in types that `json` cannot write.
         measured = tune(self, self._ranked_rows(table), recall, k, queries)
         object.__setattr__(self, "tuning", measured)
         return self
@@ -202,15 +213,15 @@ class PrototypeRetrieval(keras.layers.Layer):
         deny_flags: Any = None,
         deny_ids: Any = None,
     ) -> PhraseFilter:
-        """Which rows a call may find, for its argument `where`.
+        """Makes the argument `where` of a call, which limits the rows to find.
 
         Args:
-            allow_languages, deny_languages: codes, str [M] or a string tensor; None or an empty one: no rule.
-            allow_flags, deny_flags: names of the table's boolean columns that must, or must not, be set.
-            deny_ids: int [M], rows that may not be found.
+            allow_languages, deny_languages: language codes, str [M] or a string tensor; None or empty sets no rule.
+            allow_flags, deny_flags: names of flags that must, or must not, be set; None or empty sets no rule.
+            deny_ids: int [M], rows that must not be found.
 
         Raises:
-            ValueError: a flag that the table does not have (InvalidArgumentError where names are a tensor).
+            ValueError: a flag is not in the table (InvalidArgumentError if the names are a tensor).
         """
         self._check_indexed()
         return self._vocabulary.filter(allow_languages, deny_languages, allow_flags, deny_flags, deny_ids)
@@ -222,18 +233,18 @@ class PrototypeRetrieval(keras.layers.Layer):
         return Retrieved(ids, scores, self.phrases_of(ids))
 
     def phrases_of(self, ids: tf.Tensor) -> tf.Tensor:
-        """string, the shape of int32 `ids`; "" for -1."""
+        """Looks up the phrases of int32 `ids`, string of the same shape; "" for -1."""
         return self._vocabulary.phrases_of(ids)
 
     def search(
         self, embeddings: tf.Tensor, k: Any = None, min_score: Any = None, where: PhraseFilter | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """As a call, but without strings: `(ids, scores)`; what XLA compiles."""
+        """Does the search of a call without strings, so that XLA can compile it; returns `(ids, scores)`."""
         self._check_indexed()
         dim = self._search.rows.shape[-1]
         if embeddings.shape.rank != 2 or embeddings.shape[1] != dim:
             raise ValueError(
-                f"embeddings must have shape [B, {dim}] as the prototypes do, got {tuple(embeddings.shape)}: "
+                f"embeddings must have shape [B, {dim}] like the prototypes, got {tuple(embeddings.shape)}: "
                 f"use the phrase generator that made the table."
             )
         queries = unit_rows(tf.stop_gradient(tf.cast(embeddings, tf.float32)))
@@ -243,7 +254,7 @@ class PrototypeRetrieval(keras.layers.Layer):
         scores, ids = self._search.search(queries, self.k, admits)
         scores, ids = self._vocabulary.side_block.join((scores, ids), queries, self.k, admits)
         there = sound & (ids >= 0)
-        # Rows are of length 1 but for their rounding, which float16 shows in the third decimal.
+        # Rows have length 1 except for rounding, which in float16 affects the third decimal.
         scores = tf.clip_by_value(scores, -1.0, 1.0)
         if min_score is not None:
             there &= scores >= min_score
@@ -258,22 +269,22 @@ class PrototypeRetrieval(keras.layers.Layer):
     def update(self, table: "PhraseTable", ids: np.ndarray) -> None:
         """Takes over rows of `table` that were upserted or removed since `index`, without a rebuild.
 
-        New and changed rows go to a small block that is searched exactly beside the index; removed ones are
-        forgotten. Functions that were traced before find the new rows as well.
+        New and changed rows go to a small block that is searched exactly beside the index; removed rows are dropped.
+        Functions that were traced before find the new rows too.
 
         Args:
-            table: the table that was indexed, changed.
+            table: the indexed table after the changes.
             ids: int32 [M], as `table.upsert` and `table.remove` return them.
 
         Raises:
-            ValueError: more new rows than there is room for, even after `compact`.
+            ValueError: there are more new rows than room, even after `compact`; or `ids` are not rows of the table.
         """
         self._check_indexed()
         ids = np.unique(np.asarray(ids, np.int32))
         if len(ids) and not 0 <= ids[0] <= ids[-1] < len(table):
             raise ValueError(
-                f"ids must be rows of the table, 0..{len(table) - 1}, got {ids[0] if ids[0] < 0 else ids[-1]}: pass on "
-                f"what upsert or remove returned."
+                f"ids must be rows of the table, 0..{len(table) - 1}, got {ids[0] if ids[0] < 0 else ids[-1]}: pass "
+                f"the ids that upsert or remove returned."
             )
         for start in range(0, len(ids), SIDE_ROWS):
             self._update(table, ids[start : start + SIDE_ROWS])
@@ -285,19 +296,21 @@ class PrototypeRetrieval(keras.layers.Layer):
             self.compact()
         if len(rows) > (room := side.room_without(ids)):
             raise ValueError(
-                f"ids must name at most {room} rows more to be found, for which there is room beside the index, got "
-                f"{len(rows)}: call index(table)."
+                f"ids must name at most {room} new rows, the room left beside the index, got {len(rows)}: call "
+                "index(table)."
             )
         self._search.drop(ids)
         side.drop(ids)
         side.put(rows, np.asarray(self._ranked_rows(table)[rows], np.float32))
 
     def compact(self) -> int:
-        """Moves rows from the side block into the index; returns how many stay behind.
+        """Moves rows from the side block into the index.
 
-        `ivf` takes them into free places of their nearest lists, and may do so in another thread while searches go
-        on; the other backends keep them in the block until `index` is called. `update` compacts when the block is
-        full.
+        `ivf` puts rows into free places of their nearest lists, and may do so in another thread while searches run.
+        The other backends keep the rows in the block until `index` is called. `update` compacts when the block is full.
+
+        Returns:
+            The number of rows that stay in the block.
         """
         self._check_indexed()
         side = self._vocabulary.side_block
@@ -314,7 +327,7 @@ class PrototypeRetrieval(keras.layers.Layer):
 
     @property
     def weights(self) -> list[tf.Variable]:
-        """All but strings: Keras' callbacks draw weights, and draw no phrases. `variables` has them too."""
+        """All weights except strings, which Keras' callbacks cannot plot; `variables` includes them."""
         return [weight for weight in super().weights if weight.dtype != tf.string]
 
     @property
@@ -322,7 +335,7 @@ class PrototypeRetrieval(keras.layers.Layer):
         return super().weights
 
     def get_config(self) -> dict[str, Any]:
-        """With the sizes of an index of arrays, so that a copy has room for what `load_own_variables` brings."""
+        """Returns the config with the index's sizes, so that a copy can hold the arrays of `load_own_variables`."""
         config = {**super().get_config(), "k": self.k, "backend": self.backend, "index": None}
         if not self._is_saved:
             return config
@@ -331,7 +344,7 @@ class PrototypeRetrieval(keras.layers.Layer):
 
     @property
     def _is_saved(self) -> bool:
-        """Whether the index is saved with the layer: that of ScaNN is no array."""
+        """Whether the index is saved with the layer; ScaNN's index is not an array."""
         return isinstance(self._search, ExactSearch | InvertedLists)
 
     def save_own_variables(self, store: Any) -> None:

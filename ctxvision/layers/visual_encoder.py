@@ -1,4 +1,4 @@
-"""Pixels to what a ConvNet sees."""
+"""Encodes pictures as visual features."""
 
 from typing import Any
 
@@ -10,26 +10,26 @@ from ctxvision.layers.backbone import Backbone, Weights, build_backbone, check_b
 
 @keras.saving.register_keras_serializable("ctxvision")
 class VisualEncoder(keras.layers.Layer):
-    """The bottleneck of a ConvNet trained on labelled pictures (section 3.4).
+    """Computes the bottleneck features of a ConvNet trained on labelled pictures (section 3.4).
 
     Args:
         backbone: a name, Keras model or its file, or SavedModel folder; see `build_backbone`.
-        image_size: side in pixels of the backbone's square input; the backbone's own by default.
-        dim: width of a linear mapping on top of the backbone's features (1024 in the method), None for none.
-        pixels: what a backbone not given by name wants, see `build_backbone`.
-        weights: None, "imagenet" or a file, of a backbone given by name; see `build_backbone`. They are read once, when
-            the layer is made: a saved layer holds its weights itself, and its config does not name their origin.
+        image_size: side in pixels of the backbone's square input; None means the backbone's own.
+        dim: width of a linear mapping on top of the backbone's features (1024 in the method); None adds no mapping.
+        pixels: the pixel scale of a backbone that is not given by name, see `build_backbone`.
+        weights: for a backbone given by name, None, "imagenet" or a file; see `build_backbone`. They are read once,
+            when the layer is made. A saved layer holds its weights itself, so its config has None here.
 
     Call arguments:
-        pixels: [B, H, W, 3], uint8 or float in 0..255, RGB, any height and width (resized inside); or the backbone's
-            features float [B, D] where they are known.
+        pixels: [B, H, W, 3], uint8 or float in 0..255, RGB, any height and width (resized inside); or precomputed
+            features of the backbone, float [B, D].
 
     Returns:
-        float32 [B, D], the backbone's pooled features, or [B, dim], what they are mapped to; not normalised.
+        float32 [B, D], the backbone's pooled features, or [B, dim] after the mapping; not L2-normalised.
 
     Raises:
-        ValueError: `dim` below 1, an unknown backbone, weights that do not fit, or pixels of another shape or
-            dtype.
+        ValueError: `dim` is below 1, the backbone is unknown, the weights do not fit, or the pixels have another shape
+            or dtype.
 
     Example:
         >>> VisualEncoder(backbone="resnet_mini")(tf.zeros([2, 72, 72, 3], tf.uint8)).shape
@@ -63,7 +63,7 @@ class VisualEncoder(keras.layers.Layer):
         return features if self.mapping is None else self.mapping(features)
 
     def over(self, tower: keras.Model) -> "VisualEncoder":
-        """A layer of the same settings on top of another backbone, made by `build_backbone`."""
+        """Makes a layer with the same settings on top of another backbone, made by `build_backbone`."""
         return VisualEncoder.from_config({**self.get_config(), "backbone": tower})
 
     def get_config(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class VisualEncoder(keras.layers.Layer):
             "image_size": self.image_size,
             "dim": self.dim,
             "pixels": self.pixels,
-            "weights": None,  # a layer that is made again is given its weights
+            "weights": None,  # a restored layer gets its weights from the saved model
         }
 
     @classmethod

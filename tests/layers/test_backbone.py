@@ -14,11 +14,11 @@ def test_resnet_mini_is_small():
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "MobileNetV2", "mobilenet-v2"])
-def test_an_application_by_any_spelling(name):
+def test_an_application_in_any_spelling(name):
     assert build_backbone(name, 32).output_shape == (None, 1280)
 
 
-def test_an_application_sees_pixels_as_its_authors_scaled_them():
+def test_an_application_gets_the_pixel_scale_of_its_authors():
     model = build_backbone("mobilenet_v2", 32)
     pixels = np.full((1, 32, 32, 3), 255.0, np.float32)
     np.testing.assert_allclose(model.layers[1](pixels), np.ones_like(pixels))
@@ -50,7 +50,7 @@ def test_unknown_backbone():
         build_backbone("resnet_huge")
 
 
-def test_an_output_that_is_no_feature():
+def test_an_output_of_another_rank():
     pixels = keras.Input((4, 4, 3))
     with pytest.raises(
         ValueError, match=r"backbone must have one output of shape \[B, D\] or \[B, H, W, D\]"
@@ -97,7 +97,7 @@ def test_embedding_dim_below_one():
         PhraseGenerator("resnet_mini", embedding_dim=0)
 
 
-def test_a_keras_model_survives_the_config():
+def test_a_keras_model_is_restored_from_the_config():
     pixels = keras.Input((8, 8, 3))
     layer = PhraseGenerator(keras.Model(pixels, keras.layers.Conv2D(4, 3)(pixels)), embedding_dim=3)
     again = PhraseGenerator.from_config(layer.get_config())
@@ -105,7 +105,7 @@ def test_a_keras_model_survives_the_config():
 
 
 def save_tower(folder, size=None):
-    """A SavedModel that tells each picture's mean colour, and what it was shown at place (0, 0)."""
+    """Exports a SavedModel that returns each picture's mean colour and the pixel at (0, 0)."""
 
     class Tower(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None, size, size, 3], name="pixels")])
@@ -133,14 +133,14 @@ def test_a_saved_model_of_a_fixed_size_resizes_inside(tmp_path):
         ("clip", [-1.792, -1.752, -1.480], [1.930, 2.075, 2.146]),
     ],
 )
-def test_a_saved_model_sees_pixels_as_it_wants_them(tmp_path, pixels, black, white):
+def test_a_saved_model_gets_its_pixel_scale(tmp_path, pixels, black, white):
     layer = VisualEncoder(save_tower(tmp_path), image_size=8, pixels=pixels)
     shown = np.stack([np.zeros((8, 8, 3)), np.full((8, 8, 3), 255.0)])
     np.testing.assert_allclose(layer(shown), np.array([black * 2, white * 2]), atol=1e-3)
 
 
-def test_pixels_are_not_declared_for_a_name():
-    with pytest.raises(ValueError, match="pixels must be left out for a backbone given by name"):
+def test_pixels_must_be_none_for_a_name():
+    with pytest.raises(ValueError, match="pixels must be None for a backbone given by name"):
         build_backbone("resnet_mini", pixels="0..1")
     with pytest.raises(
         ValueError, match="pixels must be one of 0..255, 0..1, -1..1, imagenet, clip, got '8bit'"
@@ -148,7 +148,7 @@ def test_pixels_are_not_declared_for_a_name():
         build_backbone("resnet_mini", pixels="8bit")
 
 
-def test_a_keras_file_comes_with_its_weights_and_can_learn(tmp_path):
+def test_a_keras_file_has_weights_and_is_trainable(tmp_path):
     pixels = keras.Input((6, 6, 3))
     model = keras.Model(pixels, keras.layers.Conv2D(5, 3)(pixels))
     model.save(tmp_path / "tower.keras")
@@ -182,15 +182,15 @@ def test_a_mapping_on_top():
 
 
 @pytest.mark.parametrize("layer_type", [PhraseGenerator, VisualEncoder])
-def test_features_computed_before_stand_for_pixels(layer_type):
+def test_precomputed_features_replace_pixels(layer_type):
     layer = layer_type("resnet_mini", image_size=16)
     pixels = tf.random.stateless_uniform([2, 16, 16, 3], [0, 1], 0, 255)
     np.testing.assert_allclose(layer(layer.tower(pixels)), layer(pixels), atol=1e-6)
-    with pytest.raises(ValueError, match=r"features must be the backbone's own \[B, 128\], got \(2, 7\)"):
+    with pytest.raises(ValueError, match=r"features must have the backbone's shape \[B, 128\], got \(2, 7\)"):
         layer(tf.zeros([2, 7]))
 
 
-def test_a_keras_file_that_cannot_be_read(tmp_path):
+def test_an_unreadable_keras_file(tmp_path):
     (tmp_path / "tower.keras").write_bytes(b"PK no model")
     with pytest.raises(
         ValueError, match="backbone must be a .keras file that tf_keras .* reads, got .*tower.keras"

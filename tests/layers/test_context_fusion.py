@@ -16,7 +16,7 @@ def test_it_is_the_two_stage_mlp():
     visual, context = rng.normal(size=(3, 5)), rng.normal(size=(3, 4))
     layer = ContextFusion(num_labels=6, fusion="concat", hidden=7)
     probabilities = layer([tf.constant(visual, tf.float32), tf.constant(context, tf.float32)])
-    # Fresh batch normalisation has mean 0 and variance 1, hence the epsilon alone.
+    # New batch normalisation has mean 0 and variance 1, so only epsilon matters.
     parts = [
         relu(x / np.sqrt(1.001) @ stage.kernel.numpy())
         for x, stage in zip((visual, context), layer.members[0].stage_1, strict=True)
@@ -28,7 +28,7 @@ def test_it_is_the_two_stage_mlp():
 
 
 def bilinear_parts(layer):
-    """A layer of random weights on [3, 5] and [3, 4]: the first stage's x and y, and the second stage's output."""
+    """Applies random weights to [3, 5] and [3, 4]; returns the first stage's x and y and the second stage's output."""
     rng = np.random.default_rng(1)
     inputs = [rng.normal(size=(3, width)).astype(np.float32) for width in (5, 4)]
     layer(inputs)
@@ -52,7 +52,7 @@ def check_output(layer, inputs, z):
     )
 
 
-def test_mlb_is_its_equation():
+def test_mlb_equals_its_equation():
     layer = ContextFusion(num_labels=6, fusion="mlb", hidden=7, rank=3)
     inputs, x, y = bilinear_parts(layer)
     u, u_bias, v, v_bias, p, p_bias = layer.members[0].stage_2.get_weights()
@@ -65,14 +65,14 @@ def test_mutan_is_a_tucker_decomposition_of_the_bilinear_form():
     layer = ContextFusion(num_labels=6, fusion="mutan", hidden=7, rank=2)
     inputs, x, y = bilinear_parts(layer)
     weights = layer.members[0].stage_2.get_weights()
-    matrices = [np.vstack([weights[i], weights[i + 1]]) for i in range(0, 8, 2)]  # the bias as a last row
+    matrices = [np.vstack([weights[i], weights[i + 1]]) for i in range(0, 8, 2)]  # the last row is the bias
     core = np.einsum("rih,rjh->ijh", np.stack(matrices[:2]), np.stack(matrices[2:]))
     x, y = (np.hstack([value, np.ones([3, 1])]) for value in (x, y))
     check_output(layer, inputs, np.einsum("bi,bj,ijh->bh", x, y, core))
 
 
 @pytest.mark.parametrize("fusion", ["mlb", "mutan"])
-def test_one_modality_is_the_same_baseline_whatever_the_fusion(fusion):
+def test_one_modality_is_the_same_for_all_fusions(fusion):
     one = tf.constant(np.random.default_rng(0).normal(size=(4, 3)), tf.float32)
     np.testing.assert_array_equal(ContextFusion(5, fusion)([one]), ContextFusion(5, "concat")([one]))
 
@@ -96,7 +96,7 @@ def test_one_modality_is_the_baseline():
     assert ContextFusion(4)([tf.zeros([2, 3])]).shape == (2, 4)
 
 
-def test_the_seed_decides_the_weights():
+def test_the_seed_determines_the_weights():
     one, same, other = (ContextFusion(4, seed=s) for s in (1, 1, 2))
     values = [layer([tf.ones([1, 3]), tf.ones([1, 2])]).numpy() for layer in (one, same, other)]
     np.testing.assert_array_equal(values[0], values[1])
@@ -110,7 +110,7 @@ def test_weights_of_concat_keep_their_order():
     assert [tuple(w.shape) for w in layer.weights] == [*trained, (1,), (), (3,), (3,), (6,), (6,)]
 
 
-def test_the_uniform_share_is_of_answers_and_not_of_training():
+def test_the_uniform_share_applies_only_outside_training():
     layer, inputs = ContextFusion(4, hidden=5, dropout=0.0), [tf.ones([2, 3]), tf.ones([2, 6])]
     plain = layer(inputs)
     layer.uniform_share.assign(0.2)
@@ -157,7 +157,7 @@ def test_a_pool_is_the_weighted_sum_of_separate_heads():
     assert not any(weight is layer.member_weights for weight in layer.trainable_weights)
 
 
-def test_the_closest_term_scores_its_label_and_one_without_terms_gets_the_mean():
+def test_labels_score_by_their_closest_term_and_by_the_mean_without_terms():
     layer, inputs = ContextFusion(3, hidden=5, terms=2), seen()
     layer(inputs)
     rng = np.random.default_rng(4)
@@ -171,13 +171,13 @@ def test_the_closest_term_scores_its_label_and_one_without_terms_gets_the_mean()
     np.testing.assert_allclose(layer.member_logits(inputs)[3], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_member_has_as_many_hidden_stages_as_its_modality_needs():
+def test_hidden_stages_depend_on_the_modality():
     layer, (visual, *_) = ContextFusion(4, hidden=5), seen()
     layer(seen())
     assert [len(member.stage_1) for member in layer.members] == [0, 1, 1]
     assert [member.stage_2 is not None for member in layer.members] == [False, True, False]
     kernel, bias = layer.members[0].output_stage.get_weights()
-    # Fresh batch normalisation has mean 0 and variance 1, hence the epsilon alone.
+    # New batch normalisation has mean 0 and variance 1, so only epsilon matters.
     np.testing.assert_allclose(
         layer.members[0]([visual]), visual / np.sqrt(1.001) @ kernel + bias, rtol=1e-4, atol=1e-6
     )
@@ -188,12 +188,12 @@ def test_a_member_has_as_many_hidden_stages_as_its_modality_needs():
     [
         ({"num_labels": 1}, "num_labels must be at least 2, got 1"),
         ({"num_labels": 3, "fusion": "sum"}, "fusion must be one of pool, concat, mlb, mutan, got 'sum'"),
-        ({"num_labels": 3, "rank": 4}, "rank .* is for fusion 'mlb' and 'mutan' alone, got 4 with 'pool'"),
-        ({"num_labels": 3, "fusion": "mlb", "rank": 0}, "rank must be at least 1, .* got 0 with 'mlb'"),
-        ({"num_labels": 3, "terms": -1}, "terms must be at least 0, .* got -1 with 'pool'"),
+        ({"num_labels": 3, "rank": 4}, "rank .* only for fusion 'mlb' or 'mutan', got 4 with 'pool'"),
+        ({"num_labels": 3, "fusion": "mlb", "rank": 0}, "rank must be at least 1 and .* got 0 with 'mlb'"),
+        ({"num_labels": 3, "terms": -1}, "terms must be at least 0 and .* got -1 with 'pool'"),
         (
             {"num_labels": 3, "fusion": "mlb", "terms": 2},
-            "terms .* is for fusion 'pool' alone, got 2 with 'mlb'",
+            "terms .* only for fusion 'pool', got 2 with 'mlb'",
         ),
         ({"num_labels": 3, "stages": [3]}, r"stages must be 0, 1 or 2 for each member, got \[3\]"),
         ({"num_labels": 3, "activation": "relu"}, "activation must be 'softmax' .* got 'relu'"),
@@ -213,14 +213,14 @@ def test_inputs_must_be_a_list():
 @pytest.mark.parametrize(
     ("arguments", "inputs", "sentence"),
     [
-        ({"stages": [0, 2]}, 3, r"stages must be given for each of 3 members, got \(0, 2\)"),
-        ({}, 4, r"stages must be given for each of 4 members, got \(0, 2, 1\)"),
+        ({"stages": [0, 2]}, 3, r"stages must have one number for each of 3 members, got \(0, 2\)"),
+        ({}, 4, r"stages must have one number for each of 4 members, got \(0, 2, 1\)"),
         (
             {"fusion": "concat", "stages": [1]},
             2,
             r"stages must be \(2,\) for a joint head of 2 inputs, got \(1,\)",
         ),
-        ({"terms": 2}, 2, r"inputs must be \[visual, context, query\] where labels have terms, got 2"),
+        ({"terms": 2}, 2, r"inputs must be \[visual, context, query\] if terms is above 0, got 2"),
     ],
 )
 def test_members_and_inputs_that_do_not_match(arguments, inputs, sentence):
@@ -229,15 +229,15 @@ def test_members_and_inputs_that_do_not_match(arguments, inputs, sentence):
 
 
 @pytest.mark.parametrize("fusion", ["pool", "concat"])
-def test_a_modality_that_is_missing(fusion):
+def test_a_missing_modality(fusion):
     layer = ContextFusion(3, fusion)
     layer(seen())
     with pytest.raises(
-        ValueError, match="inputs must be the 3 modalities that the layer was built on, got 2"
+        ValueError, match="inputs must be the 3 modalities that the layer was built with, got 2"
     ):
         layer(seen()[:2])
 
 
-def test_a_bilinear_form_has_two_sides():
+def test_a_bilinear_form_takes_two_inputs():
     with pytest.raises(ValueError, match="fusion 'mlb' takes at most two inputs, got 3: use 'concat'"):
         ContextFusion(3, "mlb")([tf.zeros([2, 3])] * 3)

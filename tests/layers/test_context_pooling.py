@@ -8,7 +8,7 @@ from tests.layer_checks import check_layer
 EMBEDDINGS = tf.constant([[[1.0, 0.0], [0.0, 1.0], [9.0, 9.0]]])
 
 
-def test_uniform_is_the_mean_of_the_phrases_that_are_there():
+def test_uniform_is_the_mean_of_the_present_phrases():
     context = ContextPooling("uniform")([EMBEDDINGS, tf.constant([[0.9, 0.1, -1.0]])])
     np.testing.assert_allclose(context, [[0.5, 0.5]])
 
@@ -39,12 +39,12 @@ def test_attention_reads_the_phrase_and_its_score():
     np.testing.assert_allclose(tf.function(layer, jit_compile=True)(inputs), expected, rtol=1e-5)
 
 
-def test_attention_learns_from_what_is_there_alone():
+def test_attention_learns_only_from_present_phrases():
     layer = ContextPooling("attention")
     inputs = [EMBEDDINGS, tf.constant([[0.9, -1.0, -1.0]])]
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(layer(inputs) ** 2)
-    # One phrase has all the weight whatever is learnt, and the absent ones have none.
+    # A single phrase always has all the weight, and absent phrases have none.
     for gradient in tape.gradient(loss, layer.trainable_weights):
         np.testing.assert_array_equal(gradient, np.zeros(gradient.shape))
 

@@ -25,7 +25,7 @@ def test_layer_contract_for_phrases():
 
 
 def test_attention_pooling_by_hand():
-    # Scores ln 3 and 0, weights 3/4 and 1/4: (3/4 · 3, 1/4 · 4) = (9, 4) / 4, whose length is √97 / 4.
+    # Scores ln 3 and 0 give weights 3/4 and 1/4: (3/4 · 3, 1/4 · 4) = (9, 4) / 4, of length √97 / 4.
     layer = with_weights([[100, 100], [3, 0], [0, 4]], [np.log(3) / 3, 0])
     encoded = layer.encode(tf.constant([[1, 2, 0, 0], [0, 0, 0, 0], [2, 2, 2, 0]]))
     np.testing.assert_allclose(encoded, [[9 / 97**0.5, 4 / 97**0.5], [0, 0], [0, 1]], atol=1e-6)
@@ -48,7 +48,7 @@ def test_unigrams_then_bigrams_are_hashed():
     ]
 
 
-def test_unicode_forms_and_cases_are_one():
+def test_unicode_forms_and_cases_are_equal():
     phrases = tf.constant(["CAFE\u0301", "caf\u00e9", "\u00c9t\u00e9", "e\u0301te\u0301"])
     ids = small().ngram_ids(phrases).numpy()
     assert ids[0].tolist() == ids[1].tolist() and ids[2].tolist() == ids[3].tolist()
@@ -67,7 +67,7 @@ def test_shapes_and_lengths(shape):
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=-1), np.ones(shape), atol=1e-6)
 
 
-def test_no_text_is_a_zero_vector():
+def test_empty_text_is_a_zero_vector():
     embeddings = small()(tf.constant([["", "fox"], ["  ", "\t\n"]])).numpy()
     np.testing.assert_array_equal(embeddings[[0, 1, 1], [0, 0, 1]], np.zeros((3, 2)))
     assert np.linalg.norm(embeddings[0, 1]) == pytest.approx(1, abs=1e-6)
@@ -96,7 +96,7 @@ def test_gradient_is_sparse_finite_and_leaves_padding_alone():
 @pytest.mark.parametrize("values", [[[0.5]], [[True]], [[1]]])
 def test_other_dtypes(values):
     with pytest.raises(
-        ValueError, match=r"phrases must be strings, got dtype (float32|bool|int32): look row"
+        ValueError, match=r"phrases must be strings, got dtype (float32|bool|int32): use PhraseEmbeddings"
     ):
         small()(tf.constant(values))
 
@@ -131,7 +131,7 @@ def test_characters_come_after_words():
     ]
 
 
-def test_a_misspelt_word_lies_near_with_character_ngrams_alone():
+def test_only_character_ngrams_bring_a_misspelt_word_near():
     words = tf.constant(["butterfly", "buterfly", "hedgehog"])
     for characters, lowest, highest in ((0, -0.3, 0.3), (20, 0.4, 0.99)):
         layer = small(dim=200, hash_buckets=5000, character_ngrams=characters)
@@ -140,7 +140,7 @@ def test_a_misspelt_word_lies_near_with_character_ngrams_alone():
         assert abs(encoded[0] @ encoded[2]) < 0.3
 
 
-def test_bytes_that_are_not_utf8_have_characters():
+def test_bytes_that_are_not_utf8_have_character_ngrams():
     assert np.linalg.norm(small(character_ngrams=4)(tf.constant([b"\xff\xfe fox"]))) == pytest.approx(
         1, abs=1e-6
     )

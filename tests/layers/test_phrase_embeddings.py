@@ -48,7 +48,7 @@ def test_assign_keeps_room_for_2048_rows():
     np.testing.assert_array_equal(layer(tf.constant([2050])), [[1, 0]])
 
 
-def test_half_precision_rows_stay_so():
+def test_half_precision_rows_keep_their_dtype():
     layer = PhraseEmbeddings(2)
     layer.assign(np.array([[0.6, 0.8]], np.float16))
     assert layer.rows.dtype == tf.float16
@@ -92,7 +92,7 @@ def test_int8_rows_keep_their_direction():
     layer.assign(small_rows)
     assert layer.rows.dtype == tf.int8 and layer.get_config()["rows_dtype"] == "int8"
     found = layer(tf.constant([list(range(50)), [-1] * 50])).numpy()
-    # A number is off by half a step of max / 127 at most; over 40 of them the cosine by a few thousandths.
+    # Rounding is at most half a step of max / 127; over 40 values it changes the cosine by a few thousandths.
     assert ((found[0] * rows).sum(axis=1)[np.arange(50) != 7] > 0.999).all()
     assert not found[0, 7].any() and not found[1].any()
     np.testing.assert_allclose(np.linalg.norm(found[0], axis=1), np.arange(50) != 7, atol=1e-6)
@@ -111,10 +111,10 @@ def test_rows_of_another_shape(shape):
 
 
 @pytest.mark.parametrize("values", [[[0.5]], [["fox"]]])
-def test_ids_that_are_no_integers(values):
+def test_ids_that_are_not_integers(values):
     layer = PhraseEmbeddings(2)
     layer.assign(np.eye(2, dtype=np.float32))
-    with pytest.raises(ValueError, match=r"ids must be row numbers \(integer\), got dtype (float32|string)"):
+    with pytest.raises(ValueError, match=r"ids must be integer row numbers, got dtype (float32|string)"):
         layer(tf.constant(values))
 
 

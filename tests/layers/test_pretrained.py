@@ -10,7 +10,7 @@ from ctxvision.layers import VisualEncoder, build_backbone
 from ctxvision.layers.backbone import image_size_of
 from ctxvision.layers.pretrained import licence_of
 
-# One of each family, with the side of the smallest picture that it takes. ConvNeXt is first: Keras 2 cannot read back its
+# One network per family, with its smallest picture size. ConvNeXt comes first, because Keras 2 cannot read back its
 # `.keras` file.
 FAMILIES = {
     "convnext_tiny": 32,
@@ -34,7 +34,7 @@ SUFFIXES = (".h5", ".weights.h5", ".keras")
 def go_offline(monkeypatch):
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    # The opener that urllib keeps for the process was made with other proxies, and the next one must not stay.
+    # urllib keeps an opener for the process, made with other proxies; the one made here must not stay.
     monkeypatch.setattr("urllib.request._opener", None)
 
 
@@ -61,17 +61,17 @@ def check_same_features(name, size, folder, suffixes):
 
 
 @pytest.mark.parametrize("name", ["resnet_mini", "mobilenet"])
-def test_weights_of_a_file_give_the_same_features(tmp_path, name):
+def test_weights_from_a_file_give_the_same_features(tmp_path, name):
     check_same_features(name, 32, tmp_path, SUFFIXES)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "suffix"), list(zip(FAMILIES, itertools.cycle(SUFFIXES))))
-def test_weights_of_a_file_in_each_family(tmp_path, name, suffix):
+def test_weights_from_a_file_in_each_family(tmp_path, name, suffix):
     check_same_features(name, FAMILIES[name], tmp_path, [suffix])
 
 
-def test_a_whole_classifier_gives_its_first_layers(tmp_path):
+def test_the_first_layers_of_a_classifier_are_used(tmp_path):
     trained = build_backbone("resnet_mini", 16)
     classifier = keras.Sequential([trained, keras.layers.Dense(7)])
     classifier.save(tmp_path / "classifier.keras")
@@ -107,7 +107,7 @@ def test_wider_weights_of_the_same_layers_are_refused(tmp_path):
         (
             "resnet_mini",
             "imagenet",
-            "weights must be a file or None for 'resnet_mini', which nobody has published",
+            "weights must be a file or None for 'resnet_mini', which has no published weights",
         ),
         (
             "mobilenet",
@@ -117,7 +117,7 @@ def test_wider_weights_of_the_same_layers_are_refused(tmp_path):
         ("mobilenet", "noisy-student", "weights must be 'imagenet' or a file"),
     ],
 )
-def test_weights_that_are_none(backbone, weights, sentence):
+def test_unusable_weights(backbone, weights, sentence):
     with pytest.raises(ValueError, match=sentence):
         build_backbone(backbone, 32, weights=weights)
 
@@ -128,13 +128,13 @@ def test_a_model_has_its_own_weights(tmp_path):
     model.save(tmp_path / "tower.keras")
     for backbone in (model, str(tmp_path / "tower.keras")):
         with pytest.raises(
-            ValueError, match="weights must be left out for .* which has its own, got 'imagenet'"
+            ValueError, match="weights must be None for .* which has its own weights, got 'imagenet'"
         ):
             build_backbone(backbone, weights="imagenet")
 
 
 def test_imagenet_weights_that_cannot_be_downloaded(monkeypatch, tmp_path):
-    """The name of the file, the place where Keras looks, and the other way are in the sentence."""
+    """The message names the file, Keras' cache folder, and the remedies."""
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".keras").mkdir()
     go_offline(monkeypatch)
@@ -147,7 +147,7 @@ def test_imagenet_weights_that_cannot_be_downloaded(monkeypatch, tmp_path):
 
 
 def test_imagenet_weights_of_a_wrong_checksum(monkeypatch, tmp_path):
-    """A proxy or a full disk that cuts the file short is told, not trained on."""
+    """A file that a proxy or a full disk truncates raises an error."""
     source = tmp_path / "short.h5"
     source.write_bytes(b"cut short")
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -180,7 +180,7 @@ def test_imagenet_weights_in_keras_cache_are_used(monkeypatch, tmp_path):
     np.testing.assert_allclose(again(pixels_of(224)), trained(pixels_of(224)), rtol=1e-5, atol=1e-5)
 
 
-def test_a_saved_layer_needs_its_weights_file_no_more(tmp_path):
+def test_a_saved_layer_no_longer_needs_its_weights_file(tmp_path):
     path = tmp_path / "w.weights.h5"
     save(build_backbone("resnet_mini", 16), path)
     layer = VisualEncoder("resnet_mini", 16, weights=str(path))
@@ -196,7 +196,7 @@ def test_a_saved_layer_needs_its_weights_file_no_more(tmp_path):
     ("backbone", "size"),
     [("resnet_mini", 48), ("inception_v3", 299), ("Xception", 299), ("NASNetLarge", 331), ("resnet101", 224)],
 )
-def test_the_picture_size_that_a_backbone_was_made_for(backbone, size):
+def test_the_picture_size_of_a_backbone(backbone, size):
     assert image_size_of(backbone) == size
 
 

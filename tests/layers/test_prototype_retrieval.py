@@ -1,4 +1,4 @@
-"""One contract for every backend, with NumPy's brute force as the oracle."""
+"""Tests the same contract for every backend, with NumPy's brute force as the oracle."""
 
 import gc
 import sys
@@ -33,7 +33,7 @@ def test_finds_what_the_oracle_finds(retrieval):
     check_found(retrieval(tf.constant(QUERIES[:6])), QUERIES[:6], 4)
 
 
-def test_what_searches_is_what_its_name_says(retrieval):
+def test_the_backend_is_the_named_one(retrieval):
     assert type(retrieval._search).__name__ == SEARCHES[retrieval.backend]
 
 
@@ -55,13 +55,13 @@ def test_rows_that_tie(retrieval):
 
 
 @pytest.mark.parametrize("length", [1e-30, 1e-9, 3.0, 1e30])
-def test_length_of_a_query_is_of_no_account(retrieval, length):
+def test_length_of_a_query_does_not_matter(retrieval, length):
     check_found(retrieval(tf.constant(QUERIES[:6] * np.float32(length))), QUERIES[:6], 4)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 0.0])
 @pytest.mark.parametrize("filtered", [False, True])
-def test_unusable_query_finds_nothing_and_spoils_no_other(retrieval, bad, filtered):
+def test_unusable_query_finds_nothing_and_does_not_affect_others(retrieval, bad, filtered):
     queries = QUERIES[:6].copy()
     queries[2] = 0.0
     queries[2, 5] = bad
@@ -89,7 +89,7 @@ def test_rows_left_out_of_the_index_keep_the_ids_of_the_table(backend):
     check_found(layer(tf.constant(QUERIES[:6])), QUERIES[:6], 3, kept)
 
 
-def test_phrases_that_no_picture_backs_are_left_out_by_default():
+def test_phrases_without_pictures_are_left_out_by_default():
     layer = PrototypeRetrieval(backend="exact").index(TABLE)
     assert layer._search.ids.numpy().tolist() == IDS[COUNTS > 0].tolist()
 
@@ -131,11 +131,11 @@ def test_support_shortens_rows_of_few_pictures(backend):
     np.testing.assert_allclose(found.scores, np.sort(ranked, axis=1)[:, :-3:-1], atol=1e-6)
 
 
-# === A layer among layers ===
+# === Layer contract ===
 
 
 @pytest.mark.parametrize("backend", ["ivf", "exact"])
-def test_layer_contract_holds_with_tensorflow_alone(backend):
+def test_layer_contract_with_tensorflow_only(backend):
     layer = PrototypeRetrieval(k=4, backend=backend).index(TABLE)
     check_layer(layer, tf.constant(np.where(np.arange(7)[:, None] == 2, np.nan, QUERIES), tf.float32))
 
@@ -155,7 +155,7 @@ def test_functional_model_knows_the_shapes(retrieval):
     np.testing.assert_array_equal(ids, nearest(QUERIES[:6], PROTOTYPES, 4)[0])
 
 
-def test_batch_size_that_is_known_stays_known(retrieval):
+def test_a_known_batch_size_stays_known(retrieval):
     traced = tf.function(retrieval).get_concrete_function(tf.TensorSpec([5, DIM]))
     assert [tuple(x.shape) for x in traced.structured_outputs] == [(5, 4)] * 3
 
@@ -193,7 +193,7 @@ def test_indexing_again_on_a_tape_and_in_place(backend):
     assert len(layer.variables) == variables
     assert layer(tf.constant(QUERIES)).phrases[6, 0] == b"new 3"
     assert tf.function(layer)(tf.constant(QUERIES)).phrases[6, 0] == b"new 3"
-    # What the docstring of `index` advises.
+    # The docstring of `index` advises this.
     model.make_predict_function(force=True)
     assert model.predict(QUERIES, verbose=0)[6, 0] == b"new 3"
     gc.collect()
@@ -256,12 +256,12 @@ def test_more_neighbours_than_rows():
         PrototypeRetrieval(k=6001).index(TABLE, min_count=0)
 
 
-def test_ivf_keeps_its_rows_in_another_dtype_where_that_is_asked():
+def test_ivf_stores_rows_in_a_requested_dtype():
     layer = PrototypeRetrieval(4, "ivf").index(TABLE, min_count=0, dtype="float16", probes=64)
     assert layer._search.rows.dtype == tf.float16
     found = layer(tf.constant(QUERIES[:6])).ids.numpy()
     expected = PrototypeRetrieval(4, "exact").index(TABLE, min_count=0)(tf.constant(QUERIES[:6])).ids.numpy()
-    # Cosines are off by 1e-3 at most, so that near ties may change places.
+    # Cosines are off by at most 1e-3, so near ties may swap.
     assert np.mean([np.isin(a, b).mean() for a, b in zip(expected, found)]) > 0.9
     with pytest.raises(ValueError, match="dtype must be 'float32' or 'float16', got 'int8': leave it out"):
         PrototypeRetrieval(4, "ivf").index(TABLE, dtype="int8")

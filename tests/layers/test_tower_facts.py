@@ -10,7 +10,7 @@ from ctxvision.layers.backbone import check_backbone, image_size_of
 
 @pytest.fixture
 def folder(tmp_path):
-    """A SavedModel that tells the colour of the first pixel as it is shown."""
+    """Exports a SavedModel that returns the first pixel."""
 
     class Tower(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], name="pixels")])
@@ -29,7 +29,7 @@ def tell(folder, **facts):
 WHITE = np.full((1, 8, 8, 3), 255.0, np.float32)
 
 
-def test_tower_json_tells_pixels_and_size(folder):
+def test_tower_json_sets_pixels_and_size(folder):
     tell(folder, pixels="-1..1", image_size=24)
     layer = VisualEncoder(str(folder))
     np.testing.assert_allclose(layer(WHITE), [[1.0, 1.0, 1.0]], atol=1e-6)
@@ -37,13 +37,13 @@ def test_tower_json_tells_pixels_and_size(folder):
     assert PhraseGenerator(str(folder)).tower.input_shape[1] == 24
 
 
-def test_pixels_that_are_given_win(folder):
+def test_given_pixels_override_tower_json(folder):
     tell(folder, pixels="-1..1", image_size=24)
     np.testing.assert_allclose(VisualEncoder(str(folder), pixels="0..1")(WHITE), [[1.0, 1.0, 1.0]], atol=1e-6)
     np.testing.assert_allclose(VisualEncoder(str(folder), pixels="0..255")(WHITE), [[255.0] * 3])
 
 
-def test_a_saved_model_of_unknown_pixels(folder):
+def test_a_saved_model_with_an_unknown_pixel_scale(folder):
     with pytest.raises(
         ValueError, match="pixels must be given for a SavedModel without tower.json, got none"
     ):
@@ -58,10 +58,10 @@ def test_a_saved_model_of_unknown_pixels(folder):
     [
         ('{"pixels": "bgr"}', "pixels must be one of 0..255, .* got 'bgr' in .*tower.json"),
         ("pixels", "backbone must have a tower.json of JSON"),
-        ("[]", "backbone must have a tower.json with an object"),
+        ("[]", "backbone must have a tower.json that holds an object"),
     ],
 )
-def test_a_tower_json_that_tells_nothing(folder, text, sentence):
+def test_an_unusable_tower_json(folder, text, sentence):
     (folder / "tower.json").write_text(text)
     with pytest.raises(ValueError, match=sentence):
         check_backbone(str(folder))

@@ -100,8 +100,8 @@ def test_the_other_signatures_equal_embed_without_rules(ask, model, images):
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"k": 4}, "k must be a whole number from 1 to the built 3, got 4: correct it."),
-        ({"k": 0}, "k must be a whole number from 1 to the built 3, got 0: correct it."),
+        ({"k": 4}, "k must be a whole number from 1 to 3, the k of the layer, got 4: correct it."),
+        ({"k": 0}, "k must be a whole number from 1 to 3, the k of the layer, got 0: correct it."),
         ({"allow_flags": ["rude"]}, "flags must be columns of the table, ['adult'], got rude: correct it."),
         (
             {"deny_flags": ["adult", "rude"]},

@@ -1,4 +1,4 @@
-"""Batches of queries: in chunks that fit memory, and the best of their candidates."""
+"""Searches batches of queries in chunks that fit in memory, and picks the best candidates."""
 
 from collections.abc import Callable
 
@@ -8,19 +8,19 @@ Found = tuple[tf.Tensor, tf.Tensor]
 
 
 def pick_best(scores: tf.Tensor, ids: tf.Tensor, k: int) -> Found:
-    """The k best by score: scores [B, k] falling, and their ids; of equal scores the first.
+    """Picks the k best candidates: scores [B, k], descending, and their ids; the first of equal scores wins.
 
     Args:
         scores: float32 [B, M], M at least k.
-        ids: int32 [B, M], or [M] for all queries alike.
-        k: how many.
+        ids: int32 [B, M], or [M] if all queries have the same candidates.
+        k: the number of results.
     """
     best, places = tf.math.top_k(scores, k)
     return best, tf.gather(ids, places, batch_dims=ids.shape.rank - 1)
 
 
 def in_chunks(search: Callable[[tf.Tensor], Found], queries: tf.Tensor, k: int, chunk: int) -> Found:
-    """`search`, which finds [B, k], over float32 [B, D] queries, at most `chunk` of them at a time."""
+    """Applies `search`, whose results are [B, k], to float32 [B, D] queries in chunks of at most `chunk` queries."""
     batch = queries.shape[0]
     if batch is not None:
         return search(queries) if batch <= chunk else _looped(search, queries, k, chunk)
@@ -30,7 +30,7 @@ def in_chunks(search: Callable[[tf.Tensor], Found], queries: tf.Tensor, k: int, 
 
 
 def apart(branch: Callable[..., Found]) -> Callable[..., Found]:
-    """A branch that is seldom taken, as one node: else each of its operations costs time where it is not taken."""
+    """Wraps a rarely taken branch in a single node, because the inlined ops of a branch cost time even if not taken."""
     return tf.function(branch, autograph=False, experimental_attributes={"_noinline": True})
 
 
@@ -38,7 +38,7 @@ def _looped(search: Callable[[tf.Tensor], Found], queries: tf.Tensor, k: int, ch
     batch, dim = queries.shape
     rows = tf.shape(queries)[0] if batch is None else batch
     chunks = -(-rows // chunk)
-    # The last chunk is filled with a direction of no meaning, whose results are cut off.
+    # The last chunk is padded with an arbitrary direction, whose results are cut off.
     filling = tf.fill([chunks * chunk - rows, dim], dim**-0.5)
     parts = tf.reshape(tf.concat([queries, filling], axis=0), [chunks, chunk, dim])
     signature = (tf.TensorSpec([chunk, k]), tf.TensorSpec([chunk, k], tf.int32))

@@ -1,4 +1,4 @@
-"""Rows to lists of like rows: spherical k-means, then no list above its capacity."""
+"""Assigns rows to lists of similar rows by spherical k-means, with a limited capacity per list."""
 
 import numpy as np
 import tensorflow as tf
@@ -8,29 +8,29 @@ from ctxvision.layers.retrieval.supported_rows import Rows
 ITERATIONS = 10
 SAMPLE_PER_LIST = 64
 _MOST_SAMPLED = 1 << 21
-# Products held at a time while rows look for their centroid.
+# Products in memory at once while rows search their centroid.
 _MOST_PRODUCTS = 1 << 26
-# Centroids that are compared among themselves first.
+# Number of centroids in a group; see `_best`.
 _GROUP = 128
 
 
 def cluster(
     prototypes: Rows, ids: np.ndarray, num_lists: int, capacity: int, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Centroids by spherical k-means on a sample, and the list of each row.
+    """Finds centroids by spherical k-means on a sample, and assigns each row to a list.
 
-    A row goes to its nearest centroid; where that list is full, the rows farthest from the centroid go on to the
-    nearest list with room, so that lists pad little.
+    A row goes to its nearest centroid. If that list is full, the rows farthest from the centroid go to their nearest
+    list with room, so that lists need little padding.
 
     Args:
-        prototypes: float [rows of the table, D], L2-normalised; may be memory-mapped: read in blocks.
-        ids: int [N], the rows that count.
+        prototypes: float [rows of the table, D], L2-normalised; may be memory-mapped, since it is read in blocks.
+        ids: int [N], the rows to cluster.
         num_lists: C, at most N.
-        capacity: rows that a list holds; C × capacity is at least N.
-        seed: of the sample.
+        capacity: the largest number of rows in a list; C × capacity is at least N.
+        seed: seed of the sample.
 
     Returns:
-        float32 [C, D] centroids, L2-normalised, and int32 [N] lists.
+        float32 [C, D] centroids, L2-normalised, and int32 [N] list numbers.
     """
     random = np.random.default_rng(seed)
     sampled = min(len(ids), max(num_lists, min(SAMPLE_PER_LIST * num_lists, _MOST_SAMPLED)))
@@ -52,7 +52,7 @@ def _k_means(sample: np.ndarray, num_lists: int, random: np.random.Generator) ->
         filled = np.flatnonzero(sizes)
         sums = np.add.reduceat(sample[order], (np.cumsum(sizes) - sizes)[filled], axis=0)
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-        # A list whose rows cancel out keeps its centroid; an empty one moves to the rows that are served worst.
+        # A list whose rows cancel out keeps its centroid; an empty list moves to one of the rows farthest from theirs.
         turned = lengths[:, 0] > 1e-6
         centroids[filled[turned]] = (sums / np.maximum(lengths, 1e-6))[turned]
         empty = np.flatnonzero(sizes == 0)
@@ -63,10 +63,10 @@ def _k_means(sample: np.ndarray, num_lists: int, random: np.random.Generator) ->
 def _nearest(
     prototypes: Rows, ids: np.ndarray, centroids: np.ndarray, room: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """int32 [N] nearest centroid of each row, among those with room, and float32 [N] its cosine."""
+    """Finds the nearest centroid of each row among those with room, int32 [N], and its cosine, float32 [N]."""
     lists, closeness = np.empty(len(ids), np.int32), np.empty(len(ids), np.float32)
     open_lists = np.arange(len(centroids)) if room is None else np.flatnonzero(room)
-    # Whole groups, filled up with the first: of equal ones the first is found.
+    # Pads to whole groups with the first centroid; the first of equal centroids is found.
     choices = np.pad(open_lists, (0, -len(open_lists) % _GROUP), constant_values=open_lists[0])
     places = tf.constant(centroids[choices])
     step = max(256, _MOST_PRODUCTS // len(choices))
@@ -79,7 +79,7 @@ def _nearest(
 
 @tf.function(reduce_retracing=True, autograph=False)
 def _best(rows: tf.Tensor, centroids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    # The best group, then the best of it: a maximum is much quicker than an argmax over everything.
+    # Finds the best group, then its best member: a maximum is much faster than an argmax over all centroids.
     products = tf.matmul(rows, centroids, transpose_b=True)
     products = tf.reshape(products, [tf.shape(rows)[0], -1, _GROUP])
     groups = tf.reduce_max(products, axis=2)
@@ -108,7 +108,7 @@ def _within_capacity(
 
 
 def _places(lists: np.ndarray, closeness: np.ndarray, num_lists: int) -> np.ndarray:
-    """int [N]: the rank of each row within its list, the nearest to the centroid first."""
+    """Ranks the rows within their lists, nearest to the centroid first, int [N]."""
     order = np.lexsort((-closeness, lists))
     sizes = np.bincount(lists, minlength=num_lists)
     ranks = np.empty(len(lists), np.int64)

@@ -1,4 +1,4 @@
-"""Every row scored: a matrix product and `top_k` (Eq. 3 as it stands)."""
+"""Scores every row by a matrix product and `top_k` (Eq. 3)."""
 
 from collections.abc import Callable
 
@@ -8,16 +8,16 @@ import tensorflow as tf
 from ctxvision.layers.retrieval.batches import in_chunks, pick_best
 from ctxvision.layers.retrieval.supported_rows import Rows
 
-# Scores that are held at a time.
+# Scores in memory at once.
 MOST_SCORES = 1 << 26
 
 
 class ExactSearch(tf.Module):
-    """Exact search over rows.
+    """Exact search over all rows.
 
     Args:
         prototypes: float [rows of the table, D], L2-normalised; may be memory-mapped.
-        ids: int32 [N], the rows of the table that may be found, ascending.
+        ids: int32 [N], ascending, the rows of the table that may be found.
     """
 
     def __init__(self, prototypes: Rows, ids: np.ndarray):
@@ -29,12 +29,12 @@ class ExactSearch(tf.Module):
     def search(
         self, queries: tf.Tensor, k: int, admits: Callable[[tf.Tensor], tf.Tensor] | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Scores float32 and ids int32, [B, k] both, of the best rows, id -1 where there are no more.
+        """Finds the best rows: scores float32 and ids int32, both [B, k]; id -1 if no rows are left.
 
         Args:
             queries: float32 [B, D], L2-normalised.
             k: at most N.
-            admits: ids to whether they may be found; None: all.
+            admits: maps ids to whether they may be found; None allows all.
         """
         chunk = max(1, MOST_SCORES // self.rows.shape[0])
         return in_chunks(lambda part: self._search(part, k, admits), queries, k, chunk)
@@ -51,13 +51,13 @@ class ExactSearch(tf.Module):
         if admits is not None:
             return masked()
         found = pick_best(scores, tf.convert_to_tensor(self.ids), k)
-        # Dropped rows are zeros with id -1; only where one of them came up is the mask worth its pass.
+        # Dropped rows are zeros with id -1; the mask is computed only if one of them is among the best.
         return tf.cond(tf.reduce_all(found[1] >= 0), lambda: found, masked)
 
     # === Change ===
 
     def drop(self, ids: np.ndarray) -> None:
-        """Forgets rows."""
+        """Drops rows from the index."""
         positions = np.flatnonzero(np.isin(self.ids.numpy(), ids))
         self.ids.scatter_update(tf.IndexedSlices(tf.fill([len(positions)], -1), positions))
         self.rows.scatter_update(tf.IndexedSlices(tf.zeros([len(positions), self.rows.shape[1]]), positions))

@@ -1,4 +1,4 @@
-"""Rows in lists of like rows, of which only the nearest are scored: approximate search in core ops."""
+"""Approximate search in core ops: rows lie in lists of similar rows, and only the nearest lists are scored."""
 
 import math
 from collections.abc import Callable
@@ -11,29 +11,29 @@ from ctxvision.layers.retrieval.batches import Found, apart, in_chunks, pick_bes
 from ctxvision.layers.retrieval.clustering import cluster
 from ctxvision.layers.retrieval.supported_rows import Rows
 
-# Places in lists for each row: what is not filled is cost without gain, what is full pushes rows to other lists.
+# Places in lists per row: empty places cost time, and full lists push rows to other lists.
 PLACES_PER_ROW = 1.5
-# Numbers that are gathered at a time.
+# Numbers that are gathered at once.
 _MOST_GATHERED = 1 << 24
 _ROWS_AT_A_TIME = 1 << 17
-# Lists in which a row that comes later may find a place: it would be searched for in vain in farther ones.
+# A later row goes only to one of this many nearest lists, because searches would rarely reach it in a farther list.
 _NEAR_ENOUGH = 16
 
 
 class InvertedLists(tf.Module):
-    """Approximate search by an inverted file: k-means lists, the nearest of which are scored in full precision.
+    """Approximate search by an inverted file: k-means lists, of which the nearest are scored in full precision.
 
-    Lists have one length, so that shapes are static and a list is gathered as one block of memory. No codes: at
-    these list lengths gathering float32 costs as much as gathering and casting int8, needs no second pass over the
-    originals and so less memory than both together.
+    All lists have the same length, so shapes are static and a list is gathered as one block of memory. Rows are not
+    quantised: at these list lengths gathering float32 is as fast as gathering int8 and casting it, and it needs no
+    second pass over the originals and less memory than codes and originals together.
 
     Args:
-        prototypes: float32 or float16 [rows of the table, D], L2-normalised; may be memory-mapped. Lists are kept in
-            this dtype and scored in float32.
+        prototypes: float32 or float16 [rows of the table, D], L2-normalised; may be memory-mapped. Lists have this
+            dtype and are scored in float32.
         ids: int32 [N], the rows of the table that may be found.
-        num_lists: C; `default_lists(N)` by default.
-        probes: lists that are scored for each query.
-        seed: of the clustering.
+        num_lists: C; None means `default_lists(N)`.
+        probes: the number of lists that are scored for each query.
+        seed: seed of the clustering.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class InvertedLists(tf.Module):
         num_lists = default if num_lists is None else num_lists
         check_setting("num_lists", num_lists, len(ids))
         check_setting("probes", probes)
-        # A place more in the default's lists: TensorFlow keeps its memory, which another number of lists, built by
-        # tuning when it is gone, then fits into.
+        # The default number of lists gets an extra place per list. TensorFlow keeps freed memory, so an index with
+        # another number of lists, which tuning builds next, fits into the memory of the first.
         places = PLACES_PER_ROW * len(ids) / num_lists
         capacity = (
             math.ceil(places) + 1
@@ -59,10 +59,10 @@ class InvertedLists(tf.Module):
         )
         self.num_lists, self.capacity, self.num_rows = num_lists, capacity, len(ids)
         self.probes = min(probes, num_lists)
-        # Before there is room for the rows: what it takes for a while would make TensorFlow's allocator, which keeps its
-        # memory, reserve as much again, and the rows of the next index would go there instead of into the old ones' place.
+        # Cluster before allocating row storage, so that the allocator does not keep twice the memory and the next index
+        # reuses the place of the old rows.
         centroids, lists = cluster(prototypes, ids, num_lists, capacity, seed)
-        # One empty list more, to fill up the last window of lists.
+        # One extra empty list pads the last window of lists.
         dim, dtype = prototypes.shape[1], tf.as_dtype(prototypes.dtype)
         self.rows = tf.Variable(tf.zeros([num_lists + 1, capacity, dim], dtype), trainable=False, name="rows")
         self.ids = tf.Variable(tf.fill([num_lists + 1, capacity], -1), trainable=False, name="ids")
@@ -86,26 +86,26 @@ class InvertedLists(tf.Module):
     def search(
         self, queries: tf.Tensor, k: int, admits: Callable[[tf.Tensor], tf.Tensor] | None = None
     ) -> Found:
-        """Scores float32 and ids int32, [B, k] both, of the best rows found, id -1 where there are no more.
+        """Finds the best rows: scores float32 and ids int32, both [B, k]; id -1 if no rows are left.
 
-        Where the probed lists leave a place open, or a filter admits less than half of what they usually hold,
-        further lists are scored, the nearest first, until that is made up for: k rows come back where k exist.
+        Further lists, nearest first, are scored if the probed lists have fewer than k rows, or if a filter admits less
+        than half of the rows that they hold on average. So k rows are found if k exist.
 
         Args:
             queries: float32 [B, D], L2-normalised.
             k: at most N.
-            admits: ids to whether they may be found; None: all.
+            admits: maps ids to whether they may be found; None allows all.
         """
         probes = max(self.probes, self.fewest_probes(k))
         chunk = max(1, _MOST_GATHERED // (probes * self.capacity * self.rows.shape[2]))
         return in_chunks(lambda part: self._search(part, k, probes, admits), queries, k, chunk)
 
     def fewest_probes(self, k: int) -> int:
-        """Lists that hold k rows twice, on average."""
+        """Computes the number of lists that hold 2 k rows on average."""
         return min(self.num_lists, math.ceil(2 * k * self.num_lists / self.num_rows))
 
     def compared_rows(self, probes: int) -> float:
-        """What scoring so many lists costs, in comparisons of a query with a centroid."""
+        """Computes the cost of scoring so many lists, in comparisons of a query with a centroid."""
         return probes * self.capacity
 
     def _search(
@@ -114,7 +114,7 @@ class InvertedLists(tf.Module):
         closeness = tf.matmul(queries, self.centroids, transpose_b=True)
         _, probed = tf.math.top_k(closeness, probes, sorted=False)
         scores, ids = self._score(queries, probed)
-        # Empty places are zeros with id -1: as long as none of them comes up there is nothing to mask.
+        # Empty places are zeros with id -1; masking is needed only if one of them is among the best.
         if admits is None:
             found = pick_best(scores, ids, k)
             enough = tf.reduce_all(found[1] >= 0)
@@ -126,11 +126,11 @@ class InvertedLists(tf.Module):
         return tf.cond(enough, lambda: found, lambda: go_on(queries, closeness))
 
     def _usual(self, probes: int) -> int:
-        """Half of the rows that so many lists hold on average."""
+        """Computes half of the rows that so many lists hold on average."""
         return probes * self.num_rows // (2 * self.num_lists)
 
     def _score(self, queries: tf.Tensor, probed: tf.Tensor) -> Found:
-        """Scores and ids, [B, P × capacity] both, of everything in the lists int32 [B, P]."""
+        """Scores everything in the lists int32 [B, P]: scores and ids, both [B, P × capacity]."""
         places = probed.shape[1] * self.capacity
         batch = tf.shape(probed)[0] if probed.shape[0] is None else probed.shape[0]
         rows = tf.cast(tf.gather(self.rows, probed), tf.float32)
@@ -142,7 +142,7 @@ class InvertedLists(tf.Module):
         def of_many() -> tf.Tensor:
             return tf.linalg.matvec(tf.reshape(rows, [batch, places, dim]), queries)
 
-        # A batched product costs more than a plain one, which for a single query is the same.
+        # A batched product is slower than a plain one, which gives the same for a single query.
         if queries.shape[0] is None:
             scores = tf.ensure_shape(tf.cond(tf.equal(batch, 1), of_one, of_many), [None, places])
         else:
@@ -157,7 +157,7 @@ class InvertedLists(tf.Module):
         probes: int,
         admits: Callable[[tf.Tensor], tf.Tensor] | None,
     ) -> Found:
-        """Window after window of lists, the nearest first, until every query has seen enough admitted rows."""
+        """Scores windows of lists, nearest first, until every query has seen enough admitted rows."""
         batch = tf.shape(queries)[0] if queries.shape[0] is None else queries.shape[0]
         windows = -(-self.num_lists // probes)
         _, order = tf.math.top_k(closeness, self.num_lists)
@@ -182,13 +182,13 @@ class InvertedLists(tf.Module):
     # === Change ===
 
     def drop(self, ids: np.ndarray) -> None:
-        """Forgets rows; their places are free."""
+        """Drops rows and frees their places."""
         lists, slots = np.nonzero(np.isin(self.ids.numpy(), ids))
         nothing = np.zeros([len(lists), self.rows.shape[2]], np.float32)
         self._write(lists, slots, np.full(len(lists), -1, np.int32), nothing)
 
     def take_in(self, ids: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Puts rows, float32 [M, D], into free places of near lists; bool [M], which have found one."""
+        """Puts rows, float32 [M, D], into free places of near lists; returns which rows found a place, bool [M]."""
         taken = self.ids.numpy()[:-1] >= 0
         room = np.count_nonzero(~taken, axis=1)
         closeness = tf.matmul(rows, self.centroids, transpose_b=True)
@@ -206,7 +206,7 @@ class InvertedLists(tf.Module):
 
 
 def default_lists(num_rows: int) -> int:
-    """8 √N lists: as many numbers of centroids as of rows are read for a query, about."""
+    """Computes 8 √N lists, which balances the cost of comparing centroids with the cost of reading rows."""
     return max(1, min(num_rows, round(8 * math.sqrt(num_rows))))
 
 

@@ -1,4 +1,4 @@
-"""Which rows a search may find: language and flags in one integer a row, and ids that are denied."""
+"""Limits the rows that a search may find, by language, flags and denied ids."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -6,26 +6,33 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-# A row's attributes: the language's number in the low bits, a bit for each flag above.
+# The attributes of a row are one integer: the language's number in the low bits, and a bit per flag above.
 LANGUAGE_BITS = 16
 MOST_LANGUAGES = 1 << LANGUAGE_BITS
 MOST_FLAGS = 15
 
 
 class PhraseFilter(NamedTuple):
-    """What a call to `PrototypeRetrieval` may find; made by its `filter`. Numbers alone, so that XLA compiles it."""
+    """A filter for calls of `PrototypeRetrieval`, made by its `filter`; it holds only numbers, so XLA compiles it.
 
-    languages: tf.Tensor  # bool [languages of the index], those that may be found
-    required: tf.Tensor  # int32 [], bits of the flags that must be set
-    denied: tf.Tensor  # int32 [], bits of the flags that must not be set
-    deny_ids: tf.Tensor  # int32 [M], rows that must not be found
+    Attributes:
+        languages: bool [languages of the index], True for languages that may be found.
+        required: int32 [], bits of the flags that must be set.
+        denied: int32 [], bits of the flags that must not be set.
+        deny_ids: int32 [M], rows that must not be found.
+    """
+
+    languages: tf.Tensor
+    required: tf.Tensor
+    denied: tf.Tensor
+    deny_ids: tf.Tensor
 
     def admits(self, ids: tf.Tensor, attributes: tf.Tensor) -> tf.Tensor:
-        """Whether each row may be found.
+        """Tells whether each row may be found.
 
         Args:
             ids: int32, any shape; -1 is never admitted.
-            attributes: int32 [N], of every id.
+            attributes: int32 [N], the attributes of all rows.
 
         Returns:
             bool, the shape of `ids`.
@@ -35,7 +42,7 @@ class PhraseFilter(NamedTuple):
         admitted = (ids >= 0) & tf.gather(self.languages, tf.bitwise.bitwise_and(own, MOST_LANGUAGES - 1))
         admitted &= tf.equal(tf.bitwise.bitwise_and(flags, self.required), self.required)
         admitted &= tf.equal(tf.bitwise.bitwise_and(flags, self.denied), 0)
-        # A last element that no id equals: the place of ids beyond all denied ones.
+        # The appended maximum, which no id equals, is the search result for ids above all denied ones.
         denied = tf.sort(tf.concat([self.deny_ids, [tf.int32.max]], axis=0))
         flat = tf.reshape(ids, [-1])
         at = tf.gather(denied, tf.searchsorted(denied, flat))
@@ -45,7 +52,7 @@ class PhraseFilter(NamedTuple):
 def attributes_of(
     language_ids: np.ndarray, flags: Mapping[str, np.ndarray], names: Sequence[str]
 ) -> np.ndarray:
-    """int32 [N] attributes of rows with int [N] languages and bool [N] columns, whose bits go by `names`."""
+    """Packs int [N] languages and bool [N] flags into int32 [N] attributes; `names` gives the order of the bits."""
     attributes = np.asarray(language_ids).astype(np.int32)
     for bit, name in enumerate(names):
         attributes |= np.asarray(flags[name]).astype(np.int32) << (LANGUAGE_BITS + bit)
@@ -53,10 +60,10 @@ def attributes_of(
 
 
 def flag_bits(wanted: Any, names: Sequence[str]) -> tf.Tensor:
-    """int32 []: the bits of the flags that `wanted`, str [M] or a string tensor, names.
+    """Computes the bits of the flags named in `wanted`, str [M] or a string tensor, as int32 [].
 
     Raises:
-        ValueError: a name that is no flag of the table; in a graph InvalidArgumentError.
+        ValueError: a name is not a flag of the table; InvalidArgumentError in a graph.
     """
     if not isinstance(wanted, tf.Tensor):
         other = [name for name in wanted if name not in names]

@@ -1,4 +1,4 @@
-"""An index and its vocabulary as settings and arrays, so that a saved Keras model brings them along."""
+"""Converts an index and its vocabulary to settings and arrays, which saved Keras models contain."""
 
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
@@ -12,12 +12,12 @@ from ctxvision.layers.retrieval.side_block import SideBlock
 from ctxvision.layers.retrieval.vocabulary import Vocabulary
 
 _KINDS = {kind.__name__: kind for kind in (ExactSearch, InvertedLists, SideBlock, Vocabulary)}
-# What every module has, besides attributes of TensorFlow's own that begin with "_self_".
+# Attributes of every module; those of TensorFlow that begin with "_self_" are skipped too.
 _USUAL = set(vars(tf.Module(name="usual")))
 
 
 def module_config(module: tf.Module) -> dict[str, Any]:
-    """The kind of a module of an index, its settings, and the shapes of its variables, as JSON types."""
+    """Describes a module of an index: its kind, settings, and shapes of variables, as JSON types."""
     config: dict[str, Any] = {"kind": type(module).__name__, "name": module.name}
     for name, value in _attributes(module):
         if isinstance(value, tf.Variable):
@@ -25,13 +25,13 @@ def module_config(module: tf.Module) -> dict[str, Any]:
         elif isinstance(value, tf.Module):
             value = module_config(value)
         elif value is not None and not isinstance(value, int | float | str):
-            value = list(value)  # a tuple, or a list that TensorFlow watches
+            value = list(value)  # a tuple, or a list wrapped by TensorFlow
         config.setdefault("attributes", {})[name] = value
     return config
 
 
 def module_of(config: Mapping[str, Any]) -> tf.Module:
-    """The module that `module_config` describes, with variables of zeros."""
+    """Makes the module that `module_config` describes; its variables are zeros."""
     module = _KINDS[config["kind"]].__new__(_KINDS[config["kind"]])
     tf.Module.__init__(module, name=config["name"])
     for name, value in config["attributes"].items():
@@ -41,13 +41,13 @@ def module_of(config: Mapping[str, Any]) -> tf.Module:
         elif isinstance(value, Mapping):
             value = module_of(value)
         elif isinstance(value, list):
-            value = tuple(value)  # TensorFlow would watch a list
+            value = tuple(value)  # TensorFlow would wrap a list
         setattr(module, name, value)
     return module
 
 
 def keep_variables(module: tf.Module, store: MutableMapping[str, Any]) -> None:
-    """Puts the variables of a module and of those inside it into a store; strings as their UTF-8 bytes and lengths."""
+    """Puts the variables of a module and of its submodules into a store; strings become UTF-8 bytes and lengths."""
     for name, variable in _variables(module):
         value = variable.numpy()
         if variable.dtype == tf.string:
@@ -57,7 +57,7 @@ def keep_variables(module: tf.Module, store: MutableMapping[str, Any]) -> None:
 
 
 def take_variables(module: tf.Module, store: Mapping[str, Any]) -> None:
-    """Sets the variables from what `keep_variables` has put into a store."""
+    """Sets variables from a store that `keep_variables` filled."""
     for name, variable in _variables(module):
         value = np.asarray(store[name])
         if variable.dtype == tf.string:

@@ -1,4 +1,4 @@
-"""ScaNN's index over any number of rows, built in bounded memory."""
+"""Builds ScaNN's index over any number of rows in bounded memory."""
 
 import ctypes
 import tempfile
@@ -10,7 +10,7 @@ from scann.scann_ops.py import scann_ops, scann_ops_pybind
 
 from ctxvision.layers.retrieval.supported_rows import Rows
 
-# ScaNN's guidance: anisotropic loss at this threshold, two dimensions a block.
+# ScaNN's recommendation: anisotropic loss with this threshold, two dimensions per block.
 ANISOTROPIC_THRESHOLD = 0.2
 DIMENSIONS_PER_BLOCK = 2
 _SMALLEST_SAMPLE = 100_000
@@ -23,14 +23,14 @@ _ALIGNMENT = 64  # bytes
 def build_index(
     prototypes: Rows, ids: np.ndarray, num_lists: int, probes: int, depth: int
 ) -> scann_ops.ScannState:
-    """ScaNN's tree of anisotropic codes with exact re-ranking, over the rows `ids` of `prototypes`.
+    """Builds ScaNN's tree of anisotropic codes with exact re-ranking, over the rows `ids` of `prototypes`.
 
-    ScaNN's own builder holds several copies of all rows at once. Here it learns the partitions and the codebook from as
-    many rows as it would look at, and then is given all of them block by block, as rows that come later: it codes them
-    the same way.
+    ScaNN's own builder holds several copies of all rows at once. This function lets it learn partitions and codebook
+    from a sample of the size that it would use, and then adds all rows block by block as later rows, which ScaNN codes
+    in the same way.
 
     Args:
-        prototypes, ids, num_lists, probes, depth: as those of `ScannSearch`.
+        prototypes, ids, num_lists, probes, depth: as in `ScannSearch`.
     """
     size = min(len(ids), max(_SMALLEST_SAMPLE, _SAMPLE_PER_LEAF * num_lists))
     sample = np.sort(np.random.default_rng(0).choice(ids, size, replace=False))
@@ -50,7 +50,7 @@ def build_index(
         for start in range(0, len(ids), _ROWS_AT_A_TIME):
             part = slice(start, min(start + _ROWS_AT_A_TIME, len(ids)))
             rows[part] = prototypes[ids[part]]
-            # What is behind ScaNN's Python searcher, which would want a name for each row.
+            # Uses the C++ object behind ScaNN's Python searcher, which would require a name for each row.
             searcher = scann_ops_pybind.load_searcher(learnt).searcher
             searcher.reserve(size + len(rows[part]))
             searcher.upsert([None] * len(rows[part]), rows[part], _ROWS_OF_A_TASK)
@@ -64,18 +64,18 @@ def build_index(
             for name in ("scann_config", "serialized_partitioner", "ah_codebook")
         )
     nothing = tf.zeros([], tf.int8), tf.zeros([]), tf.zeros([])  # int8 rows, their multipliers and norms
-    # TensorFlow would copy the array twice. A variable that is scattered to, block by block, it would copy at each read.
+    # TensorFlow would copy the array twice, and would copy a variable that is filled block by block at each read.
     shared = tf.experimental.dlpack.from_dlpack(rows.__dlpack__())
     return scann_ops.ScannState([config, partitioner, leaves, codebook, codes, *nothing, shared])
 
 
 def _give_back_memory() -> None:
-    """What ScaNN has freed in small pieces: gigabytes at 10M rows, that the C library would keep for later."""
-    ctypes.CDLL(None).malloc_trim(0)  # of glibc, which ScaNN's wheels are for
+    """Returns freed memory to the system: gigabytes of small pieces at 10M rows, which the C library would keep."""
+    ctypes.CDLL(None).malloc_trim(0)  # a function of glibc, which ScaNN's wheels require
 
 
 def _aligned(num_rows: int, dim: int) -> np.ndarray:
-    """float32 [num_rows, dim], to be filled, where TensorFlow can use it as it is."""
+    """Allocates float32 [num_rows, dim], aligned so that TensorFlow can use it without a copy."""
     memory = np.empty(num_rows * dim + _ALIGNMENT // 4, np.float32)
     start = -memory.ctypes.data % _ALIGNMENT // 4
     return memory[start : start + num_rows * dim].reshape(num_rows, dim)

@@ -1,4 +1,4 @@
-"""Approximate search by ScaNN, through TFRS."""
+"""Approximate search with ScaNN, through TFRS."""
 
 import math
 from collections.abc import Callable
@@ -18,22 +18,22 @@ from ctxvision.layers.retrieval.supported_rows import Rows
 tfrs = load_tfrs()
 
 _MOST_SCORES = 1 << 26
-# Codes of 4 bits for 2 dimensions, 16 rows by one instruction: rows that are scored in the time of one centroid.
+# ScaNN scores 16 rows (4-bit codes for 2 dimensions) with one instruction, in the time of one centroid.
 _ROWS_PER_CENTROID = 16
 
 
 class ScannSearch(tf.Module):
-    """ScaNN's tree, anisotropic codes and exact re-ranking.
+    """Searches with ScaNN's tree, anisotropic codes and exact re-ranking.
 
-    The rows are in memory once for the module, and once more for each function that has searched, such as a signature of
-    an export: ScaNN's searcher copies them.
+    The module holds the rows once. Each function that has searched, such as a signature of an export, holds them once
+    more, because ScaNN's searcher copies them.
 
     Args:
         prototypes: float [rows of the table, D], L2-normalised; may be memory-mapped.
         ids: int32 [N], the rows of the table that may be found; at least 1,000.
-        num_lists: partitions, ScaNN's leaves; `default_leaves(N)` by default.
-        probes: partitions that are read for each query.
-        depth: rows that are scored again exactly, also the most that can be found without a pass over all rows.
+        num_lists: the number of partitions, ScaNN's leaves; None means `default_leaves(N)`.
+        probes: the number of partitions that are read for each query; None means a quarter of them, at least 40.
+        depth: the number of rows that are re-ranked exactly, and the most that are found without a pass over all rows.
     """
 
     def __init__(
@@ -52,33 +52,33 @@ class ScannSearch(tf.Module):
         self.depth = min(depth, len(ids))
         self.ids = tf.Variable(ids, trainable=False, dtype=tf.int32, name="ids")
         self._scann = tfrs.layers.factorized_top_k.ScaNN(k=self.depth)
-        # Its own way to build would take several copies of the rows.
+        # TFRS' own `_build_searcher` would take several copies of the rows.
         self._scann._build_searcher = lambda rows: SimpleNamespace(
             serialize_to_module=lambda: build_index(rows, ids, self.num_lists, self.probes, self.depth)
         )
-        # ScaNN would keep its index in trainable variables.
+        # ScaNN would store its index in trainable variables.
         with tf.variable_creator_scope(_untrainable):
             self._scann.index(prototypes)
-        # The rows as ScaNN holds them, for exact search: no copy.
+        # ScaNN's own rows serve exact search without a copy.
         self.rows = self._scann._serialized_searcher.dataset
-        # Saving needs it traced. Run, it would hold a searcher.
+        # Saving needs this function traced; calling it would create a searcher.
         self._scann._serialized_searcher.recreate_handle.get_concrete_function()
 
     def search(
         self, queries: tf.Tensor, k: int, admits: Callable[[tf.Tensor], tf.Tensor] | None = None
     ) -> Found:
-        """Scores float32 and ids int32, [B, k] both, of the best rows found, id -1 where there are no more.
+        """Finds the best rows: scores float32 and ids int32, both [B, k]; id -1 if no rows are left.
 
-        Where a filter or dropped rows leave fewer than k of the `depth` rows that ScaNN finds, all rows are scored.
+        If a filter or dropped rows leave fewer than k of the `depth` rows that ScaNN finds, all rows are scored.
 
         Args:
             queries: float32 [B, D], L2-normalised.
             k: at most N.
-            admits: ids to whether they may be found; None: all.
+            admits: maps ids to whether they may be found; None allows all.
         """
         if queries.shape[0]:
             return self._search(queries, k, admits)
-        # An empty batch fails in ScaNN.
+        # ScaNN fails on an empty batch.
         nothing = tf.zeros([0, k]), tf.zeros([0, k], tf.int32)
         return tf.cond(tf.shape(queries)[0] > 0, lambda: self._search(queries, k, admits), lambda: nothing)
 
@@ -88,7 +88,7 @@ class ScannSearch(tf.Module):
         def asked(queries: tf.Tensor, depth: int) -> Found:
             searcher = scann_ops.searcher_from_module(self._scann._serialized_searcher)
             places, scores = searcher.search_batched(queries, depth, self.depth, self.probes)
-            # ScaNN marks places that it could not fill by NaN, or drops them where they are empty in every row.
+            # ScaNN marks places that it could not fill with NaN, and omits columns that are empty in every row.
             missing = [[0, 0], [0, max(depth, k) - tf.shape(scores)[1]]]
             scores = tf.pad(scores, missing, constant_values=float("nan"))
             ids = tf.gather(self.ids, tf.pad(places, missing))
@@ -112,11 +112,11 @@ class ScannSearch(tf.Module):
         return tf.cond(tf.reduce_all(found[1] >= 0), lambda: found, lambda: further(queries))
 
     def fewest_probes(self, k: int) -> int:
-        """Partitions to begin a ladder of probes with."""
+        """Returns the first number of partitions to measure in `tune`."""
         return 1
 
     def compared_rows(self, probes: int) -> float:
-        """What reading so many partitions costs, in comparisons of a query with a centroid."""
+        """Computes the cost of reading so many partitions, in comparisons of a query with a centroid."""
         return probes * self.ids.shape[0] / self.num_lists / _ROWS_PER_CENTROID
 
     def _exact(self, k: int, admits: Callable[[tf.Tensor], tf.Tensor] | None) -> Callable[[tf.Tensor], Found]:
@@ -129,13 +129,13 @@ class ScannSearch(tf.Module):
         return search
 
     def drop(self, ids: np.ndarray) -> None:
-        """Forgets rows: ScaNN goes on finding them, but they are no answer any more."""
+        """Drops rows: ScaNN still finds them, but they are no longer returned."""
         places = np.flatnonzero(np.isin(self.ids.numpy(), ids))
         self.ids.scatter_update(tf.IndexedSlices(tf.fill([len(places)], -1), places))
 
 
 def default_leaves(num_rows: int) -> int:
-    """About √N, as ScaNN's guidance has it."""
+    """Computes about √N leaves, as ScaNN recommends."""
     return max(1, round(math.sqrt(num_rows)))
 
 

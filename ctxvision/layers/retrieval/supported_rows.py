@@ -1,4 +1,4 @@
-"""Prototypes as they are ranked: shortened where few pictures are behind them."""
+"""Prototypes scaled for ranking: shorter if few pictures are behind them."""
 
 import mmap
 
@@ -6,20 +6,20 @@ import numpy as np
 
 
 class SupportedRows:
-    """Rows of a table times n / (n + support), n the pictures behind each; read like the array itself.
+    """Rows of a table times n / (n + support), where n is the number of pictures behind each; indexed like an array.
 
-    Of a table that is memory-mapped to be read, what was read does not stay in the process's memory.
+    A score is then a picture's product with the mean, not normalised again, of n copies of the row and `support`
+    pictures orthogonal to it. A mean of few pictures, which may be near some picture by chance, thus does not outrank a
+    mean of many.
 
-    A picture's score is then its product with the mean of n copies of the row and `support` pictures at right angles to
-    it, not normalised again: the mean of few pictures, which by chance lies near some picture, does not outrank that
-    of many.
+    If the table is memory-mapped read-only, pages that were read do not stay in the process's memory.
 
     Args:
         prototypes: float [N, D], L2-normalised; may be memory-mapped.
-        counts: int [N].
-        support: 0 or more; 0 leaves rows as they are.
-        pinned: bool [N], rows that are left as they are in any case; None: none.
-        dtype: in which rows are given, "float32" or "float16"; that of the prototypes by default.
+        counts: int [N], the number of pictures behind each row.
+        support: 0 or more; 0 leaves rows unchanged.
+        pinned: bool [N], rows that always stay unchanged; None means none.
+        dtype: dtype of the rows, "float32" or "float16"; None means that of the prototypes.
     """
 
     def __init__(
@@ -31,17 +31,17 @@ class SupportedRows:
         dtype: str | None = None,
     ):
         if not support >= 0:
-            raise ValueError(f"support must be 0 or more, got {support}: 0 leaves cosines as they are.")
+            raise ValueError(f"support must be 0 or more, got {support}: use 0 for plain cosines.")
         self._prototypes, self._counts, self._support, self._pinned = prototypes, counts, support, pinned
         self.shape, self.dtype = prototypes.shape, np.dtype(dtype or prototypes.dtype)
         mapped = isinstance(prototypes, np.memmap) and prototypes.mode == "r"
         self._mapped = prototypes.base if mapped and isinstance(prototypes.base, mmap.mmap) else None
 
     def __getitem__(self, ids: np.ndarray) -> np.ndarray:
-        """[M, D] of int [M] ids."""
+        """Reads rows [M, D] by int [M] ids."""
         rows = np.asarray(self._prototypes[ids])
         if self._mapped:
-            self._mapped.madvise(mmap.MADV_DONTNEED)  # it stays in the system's cache
+            self._mapped.madvise(mmap.MADV_DONTNEED)  # the pages stay in the system's cache
         if not self._support:
             return rows.astype(self.dtype, copy=False)
         counts = np.asarray(self._counts[ids], np.float32)[:, np.newaxis]

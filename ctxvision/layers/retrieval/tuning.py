@@ -1,4 +1,4 @@
-"""Settings of an approximate search, chosen by measurement against exact search."""
+"""Chooses the settings of an approximate search by measurement against exact search."""
 
 import gc
 import math
@@ -14,10 +14,10 @@ from ctxvision.layers.retrieval.supported_rows import SupportedRows
 NUM_QUERIES = 1000
 _MOST_SCORES = 1 << 26
 _ROWS_AT_A_TIME = 1 << 18
-# Centroids and rows that a query is compared with, one more often than the other, before another number is tried.
+# Ratio between the numbers of centroids and rows compared with a query, above which another number of lists is tried.
 _IMBALANCE = 4
 _FEWEST_IN_LIST = 16
-# Rows to re-rank, where fewer than the built ones may do.
+# Numbers of rows to re-rank that are tried beside the built one.
 _SHALLOWER = (30, 100)
 
 
@@ -28,18 +28,20 @@ def tune(
     k: int,
     queries: np.ndarray | None,
 ) -> dict[str, Any]:
-    """Settles the search of an indexed `PrototypeRetrieval` over `rows`; returns what its `tuning` then holds."""
+    """Tunes the search of an indexed `PrototypeRetrieval` over `rows`, and returns the value of its `tuning`."""
     if not 0 < recall <= 1:
-        raise ValueError(f"recall must lie above 0 and at most at 1, got {recall!r}: 0.95 is usual.")
+        raise ValueError(f"recall must be above 0 and at most 1, got {recall!r}: use, for example, 0.95.")
     if int(k) != k or not 1 <= k <= retrieval.k:
-        raise ValueError(f"k must be a whole number from 1 to the built {retrieval.k}, got {k!r}: lower it.")
+        raise ValueError(
+            f"k must be a whole number from 1 to {retrieval.k}, the k of the layer, got {k!r}: lower it."
+        )
     if not hasattr(retrieval._search, "probes"):
         return {"recall": recall, "k": k, "queries": 0, "exact": True, "chosen": {}, "measured": []}
     ids = retrieval._search.ids.numpy()
     ids = np.sort(ids[ids >= 0])
     truth = _Truth.of(rows, ids, queries, k)
 
-    # No name for the search here: an old index would live on while the next one is built.
+    # No variable may name the search here, because the old index would then live while the next one is built.
     measured = _measured(retrieval._search, truth, recall)
     best = _best(measured, recall)
     while num_lists := _other_number(retrieval._search, measured, best, len(ids)):
@@ -65,20 +67,21 @@ def tune(
 
 
 def _rebuild(retrieval: Any, rows: SupportedRows, ids: np.ndarray, **settings: int) -> None:
-    # Two need not fit in memory. A module keeps what is merely set to None; functions that measured it are in cycles.
+    # Two indexes may not fit in memory. A module keeps an attribute that is set to None, so the attribute is deleted;
+    # functions that measured the old index are in reference cycles, so garbage is collected.
     del retrieval._parts.search
     _free()
     retrieval._parts.search = retrieval._build_search(rows, ids, **settings)
 
 
 def _free() -> None:
-    """Gives back the memory of what nobody holds: variables only go with what the first pass has finalised."""
+    """Frees unreferenced memory; the second pass frees variables that the first pass has finalised."""
     for _ in range(2):
         gc.collect()
 
 
 class _Truth:
-    """Queries and the rows that are truly nearest to them."""
+    """Queries and their truly nearest rows."""
 
     def __init__(self, queries: np.ndarray, own: np.ndarray, nearest: np.ndarray):
         self.queries, self.own, self.nearest = queries, own, nearest
@@ -93,22 +96,22 @@ class _Truth:
             lengths = np.linalg.norm(queries, axis=-1) if queries.ndim == 2 else np.zeros(0)
             if queries.shape[1:] != rows.shape[1:] or not len(lengths) or not (lengths > 0).all():
                 raise ValueError(
-                    f"queries must be [Q, {rows.shape[1]}], none zero or NaN, got {list(queries.shape)}: embed pictures with "
-                    f"the phrase generator that made the table."
+                    f"queries must be [Q, {rows.shape[1]}], none zero or NaN, got {list(queries.shape)}: embed pictures "
+                    f"with the phrase generator that made the table."
                 )
             own = np.full(len(queries), -1, np.int32)
         queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
         return cls(queries, own, _without(own, _exact(rows, ids, queries, k + 1), k))
 
     def recall(self, found: np.ndarray) -> float:
-        """Share of the truly nearest rows that are among int32 [Q, k + 1] found ids."""
+        """Computes the share of the truly nearest rows that are among int32 [Q, k + 1] found ids."""
         found = _without(self.own, found, self.nearest.shape[1])
         hits = (found[:, :, np.newaxis] == self.nearest[:, np.newaxis]).any(axis=1)
         return float(hits.mean())
 
 
 def _exact(rows: SupportedRows, ids: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
-    """int32 [Q, k]: the nearest rows, exactly, read in blocks."""
+    """Finds the nearest rows exactly, int32 [Q, k]; reads rows in blocks."""
     scores = tf.fill([len(queries), k], -tf.float32.max)
     found = tf.fill([len(queries), k], -1)
     step = min(_ROWS_AT_A_TIME, max(1024, _MOST_SCORES // len(queries)))
@@ -122,13 +125,16 @@ def _exact(rows: SupportedRows, ids: np.ndarray, queries: np.ndarray, k: int) ->
 
 
 def _without(own: np.ndarray, found: np.ndarray, k: int) -> np.ndarray:
-    """[Q, k] of found [Q, k + 1], each row without its `own` id."""
+    """Removes each query's `own` id from found [Q, k + 1]; the result is [Q, k]."""
     order = np.argsort(found == own[:, np.newaxis], axis=1, kind="stable")
     return np.take_along_axis(found, order, axis=1)[:, :k]
 
 
 def _best(measured: list[dict[str, Any]], recall: float) -> dict[str, Any]:
-    """The quickest that reaches the recall; where rows that tie keep every setting from it, the nearest to it."""
+    """Returns the fastest measurement that reaches the recall, or the one with the highest recall if none does.
+
+    Rows that tie can keep every setting from reaching it.
+    """
     reached = [m for m in measured if m["recall"] >= recall]
     return (
         min(reached, key=lambda m: m["milliseconds"]) if reached else max(measured, key=lambda m: m["recall"])
@@ -138,10 +144,10 @@ def _best(measured: list[dict[str, Any]], recall: float) -> dict[str, Any]:
 def _other_number(
     search: Any, measured: list[dict[str, Any]], best: dict[str, Any], num_rows: int
 ) -> int | None:
-    """A number of lists that may be quicker; None where none is worth the building.
+    """Proposes a number of lists that may be faster; None if none is worth building.
 
-    A query is compared with C centroids and with R rows. Where R is far more, √(C R) lists balance the two; where C
-    is, a third fewer are a careful step, since the recall falls with them.
+    A query is compared with C centroids and R rows. If R is far larger, √(C R) lists balance the two costs. If C is far
+    larger, a third fewer lists are a careful step, because recall falls with the number of lists.
     """
     lists, rows = best["num_lists"], search.compared_rows(best["probes"])
     number = lists
@@ -154,7 +160,7 @@ def _other_number(
 
 
 def _measured(search: Any, truth: _Truth, recall: float) -> list[dict[str, Any]]:
-    """Recall and time as probes grow, until the recall is reached; then with less to re-rank, where that can be."""
+    """Measures recall and time for more and more probes until the recall is reached, then for fewer rows to re-rank."""
     fewest = search.fewest_probes(truth.nearest.shape[1] + 1)
     measured: list[dict[str, Any]] = []
     for probes in _ladder(fewest, search.num_lists):
@@ -179,9 +185,10 @@ def _measurement(search: Any, truth: _Truth) -> dict[str, Any]:
 
 
 def _found(search: Any, truth: _Truth) -> tuple[np.ndarray, float]:
-    """int32 [Q, k + 1] ids, and the median time of a query, of ten stretches the quickest: the machine may do more.
+    """Finds int32 [Q, k + 1] ids, and the time of a query: the median of the fastest of ten stretches.
 
-    One at a time: in a batch, a query that goes on to further lists takes the others along, which then find more.
+    Other load on the machine slows some stretches. Queries are searched one by one, because in a batch a query that
+    needs further lists makes the others search them too.
     """
     find = tf.function(lambda q: search.search(q, truth.nearest.shape[1] + 1)[1], autograph=False)
     queries = [tf.constant(query[np.newaxis]) for query in truth.queries]
@@ -192,7 +199,7 @@ def _found(search: Any, truth: _Truth) -> tuple[np.ndarray, float]:
         start = time.perf_counter()
         found.append(find(query).numpy())
         times.append(1000 * (time.perf_counter() - start))
-    # What ScaNN's function holds, a copy of the rows, goes with it, before the next one makes another.
+    # ScaNN's function holds a copy of the rows, which must be freed before the next function makes another.
     del find
     _free()
     stretches = np.array_split(times, min(10, len(times)))
@@ -200,7 +207,7 @@ def _found(search: Any, truth: _Truth) -> tuple[np.ndarray, float]:
 
 
 def _ladder(fewest: int, most: int) -> list[int]:
-    """1, 2, 3, 4, 6, 8, 12, 16, 24 ... from `fewest` to `most`, both included."""
+    """Lists 1, 2, 3, 4, 6, 8, 12, 16, 24 ... from `fewest` to `most`, including both."""
     steps = [1 << i for i in range(int(math.log2(most)) + 1)]
     steps += [3 * step for step in steps]
     return sorted({fewest, most, *(step for step in steps if fewest < step < most)})

@@ -1,4 +1,4 @@
-"""What an index knows of a phrase table beside its prototypes: phrases, attributes, and which rows count."""
+"""The columns of a phrase table that an index needs beside prototypes: phrases, attributes and retrievable rows."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,23 +18,23 @@ from ctxvision.layers.retrieval.side_block import SideBlock
 if TYPE_CHECKING:
     from ctxvision.vocabulary import PhraseTable
 
-# The flag of phrases that are found however few pictures they have, since somebody asked for them by name.
+# Flag of phrases that a user added by name: they are found regardless of their number of pictures.
 PINNED = "pinned"
 SIDE_ROWS = 2048
-# Room for languages that come later.
+# Room for later languages.
 _SPARE_LANGUAGES = 32
 _ROWS_AT_A_TIME = 1 << 20
 
 
 def with_room(rows: int) -> int:
-    """Rows to allocate for a vocabulary of `rows`, so that some can come later without a rebuild."""
+    """Computes the number of rows to allocate for `rows`, with room for later rows."""
     return rows + max(SIDE_ROWS, rows // 64)
 
 
 def retrievable_ids(
     table: "PhraseTable", languages: Sequence[str] | None, min_count: int, ids: np.ndarray | None = None
 ) -> np.ndarray:
-    """int32: those of `ids`, or of all rows, that are live and pass the languages and the minimum count."""
+    """Selects the rows, int32, that are live and pass the languages and the minimum count, from `ids` or all rows."""
     if isinstance(languages, str):
         raise ValueError(f"languages must be a list of codes, got {languages!r}: write [{languages!r}].")
     part: Any = slice(None) if ids is None else ids
@@ -54,8 +54,8 @@ class Vocabulary(tf.Module):
 
     Args:
         table: the vocabulary.
-        languages: codes that may be found; None: all.
-        min_count: pictures that must be behind a prototype.
+        languages: codes of the languages that may be found; None means all.
+        min_count: the smallest number of pictures behind a prototype.
     """
 
     def __init__(self, table: "PhraseTable", languages: Sequence[str] | None, min_count: int):
@@ -81,8 +81,8 @@ class Vocabulary(tf.Module):
         spare = self.language_codes.shape[0] - len(codes)
         if spare < 0 or (len(ids) and ids[-1] >= self.capacity):
             raise ValueError(
-                f"table must have at most {self.capacity} rows and {self.language_codes.shape[0]} languages to be "
-                f"taken in without a rebuild, got {len(table.prototypes)} and {len(codes)}: call index(table)."
+                f"table must have at most {self.capacity} rows and {self.language_codes.shape[0]} languages to "
+                f"be taken in without a rebuild, got {len(table.prototypes)} and {len(codes)}: call index(table)."
             )
         self.language_codes.assign(codes + [""] * spare)
         flags = {name: np.asarray(column[ids]) for name, column in table.flags.items()}
@@ -92,22 +92,22 @@ class Vocabulary(tf.Module):
         self.phrases.scatter_update(tf.IndexedSlices(tf.constant(phrases, tf.string), ids))
 
     def take_in(self, table: "PhraseTable", ids: np.ndarray) -> np.ndarray:
-        """Copies what changed; int32: those of the ascending `ids` that may be found."""
+        """Copies changed rows, and returns those of the ascending `ids` that may be found, int32."""
         self._copy(table, ids)
         return retrievable_ids(table, self._languages, self._min_count, ids)
 
     def phrases_of(self, ids: tf.Tensor) -> tf.Tensor:
-        """string, the shape of int32 `ids`; "" for -1."""
+        """Looks up the phrases of int32 `ids`, string of the same shape; "" for -1."""
         return tf.where(ids >= 0, tf.gather(self.phrases, tf.maximum(ids, 0)), "")
 
     def admits(self, where: PhraseFilter) -> Callable[[tf.Tensor], tf.Tensor]:
-        """Ids to whether a filter lets them be found."""
+        """Makes a function that maps ids to whether the filter admits them."""
         return lambda ids: where.admits(ids, tf.convert_to_tensor(self.attributes))
 
     def filter(
         self, allow_languages: Any, deny_languages: Any, allow_flags: Any, deny_flags: Any, deny_ids: Any
     ) -> PhraseFilter:
-        """See `PrototypeRetrieval.filter`."""
+        """Makes a filter, see `PrototypeRetrieval.filter`."""
         allowed = tf.fill(self.language_codes.shape, True)
         if allow_languages is not None:
             named = tf.convert_to_tensor(allow_languages, tf.string)

@@ -1,4 +1,4 @@
-"""A table of as many rows as approximate search needs, and what must be found in it."""
+"""A table large enough for approximate search, and the results that must be found in it."""
 
 import numpy as np
 import tensorflow as tf
@@ -26,7 +26,7 @@ TABLE = PhraseTable.from_arrays(
 
 
 def check_found(found, queries, k, kept=None, table=TABLE):
-    """The very ids of the oracle, and their phrases."""
+    """Checks that a result has the oracle's ids and their phrases."""
     ids, scores = nearest(queries, table.prototypes, k, kept)
     assert (found.ids.dtype, found.scores.dtype, found.phrases.dtype) == (tf.int32, tf.float32, tf.string)
     np.testing.assert_array_equal(found.ids, ids)

@@ -1,4 +1,4 @@
-"""Rows as prototypes of pictures lie, and NumPy's brute force over them."""
+"""Rows distributed like prototypes of pictures, and NumPy's brute force over them."""
 
 import numpy as np
 
@@ -9,19 +9,19 @@ def unit(rows):
 
 
 def clustered(seed, rows, dim=16, clusters=600, spread=0.03):
-    """Tight clusters: there, approximate search finds what exact search does."""
+    """Makes tight clusters, in which approximate search finds the same rows as exact search."""
     centres = unit(np.random.default_rng(7).normal(size=(clusters, dim)))
     rng = np.random.default_rng(seed)
     return unit(centres[rng.integers(0, clusters, rows)] + spread * rng.normal(size=(rows, dim)))
 
 
 def cosines(queries, prototypes):
-    """float64 [B, N]; the same sum for equal rows, so that ties stay ties."""
+    """Computes cosines float64 [B, N] with the same sum for equal rows, so that ties stay ties."""
     return (unit(queries).astype(np.float64)[:, None] * np.asarray(prototypes, np.float64)).sum(-1)
 
 
 def nearest(queries, prototypes, k, kept=None):
-    """ids and cosines [B, k], by falling cosine, then by rising id; -1 where there are no more rows."""
+    """Finds ids and cosines [B, k], by descending cosine, then ascending id; -1 if no rows are left."""
     kept = np.arange(len(prototypes)) if kept is None else np.flatnonzero(kept)
     scores = cosines(queries, prototypes[kept])
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
@@ -31,7 +31,7 @@ def nearest(queries, prototypes, k, kept=None):
 
 
 def check_sound(ids, scores, queries, prototypes, kept=None):
-    """Each row found may be found, once, with its own cosine, by falling cosine, open places last."""
+    """Checks that found rows are allowed and distinct, have their own cosines in descending order, and come first."""
     ids, scores = np.asarray(ids), np.asarray(scores)
     kept = np.ones(len(prototypes), bool) if kept is None else kept
     there = ids >= 0
@@ -44,7 +44,7 @@ def check_sound(ids, scores, queries, prototypes, kept=None):
 
 
 def check_exact(ids, scores, queries, prototypes, k, kept=None):
-    """What is found is what the brute force finds, except that rows that tie may stand for one another."""
+    """Checks that the results equal those of the brute force, except that tied rows may replace each other."""
     check_sound(ids, scores, queries, prototypes, kept)
     expected_ids, expected_scores = nearest(queries, prototypes, k, kept)
     np.testing.assert_array_equal(np.asarray(ids) >= 0, expected_ids >= 0)

@@ -10,7 +10,7 @@ RANDOM = np.random.default_rng(0)
 TABLE = PhraseTable.from_arrays([f"phrase {i}" for i in range(64)], RANDOM.normal(size=(64, 4)))
 
 
-def test_languages_as_one_word():
+def test_languages_as_a_string():
     with pytest.raises(ValueError, match=r"languages must be a list of codes, got 'en': write \['en'\]"):
         PrototypeRetrieval(k=2).index(TABLE, languages="en")
 
@@ -23,7 +23,7 @@ def test_ids_outside_the_table(ids):
 
 
 @pytest.mark.parametrize("queries", [np.ones([0, 4]), np.ones([2, 5]), np.ones(4), np.zeros([2, 4])])
-def test_queries_that_tune_nothing(monkeypatch, queries):
+def test_unusable_queries_for_tuning(monkeypatch, queries):
     monkeypatch.setattr(prototype_retrieval, "FEWEST_ROWS", 16)
     with pytest.raises(ValueError, match=r"queries must be \[Q, 4\], none zero or NaN"):
         PrototypeRetrieval(k=3).tune(TABLE, queries=queries)

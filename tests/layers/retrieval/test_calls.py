@@ -1,4 +1,4 @@
-"""What a call asks for: how many, how near, which rows."""
+"""Arguments of a call: number, lowest score and filter."""
 
 import numpy as np
 import pytest
@@ -20,23 +20,25 @@ from tests.layers.retrieval.oracle import check_exact, check_sound, nearest
 
 
 @pytest.mark.parametrize("k", [1, 3, 4])
-def test_fewer_than_built(retrieval, k):
+def test_k_below_the_layers(retrieval, k):
     check_found(retrieval(tf.constant(QUERIES[:6]), k=k), QUERIES[:6], k)
     check_found(retrieval(tf.constant(QUERIES[:6]), k=tf.constant(k)), QUERIES[:6], k)
     assert retrieval(tf.constant(QUERIES), k=np.int64(k)).ids.shape == (7, k)
 
 
 @pytest.mark.parametrize("bad", [0, -1, 5, 1.5])
-def test_k_beyond_the_built_one(retrieval, bad):
-    with pytest.raises(ValueError, match=rf"k must be a whole number from 1 to the built 4, got {bad}: ask"):
+def test_k_above_the_layers(retrieval, bad):
+    with pytest.raises(
+        ValueError, match=rf"k must be a whole number from 1 to 4, the k of the layer, got {bad}: ask"
+    ):
         retrieval(tf.constant(QUERIES), k=bad)
 
 
 @pytest.mark.parametrize("bad", [0, -1, 5])
-def test_k_beyond_the_built_one_as_a_tensor(retrieval, bad):
+def test_k_above_the_layers_as_a_tensor(retrieval, bad):
     for call in (retrieval, tf.function(lambda q, k: retrieval(q, k=k))):
         with pytest.raises(
-            tf.errors.InvalidArgumentError, match="k must be a whole number from 1 to the built 4"
+            tf.errors.InvalidArgumentError, match="k must be a whole number from 1 to 4, the k of the layer"
         ):
             call(tf.constant(QUERIES), k=tf.constant(bad))
 
@@ -73,7 +75,7 @@ def test_filter(retrieval, rules, kept):
     check_sound(found.ids, found.scores, QUERIES[:6], PROTOTYPES, kept)
     check_phrases(found)
     assert (found.ids.numpy() >= 0).all()
-    # Rows that are left lie far apart: there, what is read may not hold all of the nearest.
+    # The admitted rows lie far apart, so the lists that are read may miss some of the nearest.
     if retrieval.backend == "exact" or kept.mean() > 0.5:
         check_exact(found.ids, found.scores, QUERIES[:6], PROTOTYPES, 4, kept)
     fewer = retrieval(tf.constant(QUERIES[:6]), k=2, min_score=0.9, where=retrieval.filter(**rules))
@@ -94,7 +96,7 @@ def test_filter_that_leaves_nothing(retrieval):
     check_phrases(found)
 
 
-def test_filter_for_a_flag_that_is_no_column(retrieval):
+def test_filter_by_an_unknown_flag(retrieval):
     with pytest.raises(
         ValueError, match=r"flags must be columns of the table, \['adult', 'brand'\], got 'rude'"
     ):
@@ -102,7 +104,7 @@ def test_filter_for_a_flag_that_is_no_column(retrieval):
 
 
 @pytest.mark.parametrize("filtered", [False, True])
-def test_more_queries_than_fit_at_a_time(monkeypatch, retrieval, filtered):
+def test_more_queries_than_fit_in_a_chunk(monkeypatch, retrieval, filtered):
     search = retrieval._search
     for module, name, queries in (
         ("exact_search", "MOST_SCORES", 3 * ROWS),

@@ -1,4 +1,4 @@
-"""Rows that come, move, go and come back, without a rebuild; every backend reads all of its rows here."""
+"""Adding, moving, removing and restoring rows without a rebuild; every backend reads all its rows here."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def table():
 
 @pytest.fixture(params=BACKENDS)
 def layer(request, monkeypatch, table):
-    """A small side block: capacity for 1,200 rows, and 18 more (1,200 / 64)."""
+    """Makes the side block small: room for 1,200 rows and 18 more (1,200 / 64)."""
     monkeypatch.setattr(prototype_retrieval, "FEWEST_ROWS", 64)
     monkeypatch.setattr(prototype_retrieval, "SIDE_ROWS", SIDE)
     monkeypatch.setattr(vocabulary, "SIDE_ROWS", SIDE)
@@ -52,7 +52,7 @@ def side_rows(layer):
     return len(layer._vocabulary.side_block.held()[0])
 
 
-def test_new_rows_are_found_by_what_was_traced_before(layer, table):
+def test_traced_functions_find_new_rows(layer, table):
     traced = tf.function(layer)
     check(layer, table, call=traced)
     layer.update(table, table.upsert(["new ü", "newer"], QUERIES[:2]))
@@ -71,7 +71,7 @@ def test_known_phrase_moves(layer, table):
     layer.update(table, table.upsert([table.phrases[int(first)]], OPPOSITE))
     assert first not in check(layer, table).ids.numpy()[0]
     assert check(layer, table, OPPOSITE).ids.numpy()[0, 0] == first
-    # And again, from the side block or from where compaction has put it.
+    # The phrase moves again, from the side block or from the list that compaction chose.
     layer.compact()
     layer.update(table, table.upsert([table.phrases[int(first)]], QUERIES[:1]))
     assert check(layer, table).ids.numpy()[0, 0] == first
@@ -88,7 +88,7 @@ def test_removed_phrase_never_comes_back(layer, table, tmp_path):
         assert (
             not np.isin(found.ids, gone).any() and not np.isin(found.phrases.numpy().astype(str), names).any()
         )
-        # Neither among nearly as many as there are.
+        # A removed phrase is not found among nearly all rows either.
         assert not np.isin(layer._search.search(tf.constant(QUERIES), ROWS - SIDE)[1], gone).any()
 
     check_gone(layer, table)
@@ -100,12 +100,12 @@ def test_removed_phrase_never_comes_back(layer, table, tmp_path):
     table.save(tmp_path / "table")
     again = PhraseTable.load(tmp_path / "table")
     check_gone(PrototypeRetrieval(4, layer.backend).index(again, **SETTINGS[layer.backend]), again)
-    # What was not in the index is not brought in by an update that changes nothing either.
+    # An update without changes does not add rows that the index left out.
     layer.update(table, gone)
     check_gone(layer, table)
 
 
-def test_removed_phrase_that_is_added_again_is_found_where_it_now_is(layer, table):
+def test_restored_phrase_is_found_at_its_new_prototype(layer, table):
     first = int(check(layer, table).ids.numpy()[0, 0])
     layer.update(table, table.remove([f"p{first}"]))
     check(layer, table)
@@ -173,7 +173,7 @@ def test_filters_hold_for_new_and_changed_rows(layer, table):
     assert b"newest" not in found.phrases.numpy()
 
 
-def test_rows_that_the_index_leaves_out_stay_out(layer, table):
+def test_rows_left_out_of_the_index_stay_out(layer, table):
     layer.index(table, languages=["en"], min_count=1, **SETTINGS[layer.backend] and {"probes": 9})
     ids = table.upsert(
         ["few", "deutsch"], np.repeat(QUERIES[:1], 2, axis=0), counts=[0, 9], languages=["en", "de"]
@@ -199,16 +199,16 @@ def test_support_holds_for_new_rows(layer, table):
 # === Room ===
 
 
-def test_more_rows_at_a_time_than_the_block_holds(layer, table):
-    ids = table.upsert([f"p{i}" for i in range(0, ROWS, 12)], vectors(5, 100))  # they move
+def test_more_rows_in_an_update_than_the_block_holds(layer, table):
+    ids = table.upsert([f"p{i}" for i in range(0, ROWS, 12)], vectors(5, 100))  # known rows that move
     if layer.backend == "ivf":
-        layer.update(table, ids)  # there, 600 places are free
+        layer.update(table, ids)  # 600 places are free in the lists
         assert side_rows(layer) <= SIDE
         check(layer, table)
         check(layer, table, vectors(5, 100)[:20])
     else:
         with pytest.raises(
-            ValueError, match=r"ids must name at most 0 rows more .*, got 16: call index\(table\)"
+            ValueError, match=r"ids must name at most 0 new rows, .*, got 16: call index\(table\)"
         ):
             layer.update(table, ids)
     layer.index(table, **SETTINGS[layer.backend])
@@ -228,18 +228,18 @@ def test_block_that_fills_up_little_by_little(layer, table):
     else:
         before = layer(tf.constant(QUERIES)).ids.numpy()
         with pytest.raises(
-            ValueError, match=r"ids must name at most 0 rows more .*, got 2: call index\(table\)"
+            ValueError, match=r"ids must name at most 0 new rows, .*, got 2: call index\(table\)"
         ):
             layer.update(table, ids)
         np.testing.assert_array_equal(layer(tf.constant(QUERIES)).ids, before)
-        # Rows of the block move within it, and room comes with what is removed.
+        # Rows move within the block, and removed rows free room.
         layer.update(table, table.upsert(["new 3"], QUERIES[:1]))
         layer.update(table, table.remove(["new 0", "new 1"]))
         layer.update(table, ids)
         check(layer, table, vectors(16, 2))
 
 
-def test_lists_that_are_full_leave_rows_in_the_block(monkeypatch, table):
+def test_full_lists_leave_rows_in_the_block(monkeypatch, table):
     monkeypatch.setattr(prototype_retrieval, "FEWEST_ROWS", 4)
     monkeypatch.setattr(vocabulary, "SIDE_ROWS", 64)
     small = table.take(np.arange(40))
@@ -253,7 +253,7 @@ def test_lists_that_are_full_leave_rows_in_the_block(monkeypatch, table):
     check(layer, small, vectors(1, 30))
 
 
-def test_more_rows_or_languages_than_there_is_room_for(layer, table):
+def test_more_rows_or_languages_than_room(layer, table):
     wanted = table.upsert([f"new {i}" for i in range(19)], vectors(1, 19))
     match = r"table must have at most 1218 rows and 34 languages to be taken in without a rebuild, got 1219 and 2: call"
     with pytest.raises(ValueError, match=match):
@@ -277,7 +277,7 @@ def test_float16_rows_change_too(monkeypatch, layer):
         layer.compact()
 
 
-def test_fewer_lists_read_than_there_are(monkeypatch, table):
+def test_changes_with_few_probed_lists(monkeypatch, table):
     monkeypatch.setattr(prototype_retrieval, "FEWEST_ROWS", 64)
     layer = PrototypeRetrieval(k=4).index(table, num_lists=40, probes=1)
     new = vectors(8, 30)
@@ -286,5 +286,5 @@ def test_fewer_lists_read_than_there_are(monkeypatch, table):
     assert layer.compact() == 0
     found = layer(tf.constant(new))
     check_sound(found.ids, found.scores, new, table.prototypes, table.live)
-    # Compacted into the lists in which a search for them begins.
+    # Compaction put the rows into their nearest lists, which a search reads first.
     assert (found.phrases.numpy()[:, 0] == [f"new {i}".encode() for i in range(30)]).all()

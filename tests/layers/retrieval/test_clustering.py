@@ -1,4 +1,4 @@
-"""Every row in one list, none above its capacity."""
+"""Clustering puts every row in one list, within the capacity."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ ALL = np.arange(600)
 
 
 def check_placed(prototypes, ids, centroids, lists, capacity):
-    """Every row has a list, no list holds too many, and only where its nearest list is full is a row elsewhere."""
+    """Checks that every row has a list within capacity, and that a row is elsewhere only if its nearest list is full."""
     sizes = np.bincount(lists, minlength=len(centroids))
     assert (lists.shape, lists.dtype, centroids.dtype) == (ids.shape, np.int32, np.float32)
     assert sizes.sum() == len(ids) and sizes.max() <= capacity
@@ -26,20 +26,20 @@ def check_placed(prototypes, ids, centroids, lists, capacity):
 
 @pytest.mark.parametrize("num_lists", [1, 7, 40, 600])
 @pytest.mark.parametrize("slack", [1.0, 1.5, 600.0])
-def test_every_row_once_and_no_list_above_its_capacity(num_lists, slack):
+def test_every_row_has_a_list_within_capacity(num_lists, slack):
     capacity = int(np.ceil(slack * 600 / num_lists))
     centroids, lists = cluster(ROWS, ALL, num_lists, capacity)
     assert centroids.shape == (num_lists, 16)
     check_placed(ROWS, ALL, centroids, lists, capacity)
 
 
-def test_where_nothing_is_full_each_row_is_in_its_nearest_list():
+def test_rows_are_in_their_nearest_list_if_no_list_is_full():
     centroids, lists = cluster(ROWS, ALL, 20, 600)
     np.testing.assert_array_equal(lists, (ROWS @ centroids.T).argmax(axis=1))
 
 
 def test_rows_farthest_from_the_centroid_leave_a_full_list():
-    # By the angle from east: three rows there, two places in its list; the list in the north is nearest otherwise.
+    # Angles from east: three rows are near east, whose list has two places; the next nearest list is north.
     angles = np.radians([0, 4, 12, 80, 90])
     rows = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     centroids = np.eye(2, dtype=np.float32)
@@ -52,14 +52,14 @@ def test_rows_farthest_from_the_centroid_leave_a_full_list():
     assert placed.tolist() == [0, 0, 1, 1]
 
 
-def test_deterministic_by_its_seed():
+def test_the_seed_determines_the_result():
     first, again = (cluster(ROWS, ALL, 25, 36) for _ in range(2))
     np.testing.assert_array_equal(first[0], again[0])
     np.testing.assert_array_equal(first[1], again[1])
     assert (cluster(ROWS, ALL, 25, 36, seed=1)[1] != first[1]).any()
 
 
-def test_rows_that_do_not_count_have_no_say():
+def test_other_rows_have_no_influence():
     ids = np.arange(0, 600, 3)
     among_others = cluster(np.where(np.arange(600)[:, None] % 3, -1.0, ROWS), ids, 10, 30)
     alone = cluster(ROWS[ids], np.arange(200), 10, 30)
@@ -69,7 +69,7 @@ def test_rows_that_do_not_count_have_no_say():
 
 def test_rows_read_in_blocks(monkeypatch):
     whole = cluster(ROWS, ALL, 25, 36)
-    monkeypatch.setattr(clustering, "_MOST_PRODUCTS", 1)  # 256 rows at a time
+    monkeypatch.setattr(clustering, "_MOST_PRODUCTS", 1)  # blocks of 256 rows
     in_blocks = cluster(ROWS, ALL, 25, 36)
     np.testing.assert_allclose(in_blocks[0], whole[0], atol=1e-6)
     np.testing.assert_array_equal(in_blocks[1], whole[1])
@@ -80,15 +80,15 @@ def test_float16_rows():
     check_placed(rows, ALL, *cluster(rows, ALL, 25, 36), 36)
 
 
-def test_rows_all_alike_fill_lists_one_after_the_other():
+def test_equal_rows_fill_lists_one_after_another():
     rows = np.repeat(ROWS[:1], 50, axis=0)
     centroids, lists = cluster(rows, np.arange(50), 5, 10)
     np.testing.assert_allclose(centroids, rows[:5], atol=1e-6)
     assert np.bincount(lists).tolist() == [10] * 5
 
 
-def test_empty_lists_move_to_the_rows_that_are_served_worst():
-    # A thousand rows in one place draw nearly all centroids: from there they must come to the ten that are elsewhere.
+def test_empty_lists_move_to_the_rows_farthest_from_centroids():
+    # A thousand equal rows attract nearly all centroids, which must move to the ten other rows.
     few = np.eye(16, dtype=np.float32)[1:11]
     rows = np.concatenate([np.repeat(np.eye(16, dtype=np.float32)[:1], 1000, axis=0), few])
     centroids, lists = cluster(rows, np.arange(1010), 100, 1010)

@@ -1,4 +1,4 @@
-"""Every row scored, against NumPy's brute force."""
+"""Compares exact search with NumPy's brute force."""
 
 import numpy as np
 import pytest
@@ -32,11 +32,11 @@ def test_filter():
     assert (ids.numpy() >= 0).sum(axis=1).tolist() == [4] * 7
 
 
-def test_dropped_rows_give_way_where_all_others_are_opposite():
+def test_dropped_rows_are_not_found_even_if_all_others_are_opposite():
     rows = unit([[-1, 0], [-1, 1], [1, 0], [-1, -2]])
     search = ExactSearch(rows, np.arange(4))
     search.drop(np.array([2, 9], np.int32))
-    # A dropped row is zeros, nearer to this query than any row that is left.
+    # A dropped row is zeros, which are nearer to this query than any remaining row.
     scores, ids = search.search(tf.constant([[1.0, 0.0]]), 4)
     assert ids.numpy().tolist() == [[3, 1, 0, -1]]
     np.testing.assert_allclose(scores.numpy()[0, :3], [-(5**-0.5), -(0.5**0.5), -1.0], atol=1e-6)
@@ -44,7 +44,7 @@ def test_dropped_rows_give_way_where_all_others_are_opposite():
 
 @pytest.mark.parametrize("known", [True, False])
 def test_more_queries_than_scores_fit(monkeypatch, known):
-    monkeypatch.setattr(exact_search, "MOST_SCORES", 3 * 40)  # three queries at a time: 3, 3 and 1
+    monkeypatch.setattr(exact_search, "MOST_SCORES", 3 * 40)  # chunks of 3, 3 and 1 queries
     search = ExactSearch(ROWS, np.arange(40))
     shape = [7 if known else None, 3]
     find = tf.function(lambda q: search.search(q, 5), input_signature=[tf.TensorSpec(shape)])

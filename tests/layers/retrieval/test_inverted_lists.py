@@ -1,4 +1,4 @@
-"""Lists of like rows: exact where all are probed, k rows found where k exist, places that free and fill."""
+"""Inverted lists: exact if all lists are probed, k rows found if k exist, places freed and reused."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ ALL = np.arange(N, dtype=np.int32)
 
 
 def held(search):
-    """The rows in the lists by id, each of which is there once."""
+    """Maps id to row in the lists, and checks that each id occurs once."""
     ids, rows = search.ids.numpy(), search.rows.numpy()
     there = ids[ids >= 0]
     assert len(set(there)) == len(there) and not rows[ids < 0].any()
@@ -48,7 +48,7 @@ def test_few_lists_probed_find_most_in_clusters():
 
 @pytest.mark.parametrize("k", [1, 40, N])
 @pytest.mark.parametrize("batch", [7, None])
-def test_lists_beyond_the_probed_fill_up_to_k(k, batch):
+def test_further_lists_are_read_until_k_rows_are_found(k, batch):
     search = InvertedLists(ROWS, ALL, num_lists=50, probes=1)
     find = tf.function(lambda q: search.search(q, k), input_signature=[tf.TensorSpec([batch, 6])])
     scores, ids = find(tf.constant(QUERIES))
@@ -69,12 +69,12 @@ def test_filter_that_few_rows_pass_finds_all_of_them(probes):
 
 
 def test_filter_that_empties_the_probed_lists_reads_as_many_rows_elsewhere():
-    # East: ten rows that the filter denies and one that it admits; north-east: five, nearer to the query than that one.
+    # East has ten denied rows and an admitted one; north-east has five rows that are nearer to the query than that one.
     angles = np.radians([*range(-5, 5), -30, *range(60, 65)])
     rows = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     search = InvertedLists(rows, np.arange(16), num_lists=2, probes=1)
     lists = [set(row[row >= 0].tolist()) for row in search.ids.numpy()[:-1]]
-    assert set(range(11)) in lists and set(range(11, 16)) in lists  # or the example says nothing
+    assert set(range(11)) in lists and set(range(11, 16)) in lists  # the precondition of the example
     query = tf.constant([[np.cos(np.radians(29)), np.sin(np.radians(29))]], tf.float32)
     scores, ids = search.search(query, 1, lambda ids: ids >= 10)
     assert ids.numpy().tolist() == [[11]]
@@ -83,9 +83,11 @@ def test_filter_that_empties_the_probed_lists_reads_as_many_rows_elsewhere():
 
 @pytest.mark.parametrize("batch", [7, None])
 @pytest.mark.parametrize("admits", [None, lambda ids: (ids >= 0) & (ids % 3 == 0)])
-def test_more_queries_than_are_gathered_at_a_time(monkeypatch, batch, admits):
+def test_more_queries_than_fit_in_a_chunk(monkeypatch, batch, admits):
     search = InvertedLists(ROWS, ALL, num_lists=12, probes=12)
-    monkeypatch.setattr(inverted_lists, "_MOST_GATHERED", 3 * 12 * search.capacity * 6)  # three queries
+    monkeypatch.setattr(
+        inverted_lists, "_MOST_GATHERED", 3 * 12 * search.capacity * 6
+    )  # chunks of three queries
     find = tf.function(lambda q: search.search(q, 5, admits), input_signature=[tf.TensorSpec([batch, 6])])
     found = find.get_concrete_function().structured_outputs
     assert [x.shape.as_list() for x in found] == [[batch, 5]] * 2
@@ -128,26 +130,26 @@ def test_takes_rows_into_free_places_of_near_lists():
     assert placed.dtype == bool and placed.all()
     rows = held(search)
     np.testing.assert_array_equal([rows[i] for i in range(320)], np.concatenate([ROWS, new]))
-    # Lists have room for half of what they hold: all went to the nearest, where a search for them begins.
+    # Lists have room for half of their rows, so all rows went to their nearest list.
     _, ids = search.search(tf.constant(new), 1)
     assert ids.numpy()[:, 0].tolist() == list(range(300, 320))
 
 
 def test_takes_no_more_rows_than_there_are_places():
     rows = unit(np.random.default_rng(0).normal(size=(20, 2)))
-    search = InvertedLists(rows, np.arange(20), num_lists=4, probes=4)  # 7 places each: 8 are free
+    search = InvertedLists(rows, np.arange(20), num_lists=4, probes=4)  # 7 places each, 8 free in total
     new = unit(np.random.default_rng(1).normal(size=(15, 2)))
     placed = search.take_in(np.arange(20, 35, dtype=np.int32), new)
     assert placed.sum() == 8
     assert sorted(held(search)) == [*range(20), *(20 + np.flatnonzero(placed)).tolist()]
     assert not search.take_in(np.array([99], np.int32), new[:1]).any()
-    assert (search.ids.numpy()[-1] == -1).all()  # the list that fills up windows stays empty
+    assert (search.ids.numpy()[-1] == -1).all()  # the padding list stays empty
 
 
 def test_takes_in_nothing_far_away(monkeypatch):
     monkeypatch.setattr(inverted_lists, "_NEAR_ENOUGH", 1)
     rows = unit([[1, 0], [1, 0.1], [-1, 0], [-1, 0.1]])
-    search = InvertedLists(rows, np.arange(4), num_lists=2, probes=1)  # 3 places each: one is free in each
+    search = InvertedLists(rows, np.arange(4), num_lists=2, probes=1)  # 3 places each, one free in each
     assert search.take_in(np.array([4, 5, 6], np.int32), unit([[1, 0.2], [1, 0.3], [-1, 0.2]])).tolist() == [
         True,
         False,
@@ -172,5 +174,7 @@ def test_lists_that_hold_k_rows_twice(k, lists):
 )
 def test_settings_out_of_range(settings):
     name, value = next(iter(settings.items()))
-    with pytest.raises(ValueError, match=f"{name} must be a whole number .*, got {value}: leave it to tune"):
+    with pytest.raises(
+        ValueError, match=f"{name} must be a whole number .*, got {value}: let tune choose it"
+    ):
         InvertedLists(clustered(0, 4000, dim=8, clusters=10), np.arange(4000, dtype=np.int32), **settings)

@@ -1,4 +1,4 @@
-"""Which rows a filter admits, worked out by hand."""
+"""Rows that a filter admits, derived by hand."""
 
 import numpy as np
 import pytest
@@ -80,8 +80,8 @@ def test_ids_of_any_shape(vocabulary):
         )
 
 
-def test_attributes_of_the_highest_numbers():
-    # The last language of int16 in 16 bits; the 15th flag is bit 30, short of the sign.
+def test_attributes_with_the_highest_numbers():
+    # The last language number fits in 16 bits, and the 15th flag is bit 30, below the sign bit.
     names = [f"flag{i}" for i in range(MOST_FLAGS)]
     flags = {name: np.array([name == "flag0", name == "flag14", True]) for name in names}
     attributes = attributes_of(np.array([1, 32767, 32767], np.int16), flags, names)

@@ -1,4 +1,4 @@
-"""Random tables, changes and calls: every backend against NumPy's brute force over the table as it then is."""
+"""Compares every backend with NumPy's brute force, for random tables, changes and calls."""
 
 from unittest import mock
 
@@ -22,7 +22,7 @@ seeds = st.integers(0, 10_000)
 
 
 def vectors(random, kind, rows, dim):
-    """Directions at random, on a grid (many tie) or three in all; as often as not into one half of the space."""
+    """Draws random directions, directions on a grid (many tie) or one of three; half of the time in a half-space."""
     if kind == "grid":
         found = random.integers(-1, 2, [rows, dim])
     elif kind == "three":
@@ -33,7 +33,7 @@ def vectors(random, kind, rows, dim):
 
 
 class World:
-    """A table, and what is done to it and asked of it."""
+    """A random table with random changes and calls."""
 
     def __init__(self, seed, kind, rows, dim, dtype="float32"):
         self.random, self.kind, self.dim, self.made = np.random.default_rng(seed), kind, dim, rows
@@ -42,7 +42,7 @@ class World:
         )
 
     def columns(self, rows):
-        """Prototypes, counts and languages."""
+        """Draws prototypes, counts and languages."""
         languages = self.random.choice(LANGUAGES, rows).tolist()
         return vectors(self.random, self.kind, rows, self.dim), self.random.integers(0, 4, rows), languages
 
@@ -50,7 +50,7 @@ class World:
         return {flag: self.random.random(rows) < 0.3 for flag in FLAGS}
 
     def upsert(self):
-        """Some new phrases, some known or removed ones."""
+        """Draws new, known and removed phrases."""
         known = [f"p{i}" for i in self.random.choice(self.made, self.random.integers(0, 5), replace=False)]
         new = [f"p{self.made + i}" for i in range(self.random.integers(0 if known else 1, 4))]
         self.made += len(new)
@@ -63,14 +63,14 @@ class World:
         return self.table.remove([self.table.phrases[int(i)] for i in gone])
 
     def queries(self):
-        """At random, and the opposite of a row: of negative cosines all round, for some tables."""
+        """Draws random queries and the opposite of a row, whose cosines are all negative for some tables."""
         rows = np.asarray(self.table.prototypes[self.random.integers(0, len(self.table), 2)], np.float32)
         return np.concatenate([vectors(self.random, self.kind, 3, self.dim), rows[:1], -rows[1:]]).astype(
             np.float32
         )
 
     def rules(self):
-        """Arguments of `filter`, and which rows they let pass."""
+        """Draws arguments of `filter`, and computes the rows that they admit."""
         random, table = self.random, self.table
         rules, kept = {}, np.ones(len(table), bool)
         some = {name: random.choice(LANGUAGES, random.integers(1, 3)).tolist() for name in ("allow", "deny")}
@@ -99,7 +99,7 @@ def check(world, layer, min_count, exact):
             check_exact(found.ids, found.scores, queries, table.prototypes, layer.k, admitted)
         check_sound(found.ids, found.scores, queries, table.prototypes, admitted)
         assert (abs(found.scores.numpy()) <= 1).all()
-        # However few lists are read, as many rows are found as exist.
+        # Even if few lists are probed, k rows are found if k exist.
         there = (found.ids.numpy() >= 0).sum(axis=1)
         assert there.tolist() == [min(layer.k, admitted.sum())] * len(queries)
         assert [p.decode() for p in found.phrases.numpy().ravel()] == [
@@ -166,7 +166,7 @@ def exact(seed, kind, rows, dim, k, min_count, changes, dtype):
     changes=changes,
 )
 def scann(seed, kind, dim, k, probes, depth, changes):
-    world = World(seed, kind, 1500, dim)  # it takes no fewer than a thousand
+    world = World(seed, kind, 1500, dim)  # ScaNN needs a thousand rows
     with mock.patch.object(prototype_retrieval, "FEWEST_ROWS", 0):
         layer = PrototypeRetrieval(k, "scann")
         layer.index(world.table, None, 1, num_lists=30, probes=probes, depth=depth)
@@ -185,7 +185,7 @@ def test_many_worlds(holds, number):
 
 
 def test_oracle():
-    """By hand: of three rows the second is left out, and a fourth place stays open."""
+    """Of three rows the second is left out, and the places beyond the rows stay empty."""
     ids, scores = nearest(
         np.array([[2.0, 0.0]]), np.array([[0.0, 1.0], [1.0, 0.0], [0.6, 0.8]]), 3, [True, False, True]
     )

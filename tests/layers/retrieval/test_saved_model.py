@@ -1,4 +1,4 @@
-"""What an unmodified server gets: core ops alone, no strings in the search, shapes that XLA compiles."""
+"""Exports for an unmodified server: only core ops, no strings in the search, and shapes that XLA compiles."""
 
 import json
 import re
@@ -22,7 +22,7 @@ TABLE = PhraseTable.from_arrays(
     flags={"adult": np.arange(ROWS) % 5 == 0},
 )
 
-# Imports TensorFlow and nothing else, as a server links nothing else.
+# Imports only TensorFlow, like a server.
 BARE_PROCESS = """
 import json, sys
 import numpy as np
@@ -53,7 +53,7 @@ np.savez(folder + "/found.npz", **{k: x.astype(bytes) if x.dtype == object else 
 
 
 def changed(backend):
-    """A layer with rows in the side block, and some that were removed."""
+    """Makes a layer with rows in the side block and some removed rows."""
     table = TABLE.take(np.arange(ROWS))
     layer = PrototypeRetrieval(k=4, backend=backend).index(table)
     layer.update(table, table.upsert(["new ü"], QUERIES[:1], languages=["xx"]))
@@ -68,7 +68,7 @@ def layer(request):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """The report of a bare process, what it found, and what this one finds."""
+    """Returns the report and results of a bare process, and the results of this process."""
     layer, folder = changed("ivf"), tmp_path_factory.mktemp("export")
     rules = {
         "k": tf.TensorSpec([], tf.int32),
@@ -112,10 +112,10 @@ def exported(tmp_path_factory):
     return report, np.load(folder / "found.npz"), expected
 
 
-def test_export_holds_core_ops_alone(exported):
+def test_export_holds_only_core_ops(exported):
     report = exported[0]
     assert report["unknown"] == [] and {"ResourceGather", "TopKV2"} <= set(report["ops"])
-    assert not report["scann"]  # what is not linked in would have been noticed
+    assert not report["scann"]  # a missing op would have been reported
     assert not [op for op in report["ops"] if "Table" in op or op.startswith(("EagerPy", "PyFunc"))]
 
 
@@ -130,7 +130,7 @@ def test_export_finds_the_same_in_a_fresh_process(exported):
                 np.testing.assert_array_equal(values, tensor.numpy().astype(values.dtype))
 
 
-def test_rules_come_in_as_tensors(exported):
+def test_rules_as_tensors(exported):
     _, found, (plain, _) = exported
     ids = found["ruled_ids"]
     assert ids.shape == (6, 2) and plain.ids.shape == (6, 4)
@@ -140,7 +140,7 @@ def test_rules_come_in_as_tensors(exported):
     assert (found["ruled_scores"][ids >= 0] >= 0.9).all() and (found["ruled_scores"][ids < 0] == -1).all()
 
 
-def test_rules_that_are_empty_or_wrong_as_tensors(layer):
+def test_empty_and_wrong_rules_as_tensors(layer):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)] * 3)
     def ids(allow_languages, deny_languages, deny_flags):
         return layer(
@@ -200,7 +200,7 @@ def test_xla_compiles_the_search_with_static_shapes(layer, where):
 
 
 @pytest.mark.parametrize("rows", [0, 1])
-def test_xla_compiles_it_for_a_single_query_and_for_none(layer, rows):
+def test_xla_compiles_the_search_for_a_single_query_and_for_none(layer, rows):
     search = tf.function(lambda q: layer.search(q, 3), jit_compile=True)
     hlo = search.experimental_get_compiler_ir(tf.constant(QUERIES[:rows]))(stage="hlo")
     assert not re.search(r"\[[^\]]*<=", hlo)

@@ -1,4 +1,4 @@
-"""ScaNN's index, made block by block: its own partitions and codes, and no row lost."""
+"""ScaNN's index, built block by block, has ScaNN's own partitions and codes and all rows."""
 
 from pathlib import Path
 
@@ -16,13 +16,13 @@ from ctxvision.layers.retrieval.scann_index import build_index  # noqa: E402
 from tests.layers.retrieval.oracle import clustered  # noqa: E402
 
 N = 1500
-ROWS = clustered(0, N, dim=9, clusters=100)  # the last block of dimensions is a half
-ROWS[: N // 2] *= 0.6  # rows that few pictures are behind are shorter
+ROWS = clustered(0, N, dim=9, clusters=100)  # the last block has one dimension
+ROWS[: N // 2] *= 0.6  # rows of few pictures are shorter
 
 
 @pytest.fixture
 def learnt(monkeypatch):
-    """What ScaNN itself made of the rows that it learnt from: leaves and codes."""
+    """Records the leaves and codes that ScaNN gives the rows it learns from."""
     own, load = {}, scann_index.scann_ops_pybind.load_searcher
 
     def read(folder):
@@ -35,18 +35,18 @@ def learnt(monkeypatch):
 
 
 @pytest.mark.parametrize("block", [N, 400])
-def test_leaves_and_codes_are_those_that_scann_gives_the_rows_it_learns_from(monkeypatch, learnt, block):
+def test_leaves_and_codes_equal_those_of_scann(monkeypatch, learnt, block):
     monkeypatch.setattr(scann_index, "_ROWS_AT_A_TIME", block)
     state = build_index(ROWS, np.arange(N), num_lists=20, probes=5, depth=30)
     assert (state.datapoint_to_token.numpy() == learnt["datapoint_to_token"]).mean() > 0.999
     assert (state.hashed_dataset.numpy() == learnt["hashed_dataset"]).mean() > 0.999
     lists = np.unique(learnt["datapoint_to_token"])
     np.testing.assert_array_equal(np.unique(state.datapoint_to_token), lists)
-    # Agreeing says something: there are many. ScaNN's own k-means was seen to leave one of the 20 empty.
+    # There are many leaves, so equality is not trivial; ScaNN's k-means has left one of the 20 empty.
     assert len(lists) >= 19 and len(np.unique(learnt["hashed_dataset"])) == 16
 
 
-def test_rows_are_those_asked_for_and_as_they_are(monkeypatch):
+def test_rows_are_the_requested_ones_unchanged(monkeypatch):
     monkeypatch.setattr(scann_index, "_ROWS_AT_A_TIME", 100)
     monkeypatch.setattr(scann_index, "_SMALLEST_SAMPLE", 200)
     ids = np.arange(1, N, 2)

@@ -1,4 +1,4 @@
-"""ScaNN: exact where it reads and scores everything again, and never short of rows that exist."""
+"""ScaNN search: exact if it reads and re-ranks everything, and k rows found if k exist."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def some(ids):
 
 @pytest.fixture(scope="module")
 def search():
-    """Read only."""
+    """Makes a search, which tests must not change."""
     return ScannSearch(ROWS, ALL)
 
 
@@ -37,19 +37,19 @@ def test_finds_the_nearest_rows(search):
     np.testing.assert_array_equal(ids[:6], nearest(QUERIES, ROWS, 5)[0][:6])
 
 
-def test_searches_by_its_own_operations(search):
+def test_searches_with_scann_ops(search):
     find = tf.function(lambda q: search.search(q, 5)).get_concrete_function(tf.constant(QUERIES))
     assert any(op.type.startswith("Scann") for op in find.graph.get_operations())
 
 
-def test_all_partitions_read_and_all_rows_scored_again_is_exact():
+def test_reading_and_reranking_everything_is_exact():
     search = ScannSearch(ROWS, ALL, num_lists=10, probes=10, depth=N)
     for k in (1, 5, 400):
         scores, ids = search.search(tf.constant(QUERIES), k)
         check_exact(ids, scores, QUERIES, ROWS, k)
 
 
-def test_probes_and_depth_hold_at_the_search():
+def test_probes_and_depth_are_used_in_the_search():
     rows, queries = (unit(np.random.default_rng(i).normal(size=(n, 8))) for i, n in enumerate((N, 50)))
     search = ScannSearch(rows, ALL, num_lists=20)
 
@@ -62,14 +62,14 @@ def test_probes_and_depth_hold_at_the_search():
 
 
 @pytest.mark.parametrize("k", [301, N])
-def test_more_than_its_depth_goes_over_all_rows(search, k):
+def test_k_above_depth_scores_all_rows(search, k):
     scores, ids = search.search(tf.constant(QUERIES), k)
     check_exact(ids, scores, QUERIES, ROWS, k)
 
 
 @pytest.mark.parametrize("batch", [7, None])
-def test_filter_that_few_rows_pass_goes_over_all_rows(monkeypatch, search, batch):
-    monkeypatch.setattr(scann_search, "_MOST_SCORES", 3 * N)  # three queries at a time
+def test_filter_that_few_rows_pass_scores_all_rows(monkeypatch, search, batch):
+    monkeypatch.setattr(scann_search, "_MOST_SCORES", 3 * N)  # chunks of three queries
     find = tf.function(lambda q: search.search(q, 6, some), input_signature=[tf.TensorSpec([batch, 8])])
     scores, ids = find(tf.constant(QUERIES))
     check_exact(ids, scores, QUERIES, ROWS, 6, np.arange(N) % 300 == 7)
@@ -89,24 +89,24 @@ def test_empty_batch_and_a_single_query(search, rows, admits):
     assert scores.shape == ids.shape == (rows, 5)
 
 
-def test_dropped_rows_come_back_from_nowhere():
+def test_dropped_rows_are_never_found():
     search = ScannSearch(ROWS, ALL)
     first = search.search(tf.constant(QUERIES), 5)[1].numpy()
     gone = np.unique(first)
     search.drop(gone)
-    for k in (5, 400):  # within its depth, and over all rows
+    for k in (5, 400):  # within its depth, and beyond
         scores, ids = search.search(tf.constant(QUERIES), k)
         check_sound(ids, scores, QUERIES, ROWS, ~np.isin(ALL, gone))
         assert (ids.numpy() >= 0).all()
-    # More of the nearest dropped than it scores again: only a pass over all rows finds others.
+    # More of the nearest rows are dropped than it re-ranks, so only a pass over all rows finds others.
     search.drop(nearest(QUERIES[:1], ROWS, 700)[0][0])
     scores, ids = search.search(tf.constant(QUERIES[:1]), 5)
     check_exact(ids, scores, QUERIES[:1], ROWS, 5, search.ids.numpy() >= 0)
 
 
-def test_places_that_scann_leaves_open_are_filled(monkeypatch, search):
+def test_places_that_scann_leaves_empty_are_filled(monkeypatch, search):
     class Short:
-        """As ScaNN: NaN and place 0 where a query has fewer rows, no columns that none of them fills."""
+        """Imitates ScaNN: NaN and place 0 if a query has fewer rows, and no columns that are empty for all."""
 
         def __init__(self, columns):
             self.columns = columns
@@ -122,7 +122,7 @@ def test_places_that_scann_leaves_open_are_filled(monkeypatch, search):
         check_exact(ids, scores, QUERIES, ROWS, 3)
 
 
-def test_nothing_is_trained_and_rows_are_there_once(search):
+def test_no_trainable_variables_and_a_single_copy_of_rows(search):
     assert not search.trainable_variables
     assert sum(x.shape.as_list() == [N, 8] for x in search.variables) == 1
 

@@ -1,4 +1,4 @@
-"""Settings that reach the wanted recall, and are those that the layer then searches with."""
+"""Tuning reaches the required recall and sets the layer's search."""
 
 import json
 import weakref
@@ -13,7 +13,7 @@ from ctxvision.layers.retrieval import tuning
 from tests.layers.retrieval.oracle import clustered, nearest
 
 N = 1500
-# Wide clusters: few probes do not find all.
+# In wide clusters, few probes do not find all rows.
 ROWS = clustered(0, N, dim=8, clusters=50, spread=0.2)
 QUERIES = clustered(1, 30, dim=8, clusters=50, spread=0.2)
 TABLE = PhraseTable.from_arrays([f"p{i}" for i in range(N)], ROWS, counts=np.arange(N) % 5 + 1)
@@ -23,7 +23,7 @@ FOUND, RECALL = tuning._found, tuning._Truth.recall
 
 @pytest.fixture(autouse=True)
 def cost(monkeypatch):
-    """Time by a formula: what is quickest is then known."""
+    """Replaces time by a formula, so that the fastest setting is known."""
     cost_is(monkeypatch, lambda search: search.probes / search.num_lists + getattr(search, "depth", 0))
     monkeypatch.setattr(tuning, "NUM_QUERIES", 30)
     monkeypatch.setattr(prototype_retrieval, "FEWEST_ROWS", 1300)
@@ -36,7 +36,7 @@ def cost_is(monkeypatch, milliseconds):
 
 
 def measured_by_hand(layer, queries, k, own=None, kept=None, rows=ROWS):
-    """Share of the k truly nearest rows that the layer finds for single queries, each one's own row left out."""
+    """Computes the share of the k nearest rows that the layer finds for single queries, without the query's own row."""
     found = np.concatenate([layer(tf.constant(query[None])).ids for query in queries])
     hits = []
     for row, query in enumerate(queries):
@@ -47,7 +47,7 @@ def measured_by_hand(layer, queries, k, own=None, kept=None, rows=ROWS):
 
 
 @pytest.mark.parametrize("recall", [0.5, 0.9, 0.99])
-def test_recall_is_reached_for_queries_that_are_given(recall):
+def test_recall_is_reached_for_given_queries(recall):
     layer = PrototypeRetrieval(k=4).tune(TABLE, recall, k=3, queries=5 * QUERIES)
     chosen = layer.tuning["chosen"]
     assert measured_by_hand(layer, QUERIES, 3) == pytest.approx(chosen["recall"])
@@ -70,8 +70,8 @@ def test_recall_is_reached_for_rows_of_the_table_each_without_itself():
 @pytest.mark.parametrize(
     ("cheapest", "numbers"), [(310, [310, 207]), (207, [310, 207, 138]), (138, [310, 207, 138, 92])]
 )
-def test_fewer_lists_are_tried_while_they_are_quicker(monkeypatch, cheapest, numbers):
-    # 8 √1500 = 310 lists, of which one probed list holds few rows: each next number is a third less.
+def test_fewer_lists_are_tried_while_they_are_faster(monkeypatch, cheapest, numbers):
+    # One probed list of 8 √1500 = 310 holds few rows, so each next number of lists is a third lower.
     cost_is(monkeypatch, lambda search: search.probes / 1000 + abs(search.num_lists - cheapest))
     layer = PrototypeRetrieval(k=4).tune(TABLE, 0.5, queries=QUERIES)
     chosen, tried = layer.tuning["chosen"], layer.tuning["measured"]
@@ -79,7 +79,7 @@ def test_fewer_lists_are_tried_while_they_are_quicker(monkeypatch, cheapest, num
     assert chosen in tried and chosen["num_lists"] == cheapest
     reached = [m for m in tried if m["recall"] >= 0.5]
     assert chosen["milliseconds"] == min(m["milliseconds"] for m in reached)
-    # Fewer probes of as many lists fell short of it.
+    # Fewer probes of the same number of lists did not reach the recall.
     fewer = [m["recall"] for m in tried if m["num_lists"] == cheapest and m["probes"] < chosen["probes"]]
     assert all(recall < 0.5 for recall in fewer)
     assert (layer._search.num_lists, layer._search.probes) == (cheapest, chosen["probes"])
@@ -88,8 +88,8 @@ def test_fewer_lists_are_tried_while_they_are_quicker(monkeypatch, cheapest, num
     np.testing.assert_array_equal(again(tf.constant(QUERIES)).ids, layer(tf.constant(QUERIES)).ids)
 
 
-def test_more_lists_are_tried_where_rows_outweigh_them(monkeypatch):
-    # Each row far from every other: nearly all lists have to be read.
+def test_more_lists_are_tried_if_rows_dominate_the_cost(monkeypatch):
+    # Rows are far from each other, so nearly all lists must be read.
     monkeypatch.setattr(tuning, "_FEWEST_IN_LIST", 4)
     monkeypatch.setattr(tuning, "_IMBALANCE", 2)
     monkeypatch.setattr(tuning, "_ladder", lambda fewest, most: [fewest, most])
@@ -102,8 +102,8 @@ def test_more_lists_are_tried_where_rows_outweigh_them(monkeypatch):
     assert layer.tuning["chosen"]["num_lists"] == layer._search.num_lists == others[0]
 
 
-def test_scann_reaches_it_with_less_to_score_again(monkeypatch):
-    # What is tried last is cheapest, and need not be built again, which ScaNN does a bit otherwise.
+def test_scann_reaches_recall_with_fewer_rows_to_rerank(monkeypatch):
+    # The last setting is the cheapest, so ScaNN, whose builds differ a little, builds only once.
     cost_is(monkeypatch, lambda search: (search.probes + search.depth) / 1000 + search.num_lists)
     rows = clustered(0, 5000, dim=8, clusters=50, spread=0.2)
     table = PhraseTable.from_arrays([f"p{i}" for i in range(len(rows))], rows)
@@ -130,7 +130,7 @@ def test_rows_that_may_not_be_found_do_not_count():
 
 @pytest.mark.parametrize("backend", ["ivf", "scann"])
 def test_recall_that_no_setting_reaches(monkeypatch, backend):
-    # As where rows tie: which of them are the nearest is then chance, and the quickest is no better for it.
+    # As for rows that tie: chance decides which are nearest, so the fastest setting is not preferable.
     def recall(truth, found):
         return min(0.9, RECALL(truth, found))
 
@@ -146,7 +146,7 @@ def test_few_rows_are_exact_and_need_no_settings():
     assert layer.tuning == {"recall": 0.95, "k": 2, "queries": 0, "exact": True, "chosen": {}, "measured": []}
 
 
-def test_tuning_goes_to_json_and_is_gone_with_the_next_index():
+def test_tuning_is_json_and_the_next_index_clears_it():
     layer = PrototypeRetrieval(k=4).tune(TABLE, 0.5, queries=QUERIES)
     assert json.loads(json.dumps(layer.tuning)) == layer.tuning
     assert layer.index(TABLE).tuning is None
@@ -155,11 +155,11 @@ def test_tuning_goes_to_json_and_is_gone_with_the_next_index():
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"recall": 0}, "recall must lie above 0 and at most at 1, got 0"),
-        ({"recall": 1.1}, "recall must lie above 0 and at most at 1, got 1.1"),
-        ({"k": 0}, "k must be a whole number from 1 to the built 4, got 0"),
-        ({"k": 5}, "k must be a whole number from 1 to the built 4, got 5"),
-        ({"k": 1.5}, "k must be a whole number from 1 to the built 4, got 1.5"),
+        ({"recall": 0}, "recall must be above 0 and at most 1, got 0"),
+        ({"recall": 1.1}, "recall must be above 0 and at most 1, got 1.1"),
+        ({"k": 0}, "k must be a whole number from 1 to 4, the k of the layer, got 0"),
+        ({"k": 5}, "k must be a whole number from 1 to 4, the k of the layer, got 5"),
+        ({"k": 1.5}, "k must be a whole number from 1 to 4, the k of the layer, got 1.5"),
     ],
 )
 def test_bad_arguments(arguments, match):
@@ -184,7 +184,7 @@ def test_queries_are_timed_and_answered_one_by_one():
     np.testing.assert_array_equal(found[:20], alone)
 
 
-def test_an_index_is_let_go_before_the_next_is_built(monkeypatch):
+def test_an_index_is_freed_before_the_next_is_built(monkeypatch):
     cost_is(monkeypatch, lambda search: search.num_lists)
     build, held = PrototypeRetrieval._build_search, []
 
