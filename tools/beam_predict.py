@@ -1,9 +1,10 @@
-"""The answers of an export for archives of millions of pictures, on Apache Beam's RunInference.
+"""Answers archives of millions of pictures by an export, with Apache Beam's RunInference.
 
     python tools/beam_predict.py serving/photos 'gs://bucket/archive/**' --out gs://bucket/answers --runner DataflowRunner ...
 
-The model is a folder that every worker sees, or HOST:PORT of a server. Each picture that the pattern names becomes a line
-of a shard `OUT-*-of-*.jsonl`: what `ctxvision predict --out answers.jsonl` writes, or an `error` for one that cannot be read.
+The model is a folder that every worker can read, or HOST:PORT of a server. Each matching picture becomes a line of a
+shard `OUT-*-of-*.jsonl`, in the format of `ctxvision predict --out answers.jsonl`; an unreadable picture gets an
+`error`.
 
 All other arguments go to Beam. Workers need ctxvision and apache-beam. Only the Direct runner has been run here.
 """
@@ -28,10 +29,10 @@ Row = dict[str, Any]
 
 
 class Answers(ModelHandler[str, Row, Ask]):
-    """Paths of pictures to rows.
+    """Maps paths of pictures to rows of answers.
 
     Args:
-        target: see `asker`.
+        target: an export or server, see `asker`.
     """
 
     def __init__(self, target: str):
@@ -51,7 +52,7 @@ class Answers(ModelHandler[str, Row, Ask]):
                     contents[path] = file.read()
             except OSError as error:
                 refused.append(
-                    Refused(path, f"image must be a file that can be read, got {path!r} ({error}).")
+                    Refused(path, f"image must be a readable file, got {path!r} ({error}): check the file.")
                 )
         answer = model(list(contents.values())) if contents else {}
         for one in [
@@ -62,7 +63,7 @@ class Answers(ModelHandler[str, Row, Ask]):
 
 
 def answer_all(target: str, images: str, out: str, options: PipelineOptions) -> None:
-    """Runs the pipeline."""
+    """Runs the pipeline over the pictures that match `images`."""
     with beam.Pipeline(options=options) as pipeline:
         (
             pipeline
@@ -78,8 +79,8 @@ def answer_all(target: str, images: str, out: str, options: PipelineOptions) -> 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("target", help="folder of an export, or HOST:PORT")
-    parser.add_argument("images", help="pattern of file names, such as 'archive/**'")
-    parser.add_argument("--out", required=True, help="where the shards go, without -00000-of-...")
+    parser.add_argument("images", help="glob pattern of picture files, such as 'archive/**'")
+    parser.add_argument("--out", required=True, help="path of the shards, without -00000-of-...")
     given, others = parser.parse_known_args(arguments)
     try:
         _ = asker(given.target, "serving_default")  # raises before the pipeline starts

@@ -1,13 +1,13 @@
-"""The sums of build_prototypes on Apache Beam, for logs that are too long for one machine.
+"""Computes the sums of build_prototypes on Apache Beam, for logs that are too long for one machine.
 
     python tools/beam_prototypes.py --pairs 'gs://bucket/pairs-*' --rows gs://bucket/rows --runner DataflowRunner ...
     python tools/beam_prototypes.py --rows gs://bucket/rows --table table
 
-The first command adds up the embeddings of each query in TFRecord shards of tf.train.Example (features `query`,
-`embedding` and, where known, `language`, see build_prototypes) and writes the sums as shards
-`ROWS-*-of-*.tfrecord` with the features `query`, `language` ("" where none is named) and `sums` (D + 1 int64,
-little-endian: the fixed-point sums, and how many embeddings they are of). The second, on one machine, makes them a phrase
-table; with --pairs and --table both are done. The table is to the last bit that of build_prototypes.
+The first command sums the embeddings of each query in TFRecord shards of tf.train.Example (features `query`,
+`embedding` and optionally `language`, see build_prototypes). It writes the sums as shards `ROWS-*-of-*.tfrecord` with
+the features `query`, `language` ("" if none is named) and `sums` (D + 1 little-endian int64: the fixed-point sums, and
+the number of embeddings). The second command makes a phrase table from these shards on one machine. With --pairs and
+--table, both steps run. The table equals that of build_prototypes to the last bit.
 
 All other arguments go to Beam. Workers need ctxvision, apache-beam and google-crc32c.
 """
@@ -37,7 +37,7 @@ Key = tuple[str, str]
 
 
 class AddRows(beam.CombineFn):
-    """Adds int64 [D + 1]."""
+    """Adds rows of sums, int64 [D + 1]."""
 
     def create_accumulator(self) -> np.ndarray | None:
         return None
@@ -57,14 +57,14 @@ class AddRows(beam.CombineFn):
 
 
 def keyed_rows(path: str) -> Iterator[tuple[Key, np.ndarray]]:
-    """((query, language), int64 [D + 1]) of each pair in a shard."""
+    """Yields ((query, language), int64 [D + 1]) of each pair in a shard."""
     for queries, embeddings, languages in read_pairs([path], embed=None):
         names = map(normalised, queries)
         yield from zip(zip(names, languages or [""] * len(queries)), rows_of(queries, embeddings))
 
 
 def record_of(keyed: tuple[Key, np.ndarray]) -> bytes:
-    """A serialized tf.train.Example."""
+    """Serializes a row of sums as a tf.train.Example."""
     (query, language), row = keyed
     values = {"query": query.encode(), "language": language.encode(), "sums": row.astype("<i8").tobytes()}
     features = {k: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for k, v in values.items()}
@@ -72,7 +72,7 @@ def record_of(keyed: tuple[Key, np.ndarray]) -> bytes:
 
 
 def add_up(pairs: str, rows: str, options: PipelineOptions) -> None:
-    """Runs the pipeline."""
+    """Runs the pipeline that sums embeddings by query and language."""
     with beam.Pipeline(options=options) as pipeline:
         (
             pipeline
@@ -86,17 +86,17 @@ def add_up(pairs: str, rows: str, options: PipelineOptions) -> None:
 
 
 def collect(rows: str, table: str, memory: str = "2GB") -> PhraseTable:
-    """Makes a phrase table of row shards, in bounded memory."""
+    """Makes a phrase table from shards of rows, in bounded memory."""
     return table_of_sums(_read_rows(_shards(rows)), table, byte_size(memory))
 
 
 def _shards(rows: str) -> list[str]:
-    """All shards of one run; refuses a part of them, and those of two."""
+    """Lists the shards of a run; raises an InputError if some are missing or belong to another run."""
     found = files([f"{rows}-?????-of-?????{SUFFIX}"], "rows")
     counts = {int(path.removesuffix(SUFFIX).rpartition("-")[2]) for path in found}
     if counts != {len(found)}:
         raise InputError(
-            f"rows must name the shards of one run, got {found}: bring all of them, and no others."
+            f"rows must name the shards of one run, got {found}: give all shards of one run and no others."
         )
     return found
 
@@ -110,7 +110,7 @@ def _read_rows(shards: Iterable[str]) -> Iterator[QuerySums]:
                 sums = tf.io.decode_raw(parsed["sums"], tf.int64).numpy()
             except tf.errors.InvalidArgumentError as error:
                 raise InputError(
-                    f"shard {path!r} must hold rows of this pipeline, got {error.message}: run it anew."
+                    f"shard {path!r} must hold rows of this pipeline, got {error.message}: run the pipeline again."
                 ) from None
             queries, languages = (
                 [text.decode() for text in parsed[name].numpy()] for name in ("query", "language")
@@ -120,10 +120,10 @@ def _read_rows(shards: Iterable[str]) -> Iterator[QuerySums]:
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--pairs", help="file name or pattern of the shards of pairs")
-    parser.add_argument("--rows", required=True, help="where the shards of rows lie, without -00000-of-...")
-    parser.add_argument("--table", help="folder of the phrase table to make of them")
-    parser.add_argument("--memory", default="2GB", help="of this process while it makes the table")
+    parser.add_argument("--pairs", help="file name or glob pattern of the shards of pairs")
+    parser.add_argument("--rows", required=True, help="path of the shards of rows, without -00000-of-...")
+    parser.add_argument("--table", help="folder of the phrase table to write")
+    parser.add_argument("--memory", default="2GB", help="memory of this process while it writes the table")
     given, others = parser.parse_known_args(arguments)
     try:
         if given.pairs:

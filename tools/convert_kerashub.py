@@ -1,10 +1,10 @@
-"""Converts a KerasHub preset to SavedModels: `ctxvision/kerashub/convert.py`, run from the checkout.
+"""Runs `ctxvision/kerashub/convert.py` from the checkout, which converts a KerasHub preset to SavedModels.
 
     python tools/convert_kerashub.py PRESET --out DIR [--pixels 0..255|0..1|-1..1|imagenet|clip]
 
 It needs `pip install 'ctxvision[convert]'`. An image backbone (`efficientnet_b0_ra_imagenet`) becomes the picture tower
-DIR, which `visual_backbone` and `phrase_backbone` take; a two-tower preset (`clip_vit_base_patch16`) becomes DIR/picture
-and DIR/text, which `ctxvision context build` takes.
+DIR, for `visual_backbone` and `phrase_backbone`. A two-tower preset (`clip_vit_base_patch16`) becomes DIR/picture and
+DIR/text, for `ctxvision context build`.
 """
 
 import runpy

@@ -1,4 +1,4 @@
-"""Writes a list of phrases, which a context from two towers begins with: `ctxvision context build --phrases FILE`.
+"""Writes a list of phrases for a context made from two towers: `ctxvision context build --phrases FILE`.
 
     python tools/phrases_from.py captions PLACE --out FILE
     python tools/phrases_from.py csv TABLE --column NAME [--language-column NAME] [--separator "|"] --out FILE
@@ -7,23 +7,24 @@
 
 | source | phrases | count | case |
 |---|---|---|---|
-| captions | n-grams, as `captions:PLACE` makes them; pictures need not be there | captions that have it | lower |
-| csv | values of a column of a CSV or TSV file, several a cell | cells that have it | lower |
-| wordnet | nouns | 1, and 1 for each time that a corpus of WordNet has it | as in `data.noun`: turkey and Turkey are two |
-| labels | labels, and their synset terms; hyphens and underscores become spaces | labels that have it | lower |
+| captions | n-grams, as in `captions:PLACE`; no pictures needed | captions with the phrase | lower |
+| csv | values of a column of a CSV or TSV file, several per cell | cells with the phrase | lower |
+| wordnet | nouns | 1, plus 1 per occurrence in WordNet's corpora | as in `data.noun`: turkey and Turkey differ |
+| labels | labels and their synset terms; hyphens and underscores become spaces | labels with the phrase | lower |
 
-Options of all: `--min-count N` (2 for captions, else 1), `--max N` (the most frequent), `--deny FILE` (words and phrases, one
-a line; a phrase that holds one as whole words is dropped), `--language CODE` (of phrases whose source names none).
+All sources take these options: `--min-count N` (default 2 for captions, else 1), `--max N` (keeps the most frequent),
+`--deny FILE` (words and phrases, one per line; phrases that contain one as whole words are dropped) and
+`--language CODE` (for phrases whose source names no language).
 
-FILE is UTF-8: a line is phrase, tab, language, tab, count; most frequent first, then by phrase. A phrase table holds a
-phrase once, so a phrase of several languages keeps the language that has it most often, and that language's count.
-Phrases are dropped that are empty, have neither a letter nor an emoji, hold control characters, or are longer than a phrase
-table takes.
+FILE is UTF-8. Each line holds phrase, language and count, separated by tabs; lines are sorted by descending count, then
+by phrase. A phrase table holds a phrase once, so a phrase of several languages gets its most frequent language and the
+count of that language. Phrases are dropped if they are empty, have neither a letter nor an emoji, hold control
+characters, or are too long for a phrase table.
 
-WordNet is read in its own format, wndb(5WN), and no other (no WN-LMF): a folder with `data.noun`, such as that of Debian's
-package wordnet-base, or one file in the format of `data.noun` or `index.noun`. How often a noun occurs is in `cntlist.rev`
-or `cntlist` beside it. Without these files, each tagged sense of `index.noun` counts as one occurrence. `index.noun` alone
-has lower case only.
+WordNet is read only in its own format, wndb(5WN), not as WN-LMF. PLACE is a folder with `data.noun`, such as that of
+Debian's package wordnet-base, or a file in the format of `data.noun` or `index.noun`. The number of occurrences of a
+noun comes from `cntlist.rev` or `cntlist` beside it. Without these files, each tagged sense in `index.noun` counts as
+one occurrence. `index.noun` alone gives only lower case.
 """
 
 import argparse
@@ -50,20 +51,20 @@ _COUNT_FILES = ("cntlist.rev", "cntlist")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _SYNSET_ID = re.compile(r"[nvars][0-9]{8}")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_LARGEST_FIELD = 1 << 24  # characters, as of images.csv
+_LARGEST_FIELD = 1 << 24  # characters, as for images.csv
 
-# Text, language, and how often the source has it.
+# Text, language, and number of occurrences in the source.
 Values = Iterable[tuple[str, str, int]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0, or 2 for bad input after one sentence."""
+    """Writes the list; returns 0, or 2 after printing one sentence for bad input."""
     chosen = _parser().parse_args(arguments)
     try:
         numbers = {"--min-count": chosen.min_count, "--max": chosen.max, "--max-words": chosen.max_words}
         for name, value in numbers.items():
             if value is not None and value < 1:
-                raise InputError(f"{name} must be at least 1, got {value}: leave it out, or give more.")
+                raise InputError(f"{name} must be at least 1, got {value}: leave it out, or give 1 or more.")
         _check_language(chosen.language, "--language")
         values: Values = chosen.source(chosen)
         counts, deny = _merged(values), _denied(chosen)
@@ -92,28 +93,31 @@ def select(
     most_words: int | None = None,
     deny: Sequence[str] = (),
 ) -> tuple[list[ListedPhrase], Counter[str]]:
-    """The phrases to list, in the order of the list, and how many were dropped by reason.
+    """Selects the phrases to list, and counts dropped phrases by reason.
 
     Args:
-        counts: of (clean phrase, language).
-        min_count: that a phrase needs in a language.
-        most: phrases, the most frequent ones; all by default.
-        most_words: of a phrase; any number by default.
-        deny: words and phrases that no phrase may hold.
+        counts: the count of each (clean phrase, language).
+        min_count: the count that a phrase needs in a language.
+        most: keeps this number of the most frequent phrases; None keeps all.
+        most_words: the largest number of words in a phrase; None sets no limit.
+        deny: words and phrases that no phrase may contain.
+
+    Returns:
+        The phrases in the order of the list, and reason to number.
     """
     reason = _reason(most_words, deny_rule(deny))
     dropped: Counter[str] = Counter()
     best: dict[str, tuple[int, str]] = {}
     for (phrase, language), count in counts.items():
         if not phrase:
-            dropped["empty"] += count  # times that it is there: it is one phrase
+            dropped["empty"] += count  # counts occurrences, because all empty texts are the same phrase
         elif why := reason(phrase):
             dropped[why] += 1
         elif count < min_count:
             dropped[f"under {min_count:,} times"] += 1
         else:
             found = (-count, language)
-            dropped["of another language too"] += phrase in best
+            dropped["in another language too"] += phrase in best
             best[phrase] = min(best.get(phrase, found), found)
     order = sorted((least, phrase, language) for phrase, (least, language) in best.items())
     kept = order[:most]
@@ -122,7 +126,7 @@ def select(
 
 
 def write_phrases(phrases: Iterable[ListedPhrase], out: str | os.PathLike[str]) -> None:
-    """Writes the list, whole or not at all.
+    """Writes the list, completely or not at all.
 
     Raises:
         InputError: the file cannot be written.
@@ -132,7 +136,7 @@ def write_phrases(phrases: Iterable[ListedPhrase], out: str | os.PathLike[str]) 
             file.writelines(f"{phrase}\t{language}\t{count}\n" for phrase, language, count in phrases)
     except OSError as error:
         raise InputError(
-            f"out must be a file that can be written, got {str(out)!r} ({error.strerror}): name another."
+            f"out must be a writable file, got {str(out)!r} ({error.strerror}): choose another."
         ) from None
 
 
@@ -141,7 +145,7 @@ def write_phrases(phrases: Iterable[ListedPhrase], out: str | os.PathLike[str]) 
 
 def _captions(chosen: argparse.Namespace) -> Values:
     counts = count_phrases(captions_of(chosen.place, chosen.language))
-    while counts:  # emptied meanwhile: there may be many millions
+    while counts:  # frees memory while yielding: there may be many millions
         (phrase, language), count = counts.popitem()
         yield phrase, clean(language), count
 
@@ -158,7 +162,7 @@ def _csv(chosen: argparse.Namespace) -> Values:
             codes = len(texts) * (codes or [""])
         if len(codes) != len(texts):
             raise InputError(
-                f"{chosen.language_column} must name one language, or one for each phrase, got {len(codes)} for "
+                f"{chosen.language_column} must name one language, or one per phrase, got {len(codes)} languages for "
                 f"{len(texts)} phrases in {chosen.table} line {line}: align the columns."
             )
         for text, code in zip(texts, codes):
@@ -199,7 +203,7 @@ def _labels(chosen: argparse.Namespace) -> Values:
 
 
 def _data_nouns(path: Path) -> Iterator[tuple[str, int]]:
-    """Each word of each synset, and how often the corpora have it in this sense; the first sense of a word adds 1."""
+    """Yields each word of each synset, and its occurrences in this sense; the first sense of a word adds 1."""
     by_sense = _sense_counts(path.parent)
     index = path.parent / "index.noun"
     tagged = set(_tagged_senses(index)) if by_sense is None and index.is_file() else set()
@@ -230,14 +234,14 @@ def _index_nouns(path: Path) -> Iterator[tuple[str, int]]:
 
 
 def _tagged_senses(path: Path) -> Iterator[tuple[str, str]]:
-    """Lemma and synset of the senses that a corpus has; they come first in the index."""
+    """Yields lemma and synset of tagged senses, which come first in the index."""
     for lemma, offsets, tagged in _index(path):
         for offset in offsets[:tagged]:
             yield lemma, offset
 
 
 def _index(path: Path) -> Iterator[tuple[str, list[str], int]]:
-    """Lemma, offsets of its synsets, and how many of these are tagged."""
+    """Yields a lemma, the offsets of its synsets, and the number of tagged ones."""
     for line, text in _wordnet_lines(path):
         fields = text.split()
         try:
@@ -251,7 +255,7 @@ def _index(path: Path) -> Iterator[tuple[str, list[str], int]]:
 
 
 def _sense_counts(folder: Path) -> dict[str, int] | None:
-    """Sense key to how often the corpora have it; None without a file of counts."""
+    """Maps sense key to number of occurrences; None without a file of counts."""
     path = next((folder / name for name in _COUNT_FILES if (folder / name).is_file()), None)
     if path is None:
         return None
@@ -269,21 +273,21 @@ def _sense_counts(folder: Path) -> dict[str, int] | None:
 
 
 def _is_data(path: Path) -> bool:
-    """Whether entries begin with an offset, as in `data.noun`; in `index.noun` the second field is a part of speech."""
+    """Tells whether a file is like `data.noun`, with entries that begin with an offset, and not like `index.noun`."""
     for _, text in _wordnet_lines(path):
         return re.match(r"[0-9]{8} [0-9]{2} ", text) is not None
     return True
 
 
 def _wordnet_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Without the licence, whose lines begin with two spaces."""
+    """Yields lines without the licence, whose lines begin with two spaces."""
     return ((number, text) for number, text in _lines(path, "wordnet") if text.strip() and text[:2] != "  ")
 
 
 def _not_wordnet(path: Path, line: int, what: str) -> InputError:
     return InputError(
-        f"{path} must be a file of WordNet's nouns, line {line} is not {what} as wndb(5WN) says: name data.noun, "
-        "index.noun or their folder."
+        f"{path} must be a file of WordNet's nouns as in wndb(5WN), got something other than {what} in line {line}: "
+        "name data.noun, index.noun or their folder."
     )
 
 
@@ -291,7 +295,7 @@ def _not_wordnet(path: Path, line: int, what: str) -> InputError:
 
 
 def _csv_rows(path: str) -> Iterator[tuple[int, list[str]]]:
-    """Line and fields: of the header, then of each row."""
+    """Yields line number and fields of the header, and then of each row."""
     csv.field_size_limit(_LARGEST_FIELD)
     lines = _lines(path, "csv")
     _, first = next(lines, (1, ""))
@@ -305,14 +309,16 @@ def _csv_rows(path: str) -> Iterator[tuple[int, list[str]]]:
             line = reader.line_num
             if len(fields) > len(names):
                 raise InputError(
-                    f"{path} line {line} must have {len(names)} fields, it has {len(fields)}: put fields that hold a "
+                    f"{path} line {line} must have {len(names)} fields, got {len(fields)}: put fields that hold a "
                     f"{'tab' if tabs else 'comma'} in double quotes."
                 )
             if fields:
                 yield line, fields + [""] * (len(names) - len(fields))
     except csv.Error as error:
-        # A quote that is never closed swallows the rest of the file: name the line it begins in.
-        raise InputError(f"{path} must be a csv file, line {line + 1} is not ({error}): mend it.") from None
+        # An unclosed quote swallows the rest of the file, so the message names the line where it begins.
+        raise InputError(
+            f"{path} must be a csv file, got {error} in line {line + 1}: correct the line."
+        ) from None
 
 
 def _again(first: str, rest: Iterator[tuple[int, str]]) -> Iterator[str]:
@@ -324,13 +330,13 @@ def _again(first: str, rest: Iterator[tuple[int, str]]) -> Iterator[str]:
 def _column(path: str, names: list[str], name: str) -> int:
     if name not in names:
         raise InputError(
-            f"{path} needs a column {name!r}, it has {', '.join(names) or 'none'}: name one of these."
+            f"{path} must have a column {name!r}, got {', '.join(names) or 'none'}: name one of these."
         )
     return names.index(name)
 
 
 def _lines(path: str | os.PathLike[str], argument: str) -> Iterator[tuple[int, str]]:
-    """Number and text of each line of a UTF-8 file; line ends stay, a byte order mark does not."""
+    """Yields number and text of each line of a UTF-8 file; keeps line ends, removes a byte order mark."""
     _check_file(path, argument)
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
@@ -338,7 +344,8 @@ def _lines(path: str | os.PathLike[str], argument: str) -> Iterator[tuple[int, s
                 text = line.decode("utf-8")
             except UnicodeDecodeError as error:
                 raise InputError(
-                    f"{path} must be UTF-8, byte 0x{line[error.start]:02x} in line {number} is not: save it as UTF-8."
+                    f"{path} must be UTF-8, got byte 0x{line[error.start]:02x} in line {number}: save the file as "
+                    "UTF-8."
                 ) from None
             yield number, text.removeprefix("\ufeff") if number == 1 else text
 
@@ -346,7 +353,7 @@ def _lines(path: str | os.PathLike[str], argument: str) -> Iterator[tuple[int, s
 def _check_file(path: str | os.PathLike[str], argument: str) -> None:
     if not os.path.isfile(path) or not os.access(path, os.R_OK):
         raise InputError(
-            f"{argument} must name a file that can be read, got {str(path)!r}, which cannot: check the path."
+            f"{argument} must name a readable file, got {str(path)!r}, which is not one: check the path."
         )
 
 
@@ -366,7 +373,7 @@ def _merged(values: Values) -> Counter[tuple[str, str]]:
 
 
 def _reason(most_words: int | None, denied: Callable[[str], bool]) -> Callable[[str], str]:
-    """A function from a phrase to why it is dropped, "" for no reason."""
+    """Makes a function that tells why a phrase is dropped; "" if it is not."""
 
     def reason(phrase: str) -> str:
         if _UNPRINTABLE.search(phrase):
@@ -383,12 +390,12 @@ def _reason(most_words: int | None, denied: Callable[[str], bool]) -> Callable[[
 
 
 def _is_emoji(phrase: str) -> bool:
-    """Whether a phrase without letters holds an emoji or the like, and no number: 90° is none."""
+    """Tells whether a phrase without letters holds an emoji or similar symbol and no number: 90° does not count."""
     return any(unicodedata.category(char) == "So" for char in phrase) and not any(map(str.isnumeric, phrase))
 
 
 def _denied(chosen: argparse.Namespace) -> list[str]:
-    """Words and phrases of `--deny`, and of the `deny.txt` beside captions."""
+    """Reads words and phrases from `--deny`, and from the `deny.txt` beside captions."""
     files = [chosen.deny] if chosen.deny else []
     if chosen.verb == "captions" and deny_file(chosen.place).is_file():
         files.append(deny_file(chosen.place))
@@ -399,26 +406,26 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--out", required=True, help="file of the list")
-    common.add_argument("--max", type=int, metavar="N", help="the most frequent phrases alone")
+    common.add_argument("--max", type=int, metavar="N", help="keep the N most frequent phrases")
     common.add_argument(
-        "--deny", metavar="FILE", help="words and phrases, one a line, that no phrase may hold"
+        "--deny", metavar="FILE", help="words and phrases that no phrase may contain, one per line"
     )
     common.add_argument(
         "--language", default="en", help="code of phrases whose source names none (default: %(default)s)"
     )
     verbs = parser.add_subparsers(required=True, dest="verb", metavar="captions|csv|wordnet|labels")
 
-    verb = verbs.add_parser("captions", parents=[common], help="n-grams of parquet files of captions")
-    verb.add_argument("place", help="a folder of parquet files, one file, or a pattern")
+    verb = verbs.add_parser("captions", parents=[common], help="n-grams of captions in parquet files")
+    verb.add_argument("place", help="a folder of parquet files, one file, or a glob pattern")
     _add_min_count(verb, MIN_COUNT)
     verb.set_defaults(source=_captions)
 
     verb = verbs.add_parser("csv", parents=[common], help="a column of a CSV or TSV file")
     verb.add_argument("table", help="file with a header")
-    verb.add_argument("--column", required=True, help="of the phrases")
-    verb.add_argument("--language-column", help="one code a cell, or one for each phrase of the cell")
+    verb.add_argument("--column", required=True, help="column of the phrases")
+    verb.add_argument("--language-column", help="column of codes, one per cell or one per phrase of the cell")
     verb.add_argument(
-        "--separator", default="|", help='between phrases of a cell, "" for none (default: %(default)s)'
+        "--separator", default="|", help='separator of phrases in a cell, "" for none (default: %(default)s)'
     )
     _add_min_count(verb, 1)
     verb.set_defaults(source=_csv)
@@ -427,11 +434,15 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "place", nargs="?", default=WORDNET, help="folder of data.noun, or a file (default: %(default)s)"
     )
-    verb.add_argument("--max-words", type=int, default=4, help="of a phrase (default: %(default)s)")
+    verb.add_argument(
+        "--max-words", type=int, default=4, help="largest number of words in a phrase (default: %(default)s)"
+    )
     _add_min_count(verb, 1)
     verb.set_defaults(source=_wordnet)
 
-    verb = verbs.add_parser("labels", parents=[common], help="a label a line, or a labels.json")
+    verb = verbs.add_parser(
+        "labels", parents=[common], help="files with a label per line, or labels.json files"
+    )
     verb.add_argument("files", nargs="+", metavar="FILE")
     _add_min_count(verb, 1)
     verb.set_defaults(source=_labels)
@@ -441,7 +452,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_min_count(verb: argparse.ArgumentParser, default: int) -> None:
-    verb.add_argument("--min-count", type=int, default=default, metavar="N", help="(default: %(default)s)")
+    verb.add_argument(
+        "--min-count",
+        type=int,
+        default=default,
+        metavar="N",
+        help="count that a phrase needs (default: %(default)s)",
+    )
 
 
 if __name__ == "__main__":

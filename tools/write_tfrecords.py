@@ -1,14 +1,15 @@
-"""Writes any data set that ctxvision reads as TFRecord shards, which `records:` and a TPU's input pipeline read.
+"""Writes a data set as TFRecord shards, for `records:` sources and the input pipelines of TPUs.
 
     python tools/write_tfrecords.py SOURCE... OUT [--label-column NAME] [--shard-megabytes 128] [--workers N]
 
-SOURCE is what `ctxvision train --data` takes; OUT a folder, local or gs://. Pictures are copied as they are stored, without
-decoding. Shards are named by split, `train-00003-of-00016.tfrecord`; files are spread over the shards of their split at
-random, but pictures that lie in other files keep their order, so that these need not be read again for every shard.
+SOURCE is any data that `ctxvision train` takes; OUT is a folder, local or gs://. Encoded pictures are copied without
+decoding. Shards are named by split, `train-00003-of-00016.tfrecord`. Pictures that are files are spread over the shards
+of their split at random. Pictures that lie inside other files keep their order, so that those files are not read again
+for every shard.
 
-`OUT/records.json` holds the schema, and the records, bytes and SHA-256 of each shard. Shards appear whole, under a
-temporary name until then: the same command, after a kill, writes those that are missing, with the same content as a run
-that nobody killed.
+`OUT/records.json` holds the schema, and the number of records, bytes and SHA-256 of each shard. A shard has a temporary
+name until it is complete. After a kill, the same command writes the missing shards, with the same content as an
+uninterrupted run.
 """
 
 import argparse
@@ -32,11 +33,11 @@ from ctxvision.errors import InputError
 
 SEED = 0
 _BLOCK = 4 << 20
-_SAMPLE = 256  # pictures whose mean size says how many shards there are
+_SAMPLE = 256  # pictures whose mean size determines the number of shards
 
 
 class Shard(NamedTuple):
-    """A shard to write: its name, and the rows of its split."""
+    """A shard to write: its file name, and the rows of its split."""
 
     name: str
     split: str
@@ -44,12 +45,14 @@ class Shard(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0, or 2 for bad input after one sentence."""
+    """Runs the tool; returns 0, or 2 after printing one sentence for bad input."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("source", nargs="+", help="as --data of ctxvision train")
+    parser.add_argument("source", nargs="+", help="data as for ctxvision train")
     parser.add_argument("out", help="folder of the shards, local or gs://")
     parser.add_argument("--label-column", default="label")
-    parser.add_argument("--shard-megabytes", type=float, default=128.0, help="about (default: %(default)s)")
+    parser.add_argument(
+        "--shard-megabytes", type=float, default=128.0, help="approximate size (default: %(default)s)"
+    )
     parser.add_argument("--workers", type=int, default=2 * (os.cpu_count() or 1))
     chosen = parser.parse_args(arguments)
     try:
@@ -69,10 +72,13 @@ def write_tfrecords(
     shard_megabytes: float = 128.0,
     workers: int = 4,
 ) -> dict[str, Any]:
-    """See the module; returns what `records.json` holds.
+    """Writes a data set as TFRecord shards, see the module's docstring.
+
+    Returns:
+        The contents of `records.json`.
 
     Raises:
-        InputError: bad data, numbers that are not above 0, a picture that cannot be read, or an OUT with other records.
+        InputError: the data is bad, a number is not above 0, a picture cannot be read, or `out` holds other records.
     """
     if not shard_megabytes > 0 or workers < 1:
         raise InputError(
@@ -122,13 +128,15 @@ def _shards(manifest: Manifest, size: float) -> list[Shard]:
 def _mean_bytes(split: Split) -> float:
     rows = np.linspace(0, len(split) - 1, min(_SAMPLE, len(split))).astype(int)
     if split.stored is not None:
-        rows = np.arange(len(rows))  # the first ones: others would mean reading through the source
+        rows = np.arange(
+            len(rows)
+        )  # takes the first pictures; others would require reading through the source
     sizes = [len(encoded) for _, encoded in split.encoded(np.unique(rows)) if encoded is not None]
     return float(np.mean(sizes)) if sizes else 1.0
 
 
 def _write(split: Split, shard: Shard, out: str) -> dict[str, Any]:
-    """Writes one shard under a temporary name, renames it, and tells what is in it."""
+    """Writes one shard under a temporary name, renames it, and returns its number of records, bytes and SHA-256."""
     path, temporary = f"{out}/{shard.name}", f"{out}/.{shard.name}.unfinished"
     digest, written, number = hashlib.sha256(), 0, 0
     with open_for_writing(temporary) as file:
@@ -138,7 +146,7 @@ def _write(split: Split, shard: Shard, out: str) -> dict[str, Any]:
             written += len(content)
             number += len(block)
     told = {"records": number, "bytes": written, "sha256": digest.hexdigest()}
-    # Beside the shard before it has its name: what a later run finds there is known.
+    # Written before the rename, so that every shard with its final name has its facts beside it.
     with open_for_writing(f"{out}/.{shard.name}.json") as file:
         file.write(json.dumps(told).encode())
     tf.io.gfile.rename(temporary, path, overwrite=True)
@@ -163,14 +171,14 @@ def _records(split: Split, shard: Shard) -> Iterator[bytes]:
     for place, encoded in taken.encoded():
         if encoded is None:
             raise InputError(
-                f"every picture must be readable, {split.paths[rows[place]]!r} is not: leave its row out; "
-                "ctxvision data check names them all."
+                f"every picture must be readable, got {split.paths[rows[place]]!r}, which is not: leave its row out; "
+                "ctxvision data check lists all unreadable pictures."
             )
         yield frame(example(taken, place, encoded).SerializeToString(deterministic=True))
 
 
 def example(split: Split, row: int, encoded: bytes) -> tf.train.Example:
-    """A row as a tf.train.Example, see `ctxvision.data.records.read_records`."""
+    """Converts a row to a tf.train.Example, see `ctxvision.data.records.read_records`."""
     values = {
         "image": [encoded],
         "split": [split.name.encode()],
@@ -187,15 +195,15 @@ def example(split: Split, row: int, encoded: bytes) -> tf.train.Example:
 
 
 def _begun(out: str, plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The shards that an earlier run of the same plan has finished."""
+    """Returns the shards that an interrupted run of the same plan has finished."""
     tf.io.gfile.makedirs(out)
     if tf.io.gfile.exists(f"{out}/{FACTS}"):
         with tf.io.gfile.GFile(f"{out}/{FACTS}", "r") as file:
             before = json.loads(file.read())
         if any(before.get(key) != value for key, value in plan.items()):
             raise InputError(
-                f"out must be a new folder, or hold the same records unfinished, got {out!r} with others: choose another "
-                "folder, or delete this one."
+                f"out must be a new folder, or hold the same records unfinished, got {out!r} with other records: "
+                "choose another folder, or delete this one."
             )
         if before["complete"]:
             return before["shards"]
@@ -216,7 +224,7 @@ def _write_facts(out: str, facts: dict[str, Any]) -> None:
 
 
 def open_for_writing(path: str) -> Any:
-    """A file for bytes, local or remote."""
+    """Opens a local or remote file for writing bytes."""
     return tf.io.gfile.GFile(path, "wb") if "://" in path else open(path, "wb", buffering=0)
 
 

@@ -1,4 +1,4 @@
-"""Writes small KerasHub presets with random weights, and KerasHub's own answers, for the tests of the converter.
+"""Writes small KerasHub presets with random weights, and KerasHub's answers, for the tests of the converter.
 
     python kerashub_presets.py DIR NAME...
 
@@ -91,7 +91,7 @@ def efficientnet():
 
 
 def hgnetv2():
-    """Returns the feature maps of its stages."""
+    """A backbone that returns the feature maps of its stages."""
     return models.HGNetV2Backbone(
         depths=[1, 1],
         embedding_size=8,
@@ -107,7 +107,7 @@ def hgnetv2():
 
 
 def cspnext():
-    """Has convolutions in 4 groups."""
+    """A backbone with convolutions in 4 groups."""
     return models.CSPNetBackbone(
         stem_filters=8,
         stem_kernel_size=3,
@@ -122,7 +122,7 @@ def cspnext():
     )
 
 
-# A family's name to its backbone, its image converter, and how its output is pooled.
+# Maps a family's name to its backbone, image converter and pooling of the output.
 FAMILIES = {
     "vit": (vit, layers.ViTImageConverter, "class token"),
     "vit-of-patches": (lambda: vit(use_class_token=False), layers.ViTImageConverter, "mean of tokens"),
@@ -142,7 +142,7 @@ FAMILIES = {
 
 
 def clip():
-    """All bytes, as a letter inside and at the end of a word, and a few merges."""
+    """Makes a CLIP model whose vocabulary has all bytes, inside and at the end of a word, and a few merges."""
     from keras_hub.src.tokenizers.byte_pair_tokenizer import bytes_to_unicode
 
     _, letters = bytes_to_unicode()
@@ -211,7 +211,7 @@ def sentence_pieces(**ids):
 
 
 def shaken(backbone):
-    """Away from what layers start with: zeros, ones, and weights so small that all pictures look alike."""
+    """Adds noise to the weights, because initial zeros, ones and tiny weights make all pictures look alike."""
     random = np.random.default_rng(2)
     for weight in backbone.weights:
         if "seed" not in weight.path:

@@ -1,4 +1,4 @@
-"""The Beam pipeline answers as `ctxvision predict` does."""
+"""The Beam pipeline gives the answers of `ctxvision predict`."""
 
 import json
 import subprocess
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import tf_keras as keras  # noqa: F401  (bound before anything asks for tf.keras)
+import tf_keras as keras  # noqa: F401  (must be bound before tf.keras is used)
 
 from ctxvision.serving import export_saved_model, predict_to_file
 from tests.tiny_model import tiny_classifier
@@ -42,7 +42,7 @@ def test_the_same_answers(tiny_data, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_model_that_is_none(tmp_path):
+def test_a_folder_without_a_model(tmp_path):
     done = subprocess.run(
         [
             sys.executable,

@@ -1,4 +1,4 @@
-"""The Beam pipeline's table is build_prototypes', to the last bit."""
+"""The Beam pipeline's table equals that of build_prototypes to the last bit."""
 
 import os
 import re
@@ -44,7 +44,7 @@ def expected(shards):
 
 @pytest.fixture(scope="module")
 def rows(shards, expected):
-    """Written by the command line in a process of its own."""
+    """Writes rows by the command line in a separate process."""
     arguments = ["--pairs", shards / "pairs-*", "--rows", shards / "rows", "--runner", "DirectRunner"]
     done = subprocess.run(
         [sys.executable, ROOT / "tools" / "beam_prototypes.py", *arguments],
@@ -57,7 +57,7 @@ def rows(shards, expected):
 
 
 def test_rows_are_collected_later(rows, expected, tmp_path, monkeypatch):
-    monkeypatch.setattr("ctxvision.vocabulary.builder.SHARE", 4e-8)  # spilled several times
+    monkeypatch.setattr("ctxvision.vocabulary.builder.SHARE", 4e-8)  # spills several times
     assert content(tool.collect(str(rows), tmp_path / "table", LARGE)) == expected
     assert "cancelled" not in expected[0] and expected[2][expected[0].index("caf\u00e9")] == 6
 
@@ -88,7 +88,7 @@ def test_shards_of_another_run_or_one_missing(rows, tmp_path):
 
 
 @pytest.mark.parametrize("records", [[example(query=["a"], embedding=[1.0])], [b"no example"]])
-def test_rows_that_are_none(tmp_path, records):
+def test_unusable_rows(tmp_path, records):
     write_shard(tmp_path / "rows-00000-of-00001.tfrecord", records)
     with pytest.raises(InputError, match="must hold rows of this pipeline"):
         tool.collect(str(tmp_path / "rows"), tmp_path / "table", LARGE)

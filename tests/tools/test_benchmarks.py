@@ -1,4 +1,4 @@
-"""What benchmarks compute from their measurements."""
+"""Computations of benchmarks from their measurements."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def test_recall_counts_the_first_k_in_any_order_and_no_others():
     assert recall(found, nearest_ids, 4) == (3 + 2) / 8
 
 
-def test_replaced_drops_all_records_of_the_parts_that_are_measured_anew_and_no_others():
+def test_replaced_drops_only_records_of_measured_parts():
     def record(rows, method, batch):
         return {"data": "synthetic", "rows": rows, "method": method, "batch": batch}
 
@@ -33,7 +33,7 @@ def test_ladder_and_around_stay_within_their_bounds():
     assert around("probes", 8, 3, 20) == [{"probes": value} for value in (8, 3, 4, 16, 20)]
 
 
-def test_nearest_joins_blocks_as_one_sort_does(monkeypatch):
+def test_nearest_in_blocks_equals_a_single_sort(monkeypatch):
     monkeypatch.setattr("tools.benchmarks._retrieval.rows._ROWS_AT_A_TIME", 64)
     rows, queries = np.concatenate([*synthetic_rows(200)]), synthetic_queries(200)[0][:20]
     expected = np.argsort(-(queries.astype(np.float64) @ rows.astype(np.float64).T), axis=1)[:, :10]
@@ -52,15 +52,15 @@ def test_batching_parameters_follow_from_the_rows_of_one_thread():
     }
 
 
-def test_over_seeds_is_about_what_every_seed_has():
+def test_over_seeds_covers_figures_of_every_seed():
     key, other = ("table1", "seen", 0.1, "multimodal", "top1"), ("table1", "seen", 0.1, "multimodal", "top5")
     (row,) = demo_seeds.over_seeds([{key: 0.5, other: 0.9}, {key: 0.7}])
     assert row["fraction"] == 0.1 and row["metric"] == "top1" and row["values"] == [0.5, 0.7]
     assert row["mean"] == pytest.approx(0.6) and row["deviation"] == pytest.approx(0.02**0.5)
 
 
-def test_thresholds_of_other_deals_reach_what_is_wanted(multi_label_run):
-    found = demo_seeds.dealt_anew(multi_label_run, deals=2)
+def test_thresholds_of_other_deals_reach_the_wanted_precision(multi_label_run):
+    found = demo_seeds.precision_over_redraws(multi_label_run, deals=2)
     val, test = (
         sum(len(multi_label_run.data.label_targets(s)) for s in part)
         for part in (["val"], multi_label_run.data.test_splits)

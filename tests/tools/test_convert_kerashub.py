@@ -1,4 +1,4 @@
-"""The converter of KerasHub presets, on small presets with random weights that KerasHub itself writes."""
+"""Tests the converter of KerasHub presets on small presets with random weights, written by KerasHub."""
 
 import json
 import runpy
@@ -40,7 +40,7 @@ FAMILIES = (
     "hgnetv2",
 )
 
-# Loads SavedModels with TensorFlow alone, and writes what they answer.
+# Loads SavedModels with only TensorFlow, and writes their answers.
 LOAD = """
 import sys
 
@@ -63,7 +63,7 @@ for folder, given in zip(towers[::2], towers[1::2]):
 np.savez(out, **told)
 """
 
-# Runs the converter after `change`, a statement.
+# Runs the converter after the statement `change`.
 CHANGED = """
 import os, runpy, sys
 
@@ -80,7 +80,7 @@ def written(folder, names):
 
 @pytest.fixture(scope="session")
 def presets(made_once):
-    """The presets of the everyday tests: ViT, CLIP and BERT."""
+    """Writes the presets of the everyday tests: ViT, CLIP and BERT."""
 
     def write(folder):
         written(folder, ("vit", "clip", "bert"))
@@ -97,7 +97,7 @@ def more_presets(made_once):
 
 
 def convert(*arguments):
-    """The converter, run by its path."""
+    """Runs the converter by its path."""
     return run_fresh(PROGRAM, arguments, KERAS_3)
 
 
@@ -125,9 +125,9 @@ def clip(presets, made_once):
 
 
 def check_answers(preset, towers, tmp_path):
-    """Towers that TensorFlow alone has loaded answer as KerasHub did before the preset was saved.
+    """Checks that towers loaded by only TensorFlow give KerasHub's answers from before the preset was saved.
 
-    `towers` maps the folder of each to the name of what it is given.
+    `towers` maps the folder of each tower to the name of its input.
     """
     given = [one for tower in towers.items() for one in tower]
     done = run_fresh(LOAD, [preset / "answers.npz", tmp_path / "told.npz", *given])
@@ -141,7 +141,7 @@ def check_answers(preset, towers, tmp_path):
 
 
 def refusal(done):
-    """The one sentence on standard error."""
+    """Returns the sentence on standard error."""
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
     return line
@@ -151,7 +151,7 @@ def left_in(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_image_backbone_answers_as_kerashub_does_with_tensorflow_alone(vit, presets, tmp_path):
+def test_image_backbone_equals_kerashub_with_tensorflow_only(vit, presets, tmp_path):
     check_answers(presets / "vit", {vit: "pixels"}, tmp_path)
     facts = json.loads((vit / "tower.json").read_text())
     versions = facts.pop("versions")
@@ -170,8 +170,8 @@ def test_image_backbone_answers_as_kerashub_does_with_tensorflow_alone(vit, pres
     assert not list(vit.parent.glob(".kerashub-vit*"))
 
 
-def test_two_towers_answer_as_kerashub_does_with_tensorflow_alone(clip, presets, tmp_path):
-    """The texts hold numbers, accents and capitals, which KerasHub's own graph of the tokenizer splits otherwise."""
+def test_two_towers_equal_kerashub_with_tensorflow_only(clip, presets, tmp_path):
+    """The texts hold numbers, accents and capitals, which KerasHub's own tokenizer graph splits differently."""
     check_answers(presets / "clip", {clip / "picture": "pixels", clip / "text": "texts"}, tmp_path)
     facts = json.loads((clip / "text" / "tower.json").read_text())
     expected = {
@@ -188,7 +188,7 @@ def test_two_towers_answer_as_kerashub_does_with_tensorflow_alone(clip, presets,
     )
 
 
-def test_text_tower_holds_no_words_that_it_has_met(clip):
+def test_text_tower_does_not_cache_words(clip):
     assert b"MutableHashTable" not in (clip / "text" / "saved_model.pb").read_bytes()
 
 
@@ -230,7 +230,7 @@ def test_preset_becomes_a_context_a_run_and_an_export(presets, vit, tiny_data, t
     )
     named = ["--preset", presets / "clip", "--phrases", tmp_path / "phrases.tsv", "--pictures", tiny_data]
     assert main(["context", "build", *map(str, named), "--out", str(tmp_path / "context")]) == 0
-    shutil.rmtree(tmp_path / "cache")  # the context holds its towers
+    shutil.rmtree(tmp_path / "cache")  # the context contains its towers
     context = cv.Context(tmp_path / "context")
     assert context.config.phrase_pixels == "0..255" and list(context.phrase_table.counts) == [
         1,
@@ -254,7 +254,7 @@ def test_preset_becomes_a_context_a_run_and_an_export(presets, vit, tiny_data, t
 
 
 @pytest.mark.slow
-def test_towers_come_from_a_process_of_their_own(presets, tmp_path, monkeypatch):
+def test_towers_come_from_a_separate_process(presets, tmp_path, monkeypatch):
     monkeypatch.setenv("CTXVISION_CACHE", str(tmp_path / "cache"))
     folder = towers_of(str(presets / "vit"))
     monkeypatch.setattr(process, "PROGRAM", tmp_path / "not-there.py")
@@ -290,7 +290,7 @@ def test_cache_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
         ("import sys; assert sys.argv[1:] == ['--out=b', '--pixels=-1..1', '--', 'a']", None, ""),
     ],
 )
-def test_process_tells_what_the_program_told(program, error, match, tmp_path, monkeypatch):
+def test_errors_of_the_process_are_passed_on(program, error, match, tmp_path, monkeypatch):
     (tmp_path / "program.py").write_text(program)
     monkeypatch.setattr(process, "PROGRAM", tmp_path / "program.py")
     monkeypatch.setenv("TF_USE_LEGACY_KERAS", "1")
@@ -301,7 +301,7 @@ def test_process_tells_what_the_program_told(program, error, match, tmp_path, mo
             convert_preset("a", "b")
 
 
-def test_pixel_conventions_are_those_of_build_backbone():
+def test_pixel_conventions_equal_those_of_build_backbone():
     assert runpy.run_path(str(PROGRAM))["PIXELS"] == backbone.PIXELS
 
 
@@ -402,7 +402,7 @@ def test_tokenizer_that_cannot_be_traced_is_named(presets, tmp_path):
 
 
 @pytest.mark.slow
-def test_tower_that_answers_otherwise_is_refused(presets, tmp_path):
+def test_tower_with_other_answers_is_refused(presets, tmp_path):
     change = """
 import keras_hub
 call = keras_hub.layers.ImageConverter._call_tf
@@ -413,7 +413,7 @@ keras_hub.layers.ImageConverter._call_tf = lambda self, pixels: call(self, pixel
     assert left_in(tmp_path) == []
 
 
-def test_full_disk_is_told_and_leaves_nothing(presets, tmp_path):
+def test_full_disk_is_reported_and_leaves_no_files(presets, tmp_path):
     change = """
 import tensorflow as tf
 save = tf.saved_model.save
@@ -432,7 +432,7 @@ tf.saved_model.save = full
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
-def test_every_family_answers_as_kerashub_does(name, more_presets, tmp_path):
+def test_every_family_equals_kerashub(name, more_presets, tmp_path):
     done = convert(more_presets / name, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     check_answers(more_presets / name, {tmp_path / "out": "pixels"}, tmp_path)
@@ -455,7 +455,7 @@ def test_grouped_convolutions_need_no_xla(name, operation, more_presets, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["siglip", "metaclip2"])
-def test_two_towers_of_sentence_pieces_answer_as_kerashub_does(name, more_presets, tmp_path):
+def test_two_towers_of_sentence_pieces_equal_kerashub(name, more_presets, tmp_path):
     done = convert(more_presets / name, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     out = tmp_path / "out"

@@ -10,7 +10,7 @@ from ctxvision.data import load_data
 from tests.data.layouts import picture, write
 from tools.phrases_from import main
 
-# In the format of wndb(5WN): of "turkey" the bird is tagged 2 times, the country once, the flop never.
+# Files in the format of wndb(5WN). Of the senses of "turkey", the bird is tagged twice, the country once, the flop never.
 LICENCE = "  1 This software and database is being provided to you, the LICENSEE, by  \n  2 and so on.  \n"
 DATA = LICENCE + "\n".join(
     [
@@ -56,7 +56,7 @@ def listed(tmp_path, *arguments):
 # === Captions ===
 
 
-def test_captions_are_the_phrases_of_a_data_set(tmp_path):
+def test_captions_give_the_phrases_of_a_data_set(tmp_path):
     texts = ["A red car on the beach", "the RED car, a dog", "rotes auto", "rotes auto", "dog", "failed dog"]
     languages = ["en", None, "de", "de", "en", "en"]
     status = ["success"] * 5 + ["failed_to_download"]
@@ -114,7 +114,7 @@ def test_a_column_is_counted(tmp_path):
 
 
 def test_languages_of_a_table(tmp_path, capsys):
-    """A phrase of several languages is listed once, as a phrase table needs it: as that of the most cells."""
+    """A phrase of several languages is listed once, with the language of most cells."""
     write(
         tmp_path / "log.tsv",
         "q\tlang\n"
@@ -140,7 +140,7 @@ def test_languages_of_a_table(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() == [
         f"7 phrases in {out}",
         "languages: en 2, de 2, pt 2, fr-CA 1",
-        "dropped: of another language too 2",
+        "dropped: in another language too 2",
     ]
 
 
@@ -150,7 +150,7 @@ def test_no_separator_and_tabs_by_the_header(tmp_path):
     assert listed(tmp_path, "csv", tmp_path / "log.txt", *options) == [("a|b, c", "en", 1)]
 
 
-def test_the_most_frequent_and_why_others_are_dropped(tmp_path, capsys):
+def test_the_most_frequent_are_kept_and_reasons_reported(tmp_path, capsys):
     cells = (
         ["b"] * 3
         + ["a"] * 3
@@ -163,7 +163,7 @@ def test_the_most_frequent_and_why_others_are_dropped(tmp_path, capsys):
     options = ["--column", "q", "--min-count", 2, "--max", 3, "--deny", tmp_path / "deny.txt"]
     lines = listed(tmp_path, "csv", tmp_path / "t.csv", *options)
     assert lines == [("a", "en", 3), ("b", "en", 3), ("c", "en", 2)]
-    # "hotdog" and "hot-dog" are single words, which do not hold "dog"; they occur once, as "e" does.
+    # "hotdog" and "hot-dog" are single words without the word "dog"; they occur once, like "e".
     told = "dropped: under 2 times 3, denied 1, no letter 1, empty 2, less frequent than the first 1\n"
     assert capsys.readouterr().out.endswith(told)
 
@@ -171,7 +171,7 @@ def test_the_most_frequent_and_why_others_are_dropped(tmp_path, capsys):
 # === WordNet ===
 
 
-def test_nouns_and_how_often_a_corpus_has_them(tmp_path):
+def test_nouns_with_counts(tmp_path):
     write(tmp_path / "wn" / "data.noun", DATA)
     write(tmp_path / "wn" / "index.noun", INDEX)
     write(tmp_path / "wn" / "cntlist.rev", "".join(f"{key} {sense} {n}\n" for key, sense, n in COUNTS))
@@ -199,7 +199,7 @@ def test_nouns_and_how_often_a_corpus_has_them(tmp_path):
 
 
 def test_nouns_without_counts(tmp_path):
-    """The first senses of the index are the tagged ones: one of the bird, one of the country, one of the fowl."""
+    """Tagged senses come first in the index: one of the bird, one of the country, one of the fowl."""
     write(tmp_path / "wn" / "data.noun", DATA)
     write(tmp_path / "wn" / "index.noun", INDEX)
     expected = [("Turkey", "en", 2), ("domestic fowl", "en", 2), ("turkey", "en", 2)]
@@ -244,29 +244,29 @@ def test_labels_and_their_terms(tmp_path):
 
 LATIN = "q\nok\ncafé\n".encode("latin-1")
 BAD = {
-    "no file": (["csv", "GONE", "--column", "q"], b"", "csv must name a file that can be read, got '"),
+    "no file": (["csv", "GONE", "--column", "q"], b"", "csv must name a readable file, got '"),
     "no column": (
         ["csv", "F", "--column", "x"],
         b"q,lang\na,en\n",
-        "F needs a column 'x', it has q, lang: name",
+        "F must have a column 'x', got q, lang: name",
     ),
-    "empty": (["csv", "F", "--column", "x"], b"", "F needs a column 'x', it has none: name"),
+    "empty": (["csv", "F", "--column", "x"], b"", "F must have a column 'x', got none: name"),
     "no language column": (
         ["csv", "F", "--column", "q", "--language-column", "x"],
         b"q\na\n",
-        "F needs a column 'x', it has q: name",
+        "F must have a column 'x', got q: name",
     ),
-    "Latin-1": (["csv", "F", "--column", "q"], LATIN, "F must be UTF-8, byte 0xe9 in line 3 is not: save it"),
-    "Latin-1 labels": (["labels", "F"], LATIN, "F must be UTF-8, byte 0xe9 in line 3 is not: save it"),
+    "Latin-1": (["csv", "F", "--column", "q"], LATIN, "F must be UTF-8, got byte 0xe9 in line 3: save"),
+    "Latin-1 labels": (["labels", "F"], LATIN, "F must be UTF-8, got byte 0xe9 in line 3: save"),
     "more fields": (
         ["csv", "F", "--column", "q"],
         b"q\na\nb,c\n",
-        "F line 3 must have 1 fields, it has 2: put",
+        "F line 3 must have 1 fields, got 2: put",
     ),
     "an open quote": (
         ["csv", "F", "--column", "q"],
         b'q\na\n"b\nc\n',
-        "F must be a csv file, line 3 is not (unexpected end",
+        "F must be a csv file, got unexpected end of data in line 3",
     ),
     "a language": (
         ["csv", "F", "--column", "q", "--language-column", "l"],
@@ -276,7 +276,7 @@ BAD = {
     "languages that do not fit": (
         ["csv", "F", "--column", "q", "--language-column", "l"],
         b"q,l\na|b|c,en|de\n",
-        "l must name one language, or one for each phrase, got 2 for 3 phrases in",
+        "l must name one language, or one per phrase, got 2 languages for 3 phrases in",
     ),
     "--language": (
         ["labels", "F", "--language", "EN"],
@@ -286,26 +286,26 @@ BAD = {
     "--min-count": (["labels", "F", "--min-count", "0"], b"a\n", "--min-count must be at least 1, got 0"),
     "--max": (["labels", "F", "--max", "-1"], b"a\n", "--max must be at least 1, got -1"),
     "--max-words": (["wordnet", "F", "--max-words", "0"], b"", "--max-words must be at least 1, got 0"),
-    "--deny": (["labels", "F", "--deny", "GONE"], b"a\n", "deny must name a file that can be read, got '"),
+    "--deny": (["labels", "F", "--deny", "GONE"], b"a\n", "deny must name a readable file, got '"),
     "nothing left": (
         ["labels", "F", "--min-count", "2"],
         b"a\n12\n",
         "labels must give at least one phrase, got none (dropped: under 2 times 1, no letter 1): name",
     ),
     "labels.json": (["labels", "F.json"], b"[]", "F.json must be a JSON object of label to"),
-    "no labels.json": (["labels", "GONE.json"], b"", "labels must name a file that can be read, got '"),
+    "no labels.json": (["labels", "GONE.json"], b"", "labels must name a readable file, got '"),
     "no WordNet": (["wordnet", "GONE"], b"", "apt-get install wordnet-base, or name the folder"),
     "an index of verbs": (
         ["wordnet", "F"],
         b"  1 licence\nrun v 1 0 1 0 00001740\n",
-        "F must be a file of WordNet's nouns, line 2 is not an index entry of a noun as wndb(5WN) says",
+        "F must be a file of WordNet's nouns as in wndb(5WN), got something other than an index entry of a noun in line 2",
     ),
-    "a synset that breaks off": (
+    "a truncated synset": (
         ["wordnet", "F"],
         b"00001740 05 n 02 turkey 0 hen 0 002 @ 00001850 n 0000 | fowl\n",
-        "F must be a file of WordNet's nouns, line 1 is not a synset of nouns as wndb(5WN) says",
+        "F must be a file of WordNet's nouns as in wndb(5WN), got something other than a synset of nouns in line 1",
     ),
-    "no parquet": (["captions", "F"], b"a red car", "F must be a parquet file, it is not"),
+    "no parquet": (["captions", "F"], b"a red car", "F must be a parquet file, got a file that is not"),
     "no captions": (["captions", "GONE"], b"", "captions: must name parquet files, got '"),
 }
 
@@ -322,17 +322,17 @@ def test_bad_input(tmp_path, capsys, arguments, content, sentence):
     assert not out.exists()
 
 
-def test_counts_that_are_no_counts(tmp_path, capsys):
+def test_invalid_counts(tmp_path, capsys):
     write(tmp_path / "data.noun", DATA)
     write(tmp_path / "cntlist.rev", "turkey%1:05:00:: 1 2\nturkey 2\n")
     assert main(["wordnet", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
-    assert "cntlist.rev must be a file of WordNet's nouns, line 2 is not a count" in capsys.readouterr().err
+    assert "got something other than a count of a sense in line 2" in capsys.readouterr().err
 
 
-def test_a_list_that_cannot_be_written(tmp_path, capsys):
+def test_an_unwritable_list(tmp_path, capsys):
     write(tmp_path / "labels.txt", "a\n")
     assert main(["labels", str(tmp_path / "labels.txt"), "--out", str(tmp_path / "labels.txt" / "x")]) == 2
-    assert "out must be a file that can be written, got '" in capsys.readouterr().err
+    assert "out must be a writable file, got '" in capsys.readouterr().err
     assert (tmp_path / "labels.txt").read_text() == "a\n"
 
 

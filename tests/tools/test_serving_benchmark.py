@@ -1,4 +1,4 @@
-"""What the serving benchmark counts, and what it calls wrong."""
+"""Counts and verdicts of the serving benchmark."""
 
 from concurrent import futures
 
@@ -14,7 +14,7 @@ from tools.benchmarks._serving.load import METHOD, Load, closed_loop, open_loop
 
 @pytest.fixture
 def echo():
-    """A server that answers Predict with the request's own bytes, and aborts on b"no"."""
+    """Runs a server that answers Predict with the request's bytes, and aborts on b"no"."""
 
     class Handler(grpc.GenericRpcHandler):
         def service(self, details):
@@ -32,7 +32,7 @@ def echo():
     server.stop(None)
 
 
-def test_a_closed_loop_sends_the_requests_it_is_told_and_counts_wrong_answers(echo):
+def test_a_closed_loop_sends_its_requests_and_counts_wrong_answers(echo):
     load = closed_loop(echo, b"yes", 3, lambda begun: begun < 20)
     assert (len(load.latencies), load.failures) == (20, [])
     load = closed_loop(echo, b"yes", 2, lambda begun: begun < 5, lambda answer: "wrong" * (answer == b"yes"))
@@ -44,7 +44,7 @@ def test_a_closed_loop_sends_the_requests_it_is_told_and_counts_wrong_answers(ec
 def test_an_open_loop_sends_at_its_rate_and_counts_failures(echo):
     load = open_loop(echo, b"yes", rate=100, seconds=0.5)
     assert (len(load.latencies), load.failures) == (50, [])
-    assert load.seconds >= 0.49  # the last one was not due before
+    assert load.seconds >= 0.49  # the last request was due then
     assert len(open_loop(echo, b"no", rate=100, seconds=0.1).failures) == 10
 
 
@@ -69,15 +69,19 @@ RIGHT = np.array([0.25, 0.75])
     [
         (hostile.noise, answer([False, True], [[0, 0], RIGHT], b""), None),
         (hostile.flipped, answer([True, True], [[0.5, 0.5], RIGHT]), None),
-        (hostile.noise, answer([True, True], [[0.5, 0.5], RIGHT]), "called a picture"),
-        (hostile.flipped, answer([False, True], [[0.5, 0.5], RIGHT], b""), "not valid, and not blank"),
-        (hostile.flipped, answer([False, True], [[0, 0], RIGHT]), "not valid, and not blank"),
+        (hostile.noise, answer([True, True], [[0.5, 0.5], RIGHT]), "valid, although not a picture"),
+        (hostile.flipped, answer([False, True], [[0.5, 0.5], RIGHT], b""), "not valid, but not blank"),
+        (hostile.flipped, answer([False, True], [[0, 0], RIGHT]), "not valid, but not blank"),
         (hostile.flipped, answer([True, True], [[np.nan, 0], RIGHT]), "not finite"),
-        (hostile.flipped, answer([False, False], [[0, 0], [0, 0]]), "the good picture"),
-        (hostile.flipped, answer([False, True], [[0, 0], [0.75, 0.25]], b""), "the good picture"),
+        (hostile.flipped, answer([False, False], [[0, 0], [0, 0]]), "the result of the good picture changed"),
+        (
+            hostile.flipped,
+            answer([False, True], [[0, 0], [0.75, 0.25]], b""),
+            "the result of the good picture changed",
+        ),
     ],
 )
-def test_wrong_answers_to_hostile_inputs_are_seen(kind, content, wrong):
+def test_wrong_answers_to_hostile_inputs_are_detected(kind, content, wrong):
     found = hostile._wrong(kind, content, RIGHT)
     assert found is None if wrong is None else found.startswith(wrong)
 

@@ -1,4 +1,4 @@
-"""The writer of TFRecord shards: the same content always, whoever was killed in between."""
+"""The writer of TFRecord shards writes the same content after any interruption."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ def sums(folder):
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.tfrecord")}
 
 
-def test_the_facts_are_those_of_the_files(tiny_data, tmp_path):
+def test_the_facts_describe_the_files(tiny_data, tmp_path):
     assert main([str(tiny_data), str(tmp_path / "a"), "--shard-megabytes", "0.02", "--workers", "3"]) == 0
     facts = json.loads((tmp_path / "a" / "records.json").read_text())
     assert facts["complete"] and set(facts["schema"].values()) == {"bytes_list"}
@@ -67,7 +67,7 @@ def test_killed_and_resumed(tiny_data, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:1 pictures of Open Images")
 def test_from_one_source_to_another(tmp_path):
-    """Verified absences go along; records of records are the same records."""
+    """Verified absences are kept, and records written from records are the same."""
     source = write_open_images(tmp_path / "open-images", train=3, test=1)
     assert main([source, str(tmp_path / "a")]) == 0
     manifest = load_data(f"records:{tmp_path}/a/*.tfrecord")
@@ -92,7 +92,10 @@ def test_bad_input(tiny_data, tmp_path, capsys):
             [str(tiny_data), str(tmp_path / "out2"), "--workers", "0"],
             "shard_megabytes and workers must be above 0",
         ),
-        ([str(tiny_data), str(tmp_path / "data/images.csv/x")], "images.csv/x' must be readable, it is not"),
+        (
+            [str(tiny_data), str(tmp_path / "data/images.csv/x")],
+            "images.csv/x' must be readable, got an error",
+        ),
     ):
         capsys.readouterr()
         assert main(arguments) == 2

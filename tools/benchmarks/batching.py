@@ -1,12 +1,14 @@
-"""Measures what a batch is worth to an export and writes results/batching.json, which export/batching.config follows.
+"""Measures the gain of batches for an export; writes results/batching.json, the source of export/batching.config.
 
     python tools/benchmarks/batching.py [DIR] [--seconds 5]
 
-DIR is an export; without it the demo is trained first. `serving_default` is called in this process, for some seconds
-each: with batches of 1 to 64 by one thread, and with single pictures by several threads at once, which is what a server
-without batching does. Pictures are JPEGs of 256 × 256. `max_batch_size` is the smallest batch within 5% of the best
-throughput; `batch_timeout_micros` is the time that one picture takes alone, so that waiting can double it at most;
-`num_batch_threads` are the cores; `max_enqueued_batches` make up a second of work, beyond which requests are refused.
+DIR is an export; without it the demo is trained first. Each row calls `serving_default` in this process for some
+seconds: batches of 1 to 64 from one thread, and single pictures from several threads, like a server without batching.
+Pictures are JPEGs of 256 × 256.
+
+The rows determine the parameters. `max_batch_size` is the smallest batch within 5% of the best throughput.
+`batch_timeout_micros` is the time of one picture alone, so waiting at most doubles it. `num_batch_threads` is the
+number of cores. `max_enqueued_batches` is a second of work, beyond which requests are refused.
 """
 
 import argparse
@@ -39,9 +41,7 @@ Row = dict[str, Any]
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("directory", metavar="DIR", nargs="?")
-    parser.add_argument(
-        "--seconds", type=float, default=5.0, help="of calls for each row (default: %(default)s)"
-    )
+    parser.add_argument("--seconds", type=float, default=5.0, help="time of each row (default: %(default)s)")
     chosen = parser.parse_args(arguments)
     export = load_export(chosen.directory or cv.demo("runs/bench-demo").directory / "export")
     load = os.getloadavg()[0]
@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> None:
 
 
 def measure(export: LoadedExport, batch: int, threads: int, seconds: float) -> Row:
-    """Pictures a second, and the median and 99th percentile of a call in milliseconds."""
+    """Measures pictures per second, and the median and 99th percentile of a call in milliseconds."""
     pictures = tf.constant(drawn_pictures(batch))
     times: list[float] = []
 
@@ -82,7 +82,7 @@ def measure(export: LoadedExport, batch: int, threads: int, seconds: float) -> R
             export.signatures["serving_default"](image_bytes=pictures)
             times.append(time.perf_counter() - start)
 
-    call(time.perf_counter() + seconds / 10)  # warms up
+    call(time.perf_counter() + seconds / 10)  # warm-up
     times.clear()
     start = time.perf_counter()
     callers = [threading.Thread(target=call, args=(start + seconds,)) for _ in range(threads)]
@@ -110,7 +110,7 @@ def drawn_pictures(number: int) -> list[bytes]:
 
 
 def parameters(rows: list[Row], cores: int) -> dict[str, int]:
-    """TF Serving's batching parameters that follow from the rows of one thread."""
+    """Computes TF Serving's batching parameters from the rows with one thread."""
     alone = {row["batch"]: row for row in rows if row["threads"] == 1}
     best = max(row["pictures_per_second"] for row in alone.values())
     batch = min(size for size, row in alone.items() if row["pictures_per_second"] >= 0.95 * best)

@@ -2,10 +2,10 @@
 
     python tools/benchmarks/build_prototypes.py [--pairs 20000000] [--queries 2000000] [--memory 2GB]
 
-The stream is seeded and never whole: each batch is made when it is asked for. Its queries fall off as those of people do
-(the n-th is asked for 1/n as often as the first), each has a language, and all of them occur. The table is built in a
-fresh process that has TensorFlow imported; its peak of resident memory is the kernel's (VmHWM). A sample of prototypes
-is compared with means that NumPy adds up in float64.
+The stream is seeded, and each batch is generated when it is read. The frequency of queries falls like in a search log
+(the n-th query has 1/n of the first one's frequency), each query has a language, and all queries occur. The table is
+built in a fresh process that has imported TensorFlow; its peak of resident memory is the kernel's (VmHWM). A sample of
+prototypes is compared with means in float64 by NumPy.
 """
 
 import argparse
@@ -31,12 +31,12 @@ RESULTS = Path(__file__).parent / "results"
 DIM = 64
 BATCH = 65_536
 LANGUAGES = ("en", "es", "de", "ja")
-STRIDE = 1_000_003  # a prime, so that its multiples pass through all queries
+STRIDE = 1_000_003  # a prime, so its multiples visit all queries
 SAMPLE = 1000
 
 
 def stream(pairs: int, queries: int, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Batches of query numbers int64 [B] and embeddings float32 [B, DIM]."""
+    """Yields batches of query numbers int64 [B] and embeddings float32 [B, DIM]."""
     rng = np.random.default_rng(seed)
     for start in range(0, pairs, BATCH):
         position = np.arange(start, min(start + BATCH, pairs))
@@ -49,7 +49,7 @@ def stream(pairs: int, queries: int, seed: int = 0) -> Iterator[tuple[np.ndarray
 def named(
     batches: Iterator[tuple[np.ndarray, np.ndarray]],
 ) -> Iterator[tuple[list[str], np.ndarray, list[str]]]:
-    """The same with phrases and languages."""
+    """Adds phrases and languages to the batches of `stream`."""
     for numbers, embeddings in batches:
         ids = numbers.tolist()
         yield [phrase(i) for i in ids], embeddings, [LANGUAGES[i % len(LANGUAGES)] for i in ids]
@@ -60,8 +60,8 @@ def phrase(number: int) -> str:
 
 
 def build(pairs: int, queries: int, memory: str, out: str) -> dict[str, float]:
-    """To be run in a fresh process: seconds, and megabytes resident before and at most."""
-    import tensorflow  # noqa: F401  (what a process that embeds pictures holds)
+    """Builds a table in a fresh process; returns seconds, and resident megabytes before and at the peak."""
+    import tensorflow  # noqa: F401  (processes that embed pictures hold it too)
 
     before = status("VmRSS")
     start = time.perf_counter()
@@ -74,13 +74,13 @@ def build(pairs: int, queries: int, memory: str, out: str) -> dict[str, float]:
 
 
 def status(name: str) -> int:
-    """Bytes of a field of /proc/self/status."""
+    """Reads a field of /proc/self/status in bytes."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
 def compare(pairs: int, queries: int, table: PhraseTable) -> float:
-    """Largest absolute difference of a sample of prototypes to float64 means; their counts must be equal."""
+    """Compares a sample of prototypes with float64 means; returns the largest difference, and checks the counts."""
     sample = np.unique(
         np.r_[:10, queries - 10 : queries, np.random.default_rng(1).integers(0, queries, SAMPLE)]
     )

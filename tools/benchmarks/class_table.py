@@ -1,11 +1,11 @@
-"""Measures a training step of QueryClassifier over few and many query classes; writes results/class_table.json.
+"""Measures a training step of QueryClassifier for few and many query classes; writes results/class_table.json.
 
     python tools/benchmarks/class_table.py [--classes 10000 1000000 5000000] [--steps 200] [--dtype float32]
 
-The backbone is a linear layer, so that the table is what is measured; the batch is the same at every size but for the
-numbers of its queries, which fall off as those of people do over all classes. Steps are timed in turns, one of each size
-after the other, in one process; memory is measured in a fresh process for each size: the kernel's resident set before
-the table is made, after a few steps, and at its peak (VmHWM).
+The backbone is a linear layer, so the class table dominates. Batches are the same at every size except for the numbers
+of the queries, whose frequency falls like in a search log over all classes. Steps are timed in one process in turns,
+one of each size after another. Memory is measured in a fresh process per size: the kernel's resident set before the
+table is made, after a few steps, and at its peak (VmHWM).
 """
 
 import argparse
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def one_step(classes: int, dtype: str) -> Callable[[], Any]:
-    """What `fit` runs for a batch, compiled and warm."""
+    """Makes the compiled and warm step that `fit` runs for a batch."""
     pixels = keras.Input((SIZE, SIZE, 3))
     tower = keras.Model(pixels, keras.layers.Dense(64)(keras.layers.Flatten()(pixels)))
     model = cv.QueryClassifier(cv.PhraseGenerator(tower), classes, num_sampled=SAMPLED, table_dtype=dtype)
@@ -77,7 +77,7 @@ def one_step(classes: int, dtype: str) -> Callable[[], Any]:
 
 
 def in_turns(steps: list[Callable[[], Any]], turns: int) -> list[list[float]]:
-    """Milliseconds of each, one after the other, again and again."""
+    """Times the steps in turns; returns the milliseconds of each."""
     found: list[list[float]] = [[] for _ in steps]
     for _ in range(turns):
         for step, times in zip(steps, found):
@@ -88,8 +88,8 @@ def in_turns(steps: list[Callable[[], Any]], turns: int) -> list[list[float]]:
 
 
 def memory(classes: int, dtype: str) -> dict[str, float]:
-    """Of this process, in megabytes; `table_mb` is what rows and optimizer state take by their sizes."""
-    one_step(1000, dtype)  # what TensorFlow takes for any table
+    """Measures this process's memory in megabytes; `table_mb` is the computed size of rows and optimizer state."""
+    one_step(1000, dtype)  # allocates what TensorFlow needs for any table
     before = status("VmRSS")
     step = one_step(classes, dtype)
     step()

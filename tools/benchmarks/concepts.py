@@ -2,12 +2,14 @@
 
     python tools/benchmarks/concepts.py [RUN] [--groups 5] [--draws 3] [--shots 5]
 
-RUN is a trained run whose data has a `pretrain` split; without it the demo is trained first. Its labels with enough
-pictures are dealt into groups. One group after the other is taken out of the labelled pictures, and the visual encoder
-and the head are trained without it; phrases stay, as they never see a label. Then each label of the group is added by
-`Run.add_concept` from pictures of `pretrain`, and once from its terms alone, without a picture. The end-to-end model is asked
-for all test pictures: the recall of the new label, and by how much the accuracy on the labels that were never taken out has
-changed. What was added is removed before the next. Labels differ far more than draws do, hence all of them.
+RUN is a trained run whose data has a `pretrain` split; without it the demo is trained first. The run's labels with
+enough pictures are divided into groups. For each group, the visual encoder and the head are trained without the group's
+labelled pictures; phrases stay, because they never use a label. Then each label of the group is added by
+`Run.add_concept` from pictures of `pretrain`, and once from its terms without a picture.
+
+The end-to-end model is tested on all test pictures: the recall of the new label, and the change of accuracy on the
+labels that were never removed. Each added label is removed before the next. All labels are measured, because labels
+differ more than draws.
 """
 
 import argparse
@@ -70,7 +72,7 @@ def main(arguments: list[str]) -> None:
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Mean, deviation and ends of what was measured."""
+    """Computes mean, deviation, minimum and maximum of each figure."""
     return {
         f"{name}_{what}": round(of([row[name] for row in rows]), 4)
         for name in ("recall", "others_change", "seconds")
@@ -81,7 +83,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
 def added(
     run: cv.Run, whole: cv.Run, held_out: list[str], draws: int, shots: int, rng: np.random.Generator
 ) -> list[dict[str, Any]]:
-    """What came of each label, each time with other pictures, and by its words alone (`draw` None)."""
+    """Measures each label with several draws of pictures, and once by its words (`draw` None)."""
     names = np.array([row[0] for row in whole.data.split("pretrain").labels])
     tests = whole.data.test_splits
     truth = np.array([row[0] for split in tests for row in whole.data.split(split).labels])
@@ -107,7 +109,7 @@ def added(
 
 
 def run_without(whole: cv.Run, held_out: list[str], folder: Path) -> cv.Run:
-    """A run like the whole one whose visual encoder and head have not seen these labels."""
+    """Trains a run like `whole` whose visual encoder and head have not seen the labels `held_out`."""
     data, out = folder / whole.data.name, folder / "run"
     data.mkdir()
     for path in Path(whole.data.manifest.root).iterdir():
@@ -134,7 +136,7 @@ def run_without(whole: cv.Run, held_out: list[str], folder: Path) -> cv.Run:
 
 
 def accuracy(run: cv.Run, pixels: np.ndarray, truth: np.ndarray) -> float:
-    """Top-1 of the end-to-end model."""
+    """Computes the top-1 accuracy of the end-to-end model."""
     model = run.classifier
     answers = model.predict(pixels, batch_size=256, verbose=0)["probabilities"].argmax(axis=1)
     return float((np.array(model.labels)[answers] == truth).mean())

@@ -1,13 +1,12 @@
-"""Measures the manifest of a million rows, and the writer of TFRecords against a copy of files; writes results/data.json.
+"""Measures loading a million rows, and writing TFRecords compared with copying files; writes results/data.json.
 
     python tools/benchmarks/data.py [FOLDER] [--rows N]
 
-- A synthetic `images.csv` of N rows (a million), each with up to 4 queries in two languages: seconds and peak memory of a
-  process of its own that loads and checks it as `ctxvision data check --pictures 0` does, listing folders that are not
-  there.
-- The files of FOLDER with an `images.csv` (by default the demo's pictures), all in memory beforehand: megabytes a second
-  of `tools/write_tfrecords.py`; of copying the files into one folder by as many threads; and of joining them to as many
-  large files without doing anything to them, which no format can beat.
+- A synthetic `images.csv` of N rows (a million), with up to 4 queries in two languages per row: seconds and peak memory
+  of a process that loads and checks it like `ctxvision data check --pictures 0`. The picture folders do not exist.
+- The picture files of FOLDER with an `images.csv` (default: the demo's pictures), cached in memory: megabytes per
+  second of `tools/write_tfrecords.py`, of copying the files into one folder with the same number of threads, and of
+  concatenating them to the same number of large files, which is an upper bound for any format.
 """
 
 import argparse
@@ -57,7 +56,7 @@ print(imported - start, loaded - imported, checked - loaded, peak)
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("folder", nargs="?", help="by default the demo's pictures")
+    parser.add_argument("folder", nargs="?", help="default: the demo's pictures")
     parser.add_argument("--rows", type=int, default=1_000_000)
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as place:
@@ -79,7 +78,7 @@ def main(arguments: list[str]) -> None:
 
 
 def write_rows(folder: Path, number: int) -> None:
-    """A log of web pictures, and a fifth and a tenth with labels."""
+    """Writes a log of web pictures, with a fifth of labelled and a tenth of test pictures."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     words = rng.integers(0, 3000, [100_000, 3]).tolist()
@@ -98,7 +97,7 @@ def write_rows(folder: Path, number: int) -> None:
 
 
 def checked(folder: str) -> dict[str, Any]:
-    """Seconds and peak memory of loading and checking, in a process of its own."""
+    """Measures seconds and peak memory of loading and checking, in a fresh process."""
     done = subprocess.run([sys.executable, "-c", CHECK, folder], capture_output=True, text=True, check=True)
     imported, loaded, check, peak = map(float, done.stdout.split())
     return {
@@ -110,9 +109,9 @@ def checked(folder: str) -> dict[str, Any]:
 
 
 def written(manifest: Manifest, folder: str, place: Path) -> dict[str, Any]:
-    """Megabytes a second of the writer and of two ways to copy, in turns."""
+    """Measures megabytes per second of the writer and of two ways to copy, in turns."""
     paths = sorted({path for split in manifest.by_split.values() for path in split.paths})
-    size = sum(len(Path(path).read_bytes()) for path in paths)  # and all are in memory now
+    size = sum(len(Path(path).read_bytes()) for path in paths)  # also caches all files in memory
     rows = sum(map(len, manifest.by_split.values()))
     assert rows == len(paths), "each picture is written once"
     number = max(1, round(size / SHARD_MEGABYTES / 1e6))

@@ -1,14 +1,14 @@
-"""Trains the demo anew for each of three seeds, splits and label noise too; writes results/demo_seeds.json.
+"""Trains the demo for each of three seeds, with new splits and label noise; writes results/demo_seeds.json.
 
     python tools/benchmarks/demo_seeds.py [FOLDER [SEED ...]]
 
-The demo's own table has one deal of the splits and one training of each tower. Here every seed deals the things out anew
-and trains all parts, in FOLDER/SEED (runs/bench-seeds; seeds 0, 1, 2; a folder that holds a part of it goes on). The same
-pictures are then learnt with several labels each, the subgroup and the group, with the same phrases. Accuracies are
-means over the heads of a seed; the deviation is of these means.
+The demo's own table has one draw of the splits and one training of each tower. Here each seed draws the splits and
+trains all parts again, in FOLDER/SEED (runs/bench-seeds; seeds 0, 1, 2); an interrupted folder resumes. The same
+pictures are then learnt with several labels each, subgroup and group, with the same phrases. Accuracies are means over
+the heads of a seed, and deviations are over these means.
 
-Beside the precision that the thresholds of several labels reach on the test stands what they reach when `val` is another:
-`val` and test are thrown together, and as many pictures as `val` had are drawn for thresholds, 60 times.
+The precision of several-label thresholds is also measured for other choices of `val`: `val` and test are joined, and a
+subset of the size of `val` is drawn 60 times to fit thresholds.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from ctxvision.metrics.records import load_records, summary
 from ctxvision.training.progress import Progress
 
 RESULTS = Path(__file__).parent / "results"
-# Beside what training measures itself.
+# Measured in addition to the suites of training.
 SUITES = ("bottleneck", "zero-shot", "calibration")
 KEYS = ("suite", "split", "fraction", "method", "metric")
 METRICS = ("top1", "ece", "ece_by_chance", "map", "recall_at_precision_80", "precision_at_threshold")
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> None:
             cv.evaluate(one_label, suite)
         cv.evaluate(several, "calibration")
         measured.append(figures(one_label) | figures(several))
-        deals.append({"seed": seed, **dealt_anew(several, DEALS)})
+        deals.append({"seed": seed, **precision_over_redraws(several, DEALS)})
         print(deals[-1], flush=True)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     write_json(
@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> None:
 
 
 def trained(out: Path, seed: int) -> cv.Run:
-    """The demo with this seed, its data's too."""
+    """Trains the demo with this seed, which also draws its data."""
     data = out / "emoji"
     if not (data / "images.csv").is_file():
         write_demo_data(data, seed=seed)
@@ -78,7 +78,7 @@ def trained(out: Path, seed: int) -> cv.Run:
 
 
 def with_several_labels(run: cv.Run, out: Path) -> cv.Run:
-    """A run that learns subgroup and group of the same pictures; what never sees a label is the first run's."""
+    """Trains a run with subgroup and group labels on the same pictures; parts without labels are shared."""
     config = dataclasses.replace(
         run.config,
         multi_label=True,
@@ -89,13 +89,13 @@ def with_several_labels(run: cv.Run, out: Path) -> cv.Run:
 
 
 def figures(run: cv.Run) -> dict[tuple[Any, ...], float]:
-    """`KEYS` to the mean over the heads, of `METRICS`."""
+    """Maps `KEYS` to the mean of `METRICS` over the heads."""
     records = [one for one in load_records(run.directory / "metrics.json") if one.metric in METRICS]
     return {tuple(row[key] for key in KEYS): row["mean"] for row in summary(records, KEYS)}
 
 
 def over_seeds(measured: list[dict[tuple[Any, ...], float]]) -> list[dict[str, Any]]:
-    """Mean and sample deviation over the seeds of what all of them have, and each seed's own value."""
+    """Computes mean and sample deviation over the seeds, for figures that all seeds have, and lists the values."""
     rows = []
     for key in measured[0]:
         values = [one[key] for one in measured if key in one]
@@ -105,8 +105,8 @@ def over_seeds(measured: list[dict[tuple[Any, ...], float]]) -> list[dict[str, A
     return rows
 
 
-def dealt_anew(run: cv.Run, deals: int) -> dict[str, Any]:
-    """The precision that thresholds reach where `val` is another part of the pictures that no training saw."""
+def precision_over_redraws(run: cv.Run, deals: int) -> dict[str, Any]:
+    """Measures the precision of thresholds for other choices of `val` among the pictures that no training saw."""
     splits = ["val", *run.data.test_splits]
     targets = np.concatenate([run.data.label_targets(split) for split in splits])
     features = Features(run, Progress())

@@ -1,15 +1,15 @@
-"""Whether the input pipeline keeps up with the training step; writes results/input-DATA.json.
+"""Measures whether the input pipeline is as fast as the training step; writes results/input-DATA.json.
 
     python tools/benchmarks/input.py [DATA] [--steps N] [--image-size S]
 
-Images a second of the phrase generator's training step, on DATA (what `ctxvision train --data` takes; by default the
-demo's pictures), fed in three ways that take turns:
+It measures images per second of the phrase generator's training step on DATA (any data that `ctxvision train` takes;
+default: the demo's pictures), fed in three ways in turns:
 
-- `cached`: augmented batches kept in memory as tensors, over and over: what the step alone can do.
-- `memory`: decoded pictures in memory, shuffled and augmented by the pipeline that `ctxvision train` uses.
-- `records`: TFRecords of the same pictures, streamed: read, decoded where the crop lies, augmented.
+- `cached`: augmented batches in memory as tensors, repeated: the speed of the step alone.
+- `memory`: decoded pictures in memory, shuffled and augmented by the pipeline of `ctxvision train`.
+- `records`: streamed TFRecords of the same pictures: read, decoded in the cropped region, augmented.
 
-The ratio to `cached` is of means over rounds, with the spread of the rounds beside it.
+Ratios to `cached` compare means over rounds; the ratio of each round is listed too.
 """
 
 import argparse
@@ -48,11 +48,11 @@ CACHED_BATCHES = 16
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("data", nargs="?", help="folder or source; by default the demo's pictures")
+    parser.add_argument("data", nargs="?", help="folder or source; default: the demo's pictures")
     parser.add_argument(
-        "--steps", type=int, default=60, help="of each way in each round (default: %(default)s)"
+        "--steps", type=int, default=60, help="steps per way and round (default: %(default)s)"
     )
-    parser.add_argument("--image-size", type=int, help="by default that of the demo, or of the settings")
+    parser.add_argument("--image-size", type=int, help="default: that of the demo, or of the settings")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         settings = {"image_size": given.image_size} if given.image_size else {}
@@ -73,7 +73,7 @@ def main(arguments: list[str]) -> None:
 
 
 def measured(source: str, config: cv.ContextConfig, steps: int, folder: str) -> dict[str, Any]:
-    """Images a second of each way of feeding the same step."""
+    """Measures images per second for each way of feeding the same step."""
     start = time.monotonic()
     data = LoadedData(source, config.image_size)
     pictures = data.pictures("web")
@@ -91,7 +91,7 @@ def measured(source: str, config: cv.ContextConfig, steps: int, folder: str) -> 
     writing = time.monotonic() - start
     batches = tiled_batches(pictures, (targets,), config.batch_size, config.seed, taught)
     kept = batches(0).take(CACHED_BATCHES).cache()
-    for _ in kept:  # into memory
+    for _ in kept:  # fills the cache
         pass
     streamed = record_batches(
         f"{folder}/records/web-*", names, config.batch_size, config.image_size, "query", targets.shape[1]
@@ -133,7 +133,7 @@ def measured(source: str, config: cv.ContextConfig, steps: int, folder: str) -> 
 
 
 def step_of(config: cv.ContextConfig, num_classes: int) -> keras.Model:
-    """The phrase generator's training model, compiled."""
+    """Makes the phrase generator's training model, compiled."""
     keras.utils.set_random_seed(config.seed)
     model = phrase_model(new_phrase_generator(config), num_classes, config)
     model.compile(cosine_adamw(config.learning_rate, config.phrase_steps))
@@ -141,14 +141,14 @@ def step_of(config: cv.ContextConfig, num_classes: int) -> keras.Model:
 
 
 def images_a_second(model: keras.Model, batches: tf.data.Dataset, steps: int, batch_size: int) -> float:
-    """Of `model.fit`, from its third batch on: starting a pipeline is not what is asked."""
+    """Measures `model.fit` from its third batch on, which excludes the start of the pipeline."""
     clock = _Clock()
     model.fit(batches.take(steps + 2), verbose=0, callbacks=[clock])
     return (len(clock.ends) - 3) * batch_size / (clock.ends[-1] - clock.ends[2])
 
 
 class _Clock(keras.callbacks.Callback):
-    """When each batch ended; the losses are waited for, as they are in training's progress."""
+    """Records when each batch ended; it waits for the loss, as training's progress does."""
 
     def __init__(self) -> None:
         super().__init__()

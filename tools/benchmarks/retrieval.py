@@ -1,16 +1,18 @@
-"""Measures the retrieval backends against other libraries; writes results/retrieval.json, with --plot retrieval.png.
+"""Compares the retrieval backends with other libraries; writes results/retrieval.json, and retrieval.png with --plot.
 
     python tools/benchmarks/retrieval.py [--rows 100000 1000000 10000000] [--run RUN] [--methods ivf scann ...]
     python tools/benchmarks/retrieval.py --plot [--rows 1000000] [--run RUN]
 
-Rows are clustered synthetic directions, or, with a trained run, embeddings of its `web` pictures, each augmented as in
-training, as often as it takes; queries are then its `val` and `test` pictures as they are. Every approximate method is
-set to the least that finds 0.95 of the 3 nearest for the tuning queries; what is reported is measured with others.
+Rows are clustered synthetic directions. With a trained run, rows are embeddings of its `web` pictures, augmented as in
+training in as many passes as needed, and queries are its `val` and `test` pictures without augmentation. Every
+approximate method is tuned to the cheapest setting that finds 0.95 of the 3 nearest rows of the tuning queries, and
+measured with other queries.
 
-Each index is built in one process and searched in another; searches are timed in turns with those of the baseline,
-TensorFlow's matmul and top_k in a SavedModel, which is in a third. `times_baseline` is the median over the rounds.
-Bytes a row are those of the index, without phrases; gigabytes resident are the kernel's peak (VmHWM) of the process
-that builds, tunes and exports, and of the one that loads and searches. A rerun replaces its own records alone.
+Each index is built in one process and searched in another. Searches are timed in turns with those of the baseline,
+TensorFlow's matmul and top_k in a SavedModel, in a third process; `times_baseline` is the median over the rounds.
+
+Bytes per row are those of the index, without phrases. Resident gigabytes are the kernel's peak (VmHWM) of the process
+that builds, tunes and exports, and of the process that loads and searches. A new run replaces only its own records.
 """
 
 import argparse
@@ -38,7 +40,7 @@ from ctxvision._files import read_json
 RESULTS = Path(__file__).parent / "results"
 BATCHES = (1, 8, 32, 256)
 BATCHES_OF_OTHER_SETTINGS = (1, 32)
-MOST_BASELINE_BYTES = 4 << 30  # of scores
+MOST_BASELINE_BYTES = 4 << 30  # for scores
 MOST_ROWS_OF_GRAPHS = 2_000_000
 OVERHEAD = "tensorflow-overhead"
 SHOWN = (
@@ -57,12 +59,12 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, nargs="+", help="default: 100000, or 1000000 for --plot")
     parser.add_argument(
-        "--run", help="a trained run, whose pictures give rows and queries; default: synthetic"
+        "--run", help="a trained run whose pictures give rows and queries; default: synthetic rows"
     )
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=[*METHODS], metavar="METHOD")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--cache", help="folder that keeps rows and embeddings for the next time")
-    parser.add_argument("--plot", action="store_true", help="draw what is in the JSON, measure nothing")
+    parser.add_argument("--cache", help="folder that keeps rows and embeddings for later runs")
+    parser.add_argument("--plot", action="store_true", help="draw stored results, measure nothing")
     given = parser.parse_args(arguments)
     data = data_name(given.run)
     if given.plot:
@@ -73,7 +75,7 @@ def main(arguments: list[str]) -> None:
         ]
         if not found:
             raise SystemExit(
-                f"rows must have been measured before, got {rows} of {data}: leave out --plot first."
+                f"rows must have been measured before --plot, got {rows} of {data}: run without --plot first."
             )
         draw(found, data, rows, RESULTS / "retrieval.png")
         return
@@ -108,14 +110,14 @@ def require(packages: dict[str, str]) -> None:
 
 
 def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls it in a fresh process."""
+    """Calls a function in a fresh process."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=spawn) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def measure(data: str, rows: int, folder: Path, methods: list[str], threads: int) -> None:
-    """Measures methods one after the other and stores each at once."""
+    """Measures methods one after another, and stores each result at once."""
     facts = records.provenance(threads)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         place = Path(temporary) / BASELINE
@@ -136,14 +138,14 @@ def measure(data: str, rows: int, folder: Path, methods: list[str], threads: int
 def part(
     key: dict[str, Any], data: Path, base: Path, base_facts: dict[str, Any], threads: int
 ) -> Iterator[records.Record]:
-    """Records of one method, or one that says why it is skipped."""
+    """Yields the records of a method, or a record that tells why the method is skipped."""
     method, rows = key["method"], key["rows"]
     if "hnsw" in method and rows > MOST_ROWS_OF_GRAPHS:
         yield {"skipped": f"a graph over more than {MOST_ROWS_OF_GRAPHS:,} rows takes hours to build"}
         return
     lists = lists_of_ivf(key) if method == SAME_LISTS else None
     if method == SAME_LISTS and lists is None:
-        yield {"skipped": "ivf has not been measured on these rows, or has no lists there"}
+        yield {"skipped": "ivf has not been measured on these rows, or has no lists"}
         return
     with tempfile.TemporaryDirectory(dir=base.parent) as index:
         try:
@@ -154,7 +156,7 @@ def part(
                 yield from searched(key, data, Path(index), base, facts, threads)
         except (BrokenProcessPool, MemoryError, ServerDied) as error:
             print(error, file=sys.stderr)
-            yield {"skipped": f"its process ended, as by lack of memory ({str(error)[:200]})"}
+            yield {"skipped": f"its process ended, for example for lack of memory ({str(error)[:200]})"}
 
 
 def lists_of_ivf(key: dict[str, Any]) -> int | None:
@@ -167,7 +169,7 @@ def lists_of_ivf(key: dict[str, Any]) -> int | None:
 def searched(
     key: dict[str, Any], data: Path, index: Path, base: Path, facts: dict[str, Any], threads: int
 ) -> list[records.Record]:
-    """Records of all settings and batches."""
+    """Measures all settings and batch sizes of an index."""
     method, queries = key["method"], data / "measuring.npy"
     nearest = np.load(data / "measuring-nearest.npy")
     settings = [{}] if method == BASELINE else read_json(index / "settings.json")
@@ -195,7 +197,7 @@ def searched(
 
 
 def overhead(data: Path, base: Path, threads: int) -> list[records.Record]:
-    """Records of a TensorFlow function that does nothing, called as the others are."""
+    """Measures a TensorFlow function that does nothing, called like the methods."""
     with Server(BASELINE, base, data / "measuring.npy", threads) as server:
         times = {batch: take_turns(server, None, 1, batch)[0] for batch in BATCHES}
     return [{"batch": batch, **speed(time, batch, None)} for batch, time in times.items()]

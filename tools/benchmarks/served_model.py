@@ -1,11 +1,11 @@
-"""Measures what the words cost beside the two ConvNets, in one SavedModel; writes results/served_model.json.
+"""Measures the cost of context beside the two ConvNets in one SavedModel; writes results/served_model.json.
 
     python tools/benchmarks/served_model.py [--phrases 1000000] [--backbones resnet101 inception_v3] [--repeats 50]
 
-The towers have random weights and the prototypes are random clusters: neither matters for time. Encoded JPEGs go in. The
-export is loaded by tensorflow; its `serving_default` is timed in turns with graphs that stop earlier: after decoding,
-after the two towers (the baseline), after retrieval, after the phrases' text embeddings, after the head. What a phase
-takes is the difference of the medians before and after it.
+The towers have random weights and the prototypes are random clusters, which does not affect time. The inputs are
+encoded JPEGs. The export is loaded by tensorflow. Its `serving_default` is timed in turns with graphs that stop
+earlier: after decoding, after the two towers (the baseline), after retrieval, after the phrases' text embeddings, after
+the head. The time of a phase is the difference between the medians after and before it.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--phrases", type=int, default=1_000_000)
     parser.add_argument("--backbones", nargs=2, default=["resnet101", "inception_v3"], metavar="NAME")
     parser.add_argument("--repeats", type=int, default=50)
-    parser.add_argument("--quantize", choices=("float16",), help="the tables")
+    parser.add_argument("--quantize", choices=("float16",), help="dtype of the tables")
     chosen = parser.parse_args(arguments)
     model = classifier(chosen.phrases, chosen.backbones, chosen.quantize)
     with tempfile.TemporaryDirectory() as folder:
@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> None:
 
 
 def classifier(phrases: int, backbones: list[str], quantize: str | None) -> cv.ContextClassifier:
-    """Two large towers, and a vocabulary of random phrases in clusters."""
+    """Makes a classifier of two large towers and a vocabulary of random phrases in clusters."""
     prototypes = np.concatenate([*synthetic_rows(phrases)])
     table = cv.PhraseTable.from_arrays([f"phrase {i}" for i in range(phrases)], prototypes)
     text = cv.PhraseEmbeddings(TEXT_DIM, name="phrase_embeddings")
@@ -81,7 +81,7 @@ def classifier(phrases: int, backbones: list[str], quantize: str | None) -> cv.C
 
 
 def save_phases(model: cv.ContextClassifier, folder: Path) -> None:
-    """The same graph, cut off after each phase."""
+    """Saves graphs that stop after each phase."""
     spec = [tf.TensorSpec([None], tf.string, name="image_bytes")]
 
     def up_to(phase: int) -> Any:
@@ -112,7 +112,7 @@ def save_phases(model: cv.ContextClassifier, folder: Path) -> None:
 
 
 def measured(functions: dict[str, Any], batch: int, repeats: int) -> dict[str, float]:
-    """Median milliseconds of each, called in turns."""
+    """Measures the median milliseconds of each function, called in turns."""
     rng = np.random.default_rng(2)
     jpegs = []
     for _ in range(batch):
@@ -127,7 +127,7 @@ def measured(functions: dict[str, Any], batch: int, repeats: int) -> dict[str, f
             answer = functions[phase](image_bytes=image_bytes)
             for value in answer.values():
                 value.numpy()
-            if turn >= 2:  # the first calls build what later ones reuse
+            if turn >= 2:  # the first calls build what later calls reuse
                 times[phase].append(1000 * (time.perf_counter() - start))
     return {phase: median(values) for phase, values in times.items()}
 

@@ -2,20 +2,20 @@
 
     python tools/benchmarks/serving.py [EXPORT] [--parts throughput latency ...] [--seconds 20] [--requests 20000]
 
-EXPORT is the folder of an export, by default one of random weights on two small ConvNets. The server and what asks it
-are processes of this machine and share its cores; requests are made before the clock starts, and their number or time is
-bounded. Parts:
+EXPORT is the folder of an export; the default has random weights on two small ConvNets. Server and clients are
+processes of this machine and share its cores. Requests are prepared before the clock starts, and their number or time
+is bounded. Parts:
 
-    throughput  batches of 8, callers without pause, in turns with the same number of threads that call the SavedModel in
-                a process that loads it itself; `times_in_process` is the median over the rounds of the rates' quotient
-    latency     batches of 1 at even distances, 70% of what callers without pause got just before; each counts from the
-                moment it was due
+    throughput  batches of 8 from callers without pause, in turns with threads that call the SavedModel in their own
+                process; `times_in_process` is the median over rounds of the ratio of both rates
+    latency     batches of 1 at even intervals, at 70% of the rate that callers without pause just reached; a latency
+                counts from the time at which its request was due
     memory      resident memory after a tenth of the requests and after all of them
     batches     one caller, batches of 1 to 64
     swaps       versions replaced under load: requests that failed or mixed versions
-    hostile     truncated, flipped, lying, large and random inputs: answers that were wrong
+    hostile     truncated, flipped, lying, large and random inputs: wrong answers
 
-A rerun replaces its own parts alone.
+A new run replaces only its own parts.
 """
 
 import argparse
@@ -49,7 +49,7 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64)
 CALLERS = 4
 ROUNDS = 3
 SHARE_OF_CAPACITY = 0.7
-SIDE = 256  # of the pictures, pixels
+SIDE = 256  # pixels of the pictures' sides
 LABELS = (("even cat", "even dog", "even bird"), ("odd cat", "odd dog", "odd bird"))
 
 Figures = dict[str, Any]
@@ -59,9 +59,9 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("export", nargs="?", help="default: random weights on two small ConvNets")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=[*PARTS], metavar="PART")
-    parser.add_argument("--seconds", type=float, default=20, help="of each load (default: %(default)s)")
-    parser.add_argument("--requests", type=int, default=20_000, help="of memory (default: %(default)s)")
-    parser.add_argument("--swaps", type=int, default=50, help="(default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=20, help="time of each load (default: %(default)s)")
+    parser.add_argument("--requests", type=int, default=20_000, help="for memory (default: %(default)s)")
+    parser.add_argument("--swaps", type=int, default=50, help="versions (default: %(default)s)")
     parser.add_argument("--hostile", type=int, default=10_000, help="inputs (default: %(default)s)")
     chosen = parser.parse_args(arguments)
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -80,7 +80,7 @@ def main(arguments: list[str]) -> None:
 
 
 def small_export(directory: Path, labels: tuple[str, ...]) -> Path:
-    """Writes a classifier that was never trained, over 1,000 phrases."""
+    """Writes an export of an untrained classifier with 1,000 phrases."""
     import ctxvision as cv
 
     rng = np.random.default_rng(0)
@@ -119,7 +119,7 @@ def throughput(directory: Path, chosen: argparse.Namespace) -> Figures:
 
 
 def called(version: Path, pictures: list[bytes], seconds: float) -> float:
-    """Calls a second of a SavedModel's signature by `CALLERS` threads of this process."""
+    """Measures calls per second of a SavedModel's signature with `CALLERS` threads of this process."""
     import tensorflow as tf
 
     signature = tf.saved_model.load(str(version)).signatures["serving_default"]
@@ -194,7 +194,7 @@ def batches(directory: Path, chosen: argparse.Namespace) -> Figures:
 
 
 def swaps(directory: Path, chosen: argparse.Namespace) -> Figures:
-    """On two small exports, as an answer must tell which of them it is from."""
+    """Measures swaps between two small exports whose labels differ, so that an answer shows its export."""
     with tempfile.TemporaryDirectory() as folder:
         exports = [in_child(small_export, Path(folder) / str(i), labels) for i, labels in enumerate(LABELS)]
         model = directory / "swapped"
@@ -244,7 +244,7 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], Figures]] = {
 
 
 def some_pictures(number: int) -> list[bytes]:
-    """JPEGs of coarse random colours, the same each time."""
+    """Makes JPEGs of coarse random colours, always the same."""
     rng, encoded = np.random.default_rng(0), []
     for _ in range(number):
         file = io.BytesIO()
@@ -259,7 +259,7 @@ def rounded(values: list[float]) -> list[float]:
 
 
 def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls it in a fresh process, which gives its memory back."""
+    """Calls a function in a fresh process, whose memory is freed afterwards."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=spawn) as pool:
         return pool.submit(function, *arguments).result()

@@ -1,13 +1,14 @@
-"""Measures a training step and a prediction with the preset "paper", full size; writes results/steps.json.
+"""Measures a training step and a prediction with the preset "paper" at full size; writes results/steps.json.
 
     python tools/benchmarks/steps.py [--batch 4] [--classes 1000000] [--parts phrase_step text_step ...]
 
-Each is run in a fresh process: a step of the phrase generator over many query classes, one of the visual encoder, one
-of the text encoder, and the end-to-end model for one picture. Steps of the ConvNets run eagerly, for tracing them takes
-longer; the first call is not timed; memory is the kernel's peak (VmHWM). `gflops_a_core_second` counts the
-multiplications and additions of the convolutions and matrices, three times the forward ones for a step, over the seconds
-of all cores, which depend less than those of the clock on what else the machine does. `ctxvision plan` reckons with these
-figures.
+Each part runs in a fresh process: a step of the phrase generator over many query classes, a step of the visual encoder,
+a step of the text encoder, and the end-to-end model for one picture. Steps of the ConvNets run eagerly, because tracing
+them takes longer. The first call is not timed. Memory is the kernel's peak (VmHWM).
+
+`gflops_a_core_second` counts the multiplications and additions of convolutions and matrix products, three times the
+forward ones for a step, per second of all cores; core seconds depend less on other load than clock seconds. `ctxvision
+plan` uses these figures.
 """
 
 import argparse
@@ -86,7 +87,7 @@ def visual_step(batch: int) -> dict[str, Any]:
 
 
 def prediction() -> dict[str, Any]:
-    """Of one picture, over 1,000 phrases and labels, in a compiled function."""
+    """Measures one picture with 1,000 phrases and labels in a compiled function."""
     generator, encoder = new_phrase_generator(CONFIG.context), new_visual_encoder(CONFIG)
     phrases = [f"phrase {i}" for i in range(1000)]
     table = cv.PhraseTable.from_arrays(phrases, np.random.default_rng(0).normal(size=(1000, 64)))
@@ -121,7 +122,7 @@ def pictures(batch: int) -> tf.Tensor:
 
 
 def measured(call: Callable[[], Any], flops: float | None, times: int = 1) -> dict[str, Any]:
-    """Median seconds of later calls, by the clock and of all cores, and the process's peak in gigabytes."""
+    """Measures later calls: median clock and core seconds, and the process's peak memory in gigabytes."""
     before = status("VmRSS")
     call()
     seconds, cores = [], []

@@ -1,10 +1,11 @@
-"""Writes the table of a run to results/table1-NAME.json; without a run it trains the demo first.
+"""Writes the table of a run to results/table1-NAME.json; without a run the demo is trained first.
 
     python tools/benchmarks/table1.py [RUN [NAME [SUITE]]]
 
-NAME is the data's by default. SUITE is another one that the run has measured, whose records go to results/SUITE-NAME.json.
-Beside the rows stand the settings that are not the preset's "small". Accuracies are mean and sample deviation over heads' seeds. Beside them: date, commit, versions, machine, minutes and
-peak memory (of a run trained here; None for one that was trained before).
+NAME defaults to the name of the data. SUITE is another suite that the run has measured; its records go to
+results/SUITE-NAME.json. Accuracies are mean and sample deviation over the heads' seeds. The file also holds the
+settings that differ from the preset "small", date, commit, versions, machine, minutes and peak memory (None for a run
+trained earlier).
 """
 
 import datetime
@@ -22,7 +23,7 @@ from ctxvision.metrics.records import load_records, summary
 
 RESULTS = Path(__file__).parent / "results"
 KEYS = ("suite", "split", "fraction", "method", "metric", "shots", "vocabulary")
-SUITES = ("phrases", "table1", "answers")  # what training itself measures
+SUITES = ("phrases", "table1", "answers")  # measured by training itself
 
 
 def main(arguments: list[str]) -> None:
@@ -55,7 +56,7 @@ def main(arguments: list[str]) -> None:
 
 
 def own_settings(config: cv.Config) -> dict[str, Any]:
-    """Those that differ from the preset "small"; of a tower in a file or folder its name alone."""
+    """Lists settings that differ from the preset "small"; paths of towers are reduced to their names."""
     usual = cv.Config.preset("small").to_dict()
     own = {key: value for key, value in config.to_dict().items() if value != usual[key]}
     return {key: Path(value).name if isinstance(value, str) else value for key, value in own.items()}

@@ -1,11 +1,11 @@
-"""Measures what a query that people typed for a picture adds to the export's answer; writes results/with_context-DATA.json.
+"""Measures the gain of a query typed for a picture in the export's answer; writes results/with_context-DATA.json.
 
     python tools/benchmarks/with_context.py [RUN]
 
-RUN is a trained run whose test pictures have queries, by default the demo, trained first. The run is exported with text,
-and its signature `with_context` is asked for each test picture with one of the picture's own queries in the run's
-languages, drawn at random in three draws; with the query of another picture; and with none. The queries may hold words
-of the label: so may those that callers have.
+RUN is a trained run whose test pictures have queries; without it the demo is trained first. The run is exported with
+text. Its signature `with_context` answers each test picture with one of the picture's own queries in the run's
+languages, in three random draws, with the query of another picture, and with no query. The queries may contain words of
+the label, like those of callers.
 """
 
 import datetime
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> None:
     run = cv.Run(arguments[0]) if arguments else cv.demo("runs/bench-demo")
     with tempfile.TemporaryDirectory() as folder:
         version = cv.export(run, folder, with_text=True)
-        # Not the signatures alone: they do not keep the variables.
+        # Keeps the export itself, because signatures do not keep its variables alive.
         export = load_export(version)
         rows = [row for split in run.data.test_splits for row in measured(run, split, export.signatures)]
     print(*rows, sep="\n")
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
 
 
 def measured(run: cv.Run, split: str, signatures: Any) -> list[dict[str, Any]]:
-    """Top-1 without words, with a true query and with another picture's, over the pictures that have a query."""
+    """Measures top-1 without words, with a true query and with another picture's, over pictures with queries."""
     data = run.data.split(split)
     queries = [[text for text, language in row if language in run.context.languages] for row in data.queries]
     asked = [place for place, texts in enumerate(queries) if texts]

@@ -1,7 +1,7 @@
 """Parts of the benchmark `retrieval.py`.
 
-`rows.py` makes the rows, the queries and what is truly nearest. `build.py` builds a method's index in a process of its
-own, by `tensorflow_methods.py` or `other_methods.py` over what `index.py` shares; `serve.py` is the program that
-searches it in another, which `turns.py` times in turns with the baseline's. `records.py` keeps the results, `plot.py`
+`rows.py` makes rows, queries and the true nearest rows. `build.py` builds the index of a method in its own process,
+with `tensorflow_methods.py` or `other_methods.py`, which share `index.py`. `serve.py` is a program that searches an
+index in another process, and `turns.py` times it in turns with the baseline. `records.py` stores the results, `plot.py`
 draws them.
 """

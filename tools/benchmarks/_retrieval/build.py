@@ -1,6 +1,6 @@
-"""Every method's index, to be built in a fresh process; approximate ones are tuned to a recall of 0.95 at 3.
+"""Builds the index of a method in a fresh process; approximate methods are tuned to a recall@3 of 0.95.
 
-An index is a folder with `settings.json`: the settings to be measured, the one that tuning chose first.
+An index is a folder with `settings.json`, the settings to measure; the first one was chosen by tuning.
 """
 
 import contextlib
@@ -36,14 +36,14 @@ def build(method: str, data: Path, out: Path, threads: int, lists: int | None) -
     Args:
         method: one of `METHODS`.
         data: folder made by `rows.prepare`.
-        out: folder of the index, there and empty.
-        threads: to build and tune with.
-        lists: of `faiss-ivf-sq8-same-lists`, as many as `ivf` has.
+        out: existing empty folder for the index.
+        threads: the number of threads to build and tune with.
+        lists: for `faiss-ivf-sq8-same-lists`, the number of lists of `ivf`.
 
     Returns:
-        `bytes_per_row`, `build_seconds`, `tune_seconds` (None where nothing is tuned), `build_peak_gb`.
+        `bytes_per_row`, `build_seconds`, `tune_seconds` (None if nothing is tuned), `build_peak_gb`.
     """
-    with contextlib.suppress(OSError):  # where memory runs out, this process is to end and no other
+    with contextlib.suppress(OSError):  # if memory runs out, the system should kill this process and no other
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     index = Index(data, out, threads)
     METHODS[method](index, lists)

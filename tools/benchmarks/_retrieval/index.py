@@ -1,4 +1,4 @@
-"""An index in the making: its data, where it goes, and how it is tuned."""
+"""What index builders share: data, output folder and tuning."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ Settings = dict[str, Any]
 
 
 class Index:
-    """What builders share: the data, and where the index and its figures go."""
+    """The data of a builder, and the folder and figures of its index."""
 
     def __init__(self, data: Path, out: Path, threads: int):
         self.data, self.out, self.threads = data, out, threads
@@ -45,7 +45,7 @@ class Index:
         self.facts["bytes_per_row"] = round(size / len(self.rows), 1)
 
     def least(self, name: str, fewest: int, most: int, search: Callable[[int], np.ndarray]) -> list[Settings]:
-        """The least value that reaches the recall, by a search that gives ids of the tuning queries; and others."""
+        """Finds the smallest value that reaches the recall, and returns it with others; `search` gives ids by value."""
 
         def climb() -> int:
             for value in ladder(fewest, most):
@@ -57,13 +57,13 @@ class Index:
 
 
 def ladder(fewest: int, most: int) -> list[int]:
-    """`fewest`, powers of 2 and their 1.5-fold, `most`."""
+    """Lists `fewest`, powers of 2 and 1.5 times these, and `most`."""
     steps = {1 << i for i in range(most.bit_length())} | {3 << i for i in range(most.bit_length())}
     return sorted({fewest, most, *(step for step in steps if fewest < step < most)})
 
 
 def around(name: str, chosen: int, fewest: int, most: int) -> list[Settings]:
-    """The chosen value, then a quarter, half, twice and 4 times of it where they exist."""
+    """Lists the chosen value and 1/4, 1/2, 2 and 4 times it, within the limits."""
     values = dict.fromkeys(
         [chosen, *(max(fewest, min(most, round(chosen * factor))) for factor in (0.25, 0.5, 2, 4))]
     )

@@ -1,4 +1,4 @@
-"""Indexes of faiss and hnswlib, and NumPy, which needs none."""
+"""Builds indexes of faiss and hnswlib, and the rows for NumPy, which needs no index."""
 
 import functools
 import math
@@ -12,14 +12,14 @@ from .rows import DEPTH, DIM
 from .serve import set_faiss
 
 SAMPLE_PER_LIST = 64
-# Links a row and the search while building: the libraries' own defaults, and 32 as faiss's guidance has it.
+# Links per row and search depth while building: the libraries' defaults, and 32 links as faiss recommends.
 FAISS_LINKS, FAISS_EF = 32, 40
 HNSWLIB_LINKS, HNSWLIB_EF = 16, 200
 MOST_EF = 4096
 
 
 def build_faiss_lists(codes: str, index: Index, lists: int | None) -> None:
-    """IVF: lists as k-means makes them of a sample."""
+    """Builds an IVF index whose lists come from k-means on a sample."""
     import faiss
 
     faiss.omp_set_num_threads(index.threads)

@@ -1,4 +1,4 @@
-"""Recall against speed, as a picture."""
+"""Draws recall against speed."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ LEFT_OUT = "tensorflow-overhead"
 
 
 def draw(records: list[Record], data: str, rows: int, file: Path) -> None:
-    """One panel a batch size: a line for each method over its settings, a point for each exact one.
+    """Draws one panel per batch size, with a line for each method over its settings and a point for each exact method.
 
     Args:
-        records: of these data and rows.
-        data: name.
-        rows: how many.
-        file: PNG to write.
+        records: the records of these data and rows.
+        data: name of the data.
+        rows: the number of rows.
+        file: the PNG file to write.
     """
     import matplotlib
 

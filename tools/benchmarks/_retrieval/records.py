@@ -1,4 +1,4 @@
-"""Results in one JSON file, of which a rerun replaces its own part alone."""
+"""Stores results in one JSON file; a new run replaces only the parts that it measured."""
 
 import datetime
 import importlib.metadata
@@ -20,13 +20,13 @@ Record = dict[str, Any]
 
 
 def recall(found: np.ndarray, nearest: np.ndarray, k: int) -> float:
-    """Share of the k truly nearest that are among the first k found; ids int [Q, >= k] both, the best first."""
+    """Computes the share of the k nearest rows among the first k found; both are int [Q, >= k], best first."""
     hits = (np.asarray(found)[:, :k, np.newaxis] == nearest[:, np.newaxis, :k]).any(axis=1)
     return float(hits.mean())
 
 
 def replaced(old: list[Record], new: list[Record]) -> list[Record]:
-    """`old` without the parts (data, rows, method) that `new` measures, and `new`; sorted by data and rows."""
+    """Replaces the parts (data, rows, method) of `old` that `new` measures; sorts by data and rows."""
     measured = {tuple(record[name] for name in PART) for record in new}
     kept = [record for record in old if tuple(record[name] for name in PART) not in measured]
     return sorted([*kept, *new], key=lambda record: (record["data"], record["rows"]))
@@ -37,7 +37,7 @@ def load(file: Path) -> list[Record]:
 
 
 def save(file: Path, new: list[Record], provenance: Record) -> None:
-    """Adds records, which name their provenance by its date; provenance that no record names goes."""
+    """Adds records, which refer to their provenance by its date, and drops provenance without records."""
     stored = read_json(file) if file.exists() else {"provenance": {}, "records": []}
     records = replaced(stored["records"], [{**record, "provenance": provenance["date"]} for record in new])
     everything = {**stored["provenance"], provenance["date"]: provenance}
@@ -47,7 +47,7 @@ def save(file: Path, new: list[Record], provenance: Record) -> None:
 
 
 def provenance(threads: int) -> Record:
-    """When, from which commit and on what is measured."""
+    """Describes date, commit, machine, load, threads and versions of a measurement."""
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()

@@ -1,4 +1,4 @@
-"""Rows to be found, queries, and the rows that are truly nearest to them."""
+"""Makes rows, queries, and the true nearest rows of the queries."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from ctxvision.vocabulary import PhraseTable
 from ctxvision.vocabulary.phrase_table_writer import PhraseTableWriter
 
 DIM = 64
-MOST_QUERIES = 1000  # for tuning, and as many others for measuring
+MOST_QUERIES = 1000  # for tuning, and the same number for measuring
 DEPTH = 10
 _ROWS_PER_CLUSTER = 100
 _NOISE = 0.7
@@ -21,14 +21,16 @@ Chunks = Iterator[np.ndarray]
 
 
 def prepare(folder: Path, rows: int, run: str | None, embeddings: Path) -> None:
-    """Makes a folder of `table` (a phrase table), `tuning.npy` and `measuring.npy` (float32 [Q, 64]), and of both the
-    nearest rows, `tuning-nearest.npy` and `measuring-nearest.npy` (int32 [Q, 10]).
+    """Makes the data folder of a benchmark.
+
+    The folder has `table` (a phrase table), `tuning.npy` and `measuring.npy` (queries, float32 [Q, 64]), and their
+    nearest rows in `tuning-nearest.npy` and `measuring-nearest.npy` (int32 [Q, 10]).
 
     Args:
-        folder: new.
+        folder: the new folder.
         rows: N.
-        run: of a trained run, whose pictures are embedded; None: synthetic rows.
-        embeddings: of the run, a file made where it is missing or too short.
+        run: folder of a trained run whose pictures are embedded; None makes synthetic rows.
+        embeddings: file for the run's embeddings, which is made if it is missing or too short.
     """
     if run is None:
         chunks, queries = synthetic_rows(rows), synthetic_queries(rows)
@@ -51,14 +53,14 @@ def prepare(folder: Path, rows: int, run: str | None, embeddings: Path) -> None:
 
 
 def synthetic_rows(rows: int) -> Chunks:
-    """Directions in clusters of about 100, float32 [<= 65536, 64] each."""
+    """Yields directions in clusters of about 100, float32 [<= 65536, 64] each."""
     centres = _centres(rows)
     for chunk, start in enumerate(range(0, rows, _ROWS_AT_A_TIME)):
         yield _near(centres, min(_ROWS_AT_A_TIME, rows - start), seed=(1, chunk))
 
 
 def synthetic_queries(rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """For tuning and for measuring: other directions of the same clusters."""
+    """Makes queries for tuning and for measuring, which are other directions of the same clusters."""
     centres = _centres(rows)
     return _near(centres, MOST_QUERIES, seed=(2, 0)), _near(centres, MOST_QUERIES, seed=(3, 0))
 
@@ -82,7 +84,7 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 
 def picture_rows(rows: int, run: str, file: Path) -> Chunks:
-    """Embeddings of the run's `web` pictures, each augmented anew as in training, pass after pass."""
+    """Yields embeddings of the run's `web` pictures, each augmented as in training, in as many passes as needed."""
     if not file.exists() or len(np.load(file, mmap_mode="r")) < rows:
         _embed_augmented(rows, run, file)
     stored = np.load(file, mmap_mode="r")
@@ -91,7 +93,7 @@ def picture_rows(rows: int, run: str, file: Path) -> Chunks:
 
 
 def picture_queries(run: str) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings of the `val` and `test` pictures as they are, half for tuning and half for measuring."""
+    """Makes queries from `val` and `test` pictures without augmentation, half for tuning and half for measuring."""
     import ctxvision as cv
 
     opened = cv.Run(run)
@@ -128,7 +130,7 @@ def _embed_augmented(rows: int, run: str, file: Path) -> None:
 
 
 def nearest(prototypes: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """int32 [Q, 10]: the rows of greatest cosine, the best first; read in blocks."""
+    """Finds the rows with the largest cosine, int32 [Q, 10], best first; reads rows in blocks."""
     import tensorflow as tf
 
     best = np.full((len(queries), DEPTH), -np.inf, np.float32)

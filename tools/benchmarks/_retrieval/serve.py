@@ -1,6 +1,6 @@
-"""A program of its own that loads one index and searches when told: a line of JSON in, a line of JSON out.
+"""Loads one index and searches it on request: reads a JSON request per line, writes a JSON answer per line.
 
-It imports what the method's users need and no more: `ivf` and `exact` run with tensorflow alone.
+It imports only what users of the method need: `ivf` and `exact` run with tensorflow only.
 
     python serve.py METHOD INDEX QUERIES THREADS
 """
@@ -17,7 +17,7 @@ import numpy as np
 DEPTH = 10
 _MOST_SCORES = 1 << 26
 
-# From a batch in the method's own form, and the number of the setting, to ids [B, 10].
+# Maps a batch in the method's own form, and the number of a setting, to ids [B, 10].
 Search = Callable[[Any, int], Any]
 Prepare = Callable[[np.ndarray], Any]
 
@@ -36,7 +36,7 @@ def open_saved_model(folder: Path, settings: list[dict], threads: int, scann: bo
 
 
 def signature(setting: int) -> str:
-    """Name of the signature that searches with the setting of this number; number 0 is what tuning chose."""
+    """Returns the name of the signature for a setting; number 0 is the setting that tuning chose."""
     return f"search_{setting}" if setting else "search"
 
 
@@ -54,7 +54,7 @@ def open_faiss(folder: Path, settings: list[dict], threads: int) -> tuple[Search
 
 
 def set_faiss(index: Any, setting: dict[str, int]) -> None:
-    """`probes` or `ef`."""
+    """Sets `probes` or `ef` of an index."""
     if "probes" in setting:
         index.nprobe = setting["probes"]
     else:
@@ -92,7 +92,7 @@ def open_numpy(folder: Path) -> tuple[Search, Prepare]:
 
 
 class Searcher:
-    """Answers what it is asked over one index."""
+    """Answers requests for one index."""
 
     def __init__(self, method: str, folder: Path, queries: np.ndarray, threads: int):
         settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
@@ -109,12 +109,12 @@ class Searcher:
         self._next = 0
 
     def find(self, setting: int, batch: int = 32) -> list[list[int]]:
-        """Ids [Q, 10] for all queries."""
+        """Finds ids [Q, 10] for all queries."""
         parts = [self._prepare(self._queries[i : i + batch]) for i in range(0, len(self._queries), batch)]
         return np.concatenate([np.asarray(self._search(part, setting)) for part in parts]).tolist()
 
     def time(self, setting: int, batch: int, seconds: float) -> list[float]:
-        """Milliseconds of each call, with other queries each; the first counts only where it takes all the time."""
+        """Times calls in milliseconds, each with the next queries; drops the first time unless it is the only one."""
         if batch not in self._batches:
             starts = range(0, len(self._queries) - batch + 1, batch)
             self._batches[batch] = [self._prepare(self._queries[i : i + batch]) for i in starts]
@@ -132,12 +132,12 @@ class Searcher:
         return times[1:]
 
     def peak(self) -> int:
-        """Bytes resident at most until now."""
+        """Returns the peak of resident memory in bytes."""
         return peak_resident()
 
 
 def peak_resident() -> int:
-    """Bytes that this process has had resident at most."""
+    """Returns the peak of this process's resident memory in bytes."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 

@@ -1,4 +1,4 @@
-"""SavedModels: the baseline and the backends of `PrototypeRetrieval`."""
+"""Builds SavedModels of the baseline and of the backends of `PrototypeRetrieval`."""
 
 import math
 import time
@@ -9,7 +9,7 @@ from .index import RECALL, Index, K, Settings, around
 from .rows import DEPTH, DIM
 from .serve import signature
 
-# Each signature that asks ScaNN holds a searcher, with rows of its own: beyond so many only what tuning chose is saved.
+# Each signature with ScaNN holds its own copy of the rows, so for more rows only the tuned setting is saved.
 MOST_ROWS_OF_SEARCHERS = 2_000_000
 
 
@@ -22,7 +22,7 @@ def _tensorflow(threads: int) -> Any:
 
 
 def _save(index: Index, module: Any, searches: list[Any]) -> None:
-    """Writes a SavedModel; `searches` map float32 [B, 64] to outputs, already traced where settings differ."""
+    """Writes a SavedModel; `searches` map float32 [B, 64] to outputs, and are traced if settings differ."""
     tf = _tensorflow(index.threads)
     tf.saved_model.save(
         module,
@@ -33,7 +33,7 @@ def _save(index: Index, module: Any, searches: list[Any]) -> None:
 
 
 def _traced(search: Callable[[Any], dict[str, Any]]) -> Any:
-    """A function with the signature that all SavedModels here share."""
+    """Traces a function with the input signature that all SavedModels share."""
     import tensorflow as tf
 
     queries = tf.TensorSpec([None, DIM], tf.float32, name="queries")
@@ -41,7 +41,7 @@ def _traced(search: Callable[[Any], dict[str, Any]]) -> Any:
 
 
 def build_baseline(index: Index, _: int | None) -> None:
-    """A SavedModel of matmul and top_k; setting 1 is a function that does nothing."""
+    """Builds a SavedModel of matmul and top_k; setting 1 is a function that does nothing."""
     tf = _tensorflow(index.threads)
     module = tf.Module()
     module.rows = index.timed("build", lambda: tf.Variable(index.rows, trainable=False))
@@ -55,7 +55,7 @@ def build_baseline(index: Index, _: int | None) -> None:
 
 
 def build_ours(backend: str, index: Index, _: int | None) -> None:
-    """A SavedModel of a `PrototypeRetrieval` with all that an export holds, phrases too."""
+    """Builds a SavedModel of a `PrototypeRetrieval` with everything that an export holds, including phrases."""
     tf = _tensorflow(index.threads)
     import ctxvision as cv
 
@@ -72,7 +72,7 @@ def build_ours(backend: str, index: Index, _: int | None) -> None:
     if not retrieval.tuning["exact"]:
         index.facts["tune_seconds"] = round(seconds - index.facts["build_seconds"], 1)
         shared = {name: getattr(search, name) for name in ("num_lists", "depth") if hasattr(search, name)}
-        fewest = search.fewest_probes(DEPTH)  # what it takes in any case
+        fewest = search.fewest_probes(DEPTH)  # the search never uses fewer
         probes = around("probes", max(search.probes, fewest), fewest, search.num_lists)
         settings = [{**shared, **probe} for probe in probes]
         if backend == "scann" and len(index.rows) > MOST_ROWS_OF_SEARCHERS:
@@ -80,7 +80,7 @@ def build_ours(backend: str, index: Index, _: int | None) -> None:
     searches = []
     for setting in settings:
         for name, value in setting.items():
-            setattr(search, name, value)  # what is traced next holds it
+            setattr(search, name, value)  # the next trace captures it
         searches.append(_traced(lambda queries: dict(zip(("ids", "scores"), retrieval.search(queries)))))
     module = tf.Module()
     module.parts = [search, retrieval._vocabulary]

@@ -1,4 +1,4 @@
-"""Processes that search, timed in turns: what else the machine does then slows both alike."""
+"""Times searching processes in turns, so that other load on the machine slows them equally."""
 
 import json
 import statistics
@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 ROUNDS = 5
-SECONDS = 0.15  # of each turn, two calls at least
+SECONDS = 0.15  # per turn, with at least two calls
 
 
 class Server:
-    """`serve.py` in a process of its own.
+    """Runs `serve.py` in its own process.
 
     Args:
-        method: name.
-        folder: of the index.
-        queries: file of the queries to search with.
-        threads: that searching may use.
+        method: name of the method.
+        folder: folder of the index.
+        queries: file of the queries.
+        threads: the number of threads for searching.
     """
 
     def __init__(self, method: str, folder: Path, queries: Path, threads: int):
@@ -43,7 +43,7 @@ class Server:
         self._process.communicate()
 
     def ask(self, name: str, **arguments: Any) -> Any:
-        """Calls a method of `Searcher`."""
+        """Calls a method of `Searcher` in the process."""
         assert self._process.stdin
         self._process.stdin.write(json.dumps([name, arguments]) + "\n")
         self._process.stdin.flush()
@@ -58,13 +58,13 @@ class Server:
 
 
 class ServerDied(RuntimeError):
-    """A searching process ended before its time, as by lack of memory."""
+    """A searching process ended early, for example for lack of memory."""
 
 
 def take_turns(
     server: Server, baseline: Server | None, setting: int, batch: int
 ) -> tuple[float, float | None]:
-    """Median milliseconds of a call, and how many times as long the baseline takes (median over rounds)."""
+    """Measures the median milliseconds of a call, and the median over rounds of baseline time divided by own time."""
     times, ratios = [], []
     for _ in range(ROUNDS):
         own = server.ask("time", setting=setting, batch=batch, seconds=SECONDS)

@@ -1,4 +1,4 @@
-"""Inputs that mean harm, and what a server may answer to them."""
+"""Hostile inputs, and checks of a server's answers to them."""
 
 import io
 import struct
@@ -17,21 +17,21 @@ from .load import TIMEOUT_SECONDS, connect, predict_request
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP")
 MEGABYTES_OF_A_LARGE_ONE = 50
-SLOW = 40  # of so many inputs one is among the kinds that are large or long
-# What a message that is no request, or none for this model, may be refused with.
+SLOW = 40  # one of this number of inputs is of a large or long kind
+# Allowed status codes for a message that is not a valid request for the model.
 REFUSALS = {
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.NOT_FOUND,
     grpc.StatusCode.FAILED_PRECONDITION,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
-UNREADABLE = "Exception deserializing request!"  # gRPC's own word, with INTERNAL
+UNREADABLE = "Exception deserializing request!"  # gRPC's message, with status INTERNAL
 
 Rng = np.random.Generator
 
 
 def picture(rng: Rng, width: int = 40, height: int = 30, kind: str = "PNG") -> bytes:
-    """An encoded picture of random pixels."""
+    """Encodes a picture of random pixels."""
     file = io.BytesIO()
     Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(file, kind)
     return file.getvalue()
@@ -83,7 +83,7 @@ def large(rng: Rng) -> bytes:
 
 
 def claimed_png(rng: Rng) -> bytes:
-    """A few bytes that say they are a picture of terabytes."""
+    """Makes a PNG of a few bytes that claims terabytes of pixels."""
     return _png(int(rng.integers(2**16, 2**31)), int(rng.integers(2**16, 2**31)), b"")
 
 
@@ -98,7 +98,7 @@ def claimed_bmp(rng: Rng) -> bytes:
 
 
 def bomb(rng: Rng) -> bytes:
-    """A whole PNG of some kilobytes that unpacks to gigabytes."""
+    """Makes a complete PNG of some kilobytes that decodes to gigabytes."""
     side = 30_000
     return _png(side, side, zlib.compress(bytes((1 + side // 8) * side), 9), depth=1)
 
@@ -142,23 +142,23 @@ KINDS = (*PICTURES, *MESSAGES)
 
 @dataclass
 class Verdicts:
-    """Answers by kind of input, and what was wrong with any."""
+    """Counts answers by kind of input, and lists wrong answers."""
 
     counts: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
 
 def attack(address: str, number: int, seed: int = 0) -> Verdicts:
-    """Sends hostile inputs one after the other, each picture beside a good one.
+    """Sends hostile inputs one after another, each picture together with a good one.
 
     Args:
-        address: of the server.
-        number: of inputs.
-        seed: the same inputs for the same seed.
+        address: HOST:PORT of the server.
+        number: the number of inputs.
+        seed: seed of the inputs.
 
     Returns:
-        What was answered. Wrong is: a good picture whose answer changes by the company it is in, a row that is not
-        blank where `valid` is false, bytes of no picture called one, and any other code than a refusal of the request.
+        The verdicts. An answer is wrong if the good picture's result changes, a row with `valid` false is not blank,
+        bytes that are not a picture are valid, or a request fails otherwise than by the refusal of an invalid message.
     """
     verdicts = Verdicts()
     channel, call = connect(address)
@@ -204,11 +204,11 @@ def _wrong(kind: Callable[[Rng], bytes], answer: bytes, expected: np.ndarray) ->
     }
     hostile, good = outputs["valid"].tolist()
     if not good or not np.allclose(outputs["probabilities"][1], expected, atol=1e-5):
-        return "the good picture beside it was answered otherwise"
+        return "the result of the good picture changed"
     if hostile and kind in NEVER_PICTURES:
-        return "called a picture"
+        return "valid, although not a picture"
     if not hostile and (outputs["probabilities"][0].any() or any(outputs["labels"][0])):
-        return "not valid, and not blank"
+        return "not valid, but not blank"
     if not np.isfinite(outputs["probabilities"]).all():
         return "not finite"
     return None

@@ -1,4 +1,4 @@
-"""Requests sent to a gRPC server on this machine, a bounded number of them, as bytes made beforehand."""
+"""Sends a bounded number of prepared requests to a gRPC server on this machine."""
 
 import threading
 import time
@@ -19,12 +19,12 @@ Call = Callable[[bytes], bytes]
 
 @dataclass(frozen=True)
 class Load:
-    """What came of a load.
+    """Results of a load.
 
     Attributes:
-        latencies: seconds to each answer, float64 [answers].
-        failures: what was said of each request that had none, or a wrong one.
-        seconds: from the first request to the last answer.
+        latencies: float64 [answers], seconds per answer.
+        failures: a message for each failed request and each wrong answer.
+        seconds: time from the first request to the last answer.
     """
 
     latencies: np.ndarray
@@ -33,7 +33,7 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """Answers per second."""
         return len(self.latencies) / self.seconds
 
     def milliseconds(self, percent: float) -> float:
@@ -41,7 +41,7 @@ class Load:
 
 
 def predict_request(pictures: Sequence[bytes], signature: str = "serving_default") -> bytes:
-    """A serialised PredictRequest for encoded pictures."""
+    """Serialises a PredictRequest for encoded pictures."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "default"
     request.model_spec.signature_name = signature
@@ -50,7 +50,7 @@ def predict_request(pictures: Sequence[bytes], signature: str = "serving_default
 
 
 def connect(address: str) -> tuple[grpc.Channel, grpc.UnaryUnaryMultiCallable]:
-    """A connection of its own, and Predict on it from bytes to bytes."""
+    """Opens a separate connection, and returns it with its Predict call from bytes to bytes."""
     channel = grpc.insecure_channel(address, [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)])
     return channel, channel.unary_unary(METHOD)
 
@@ -62,14 +62,14 @@ def closed_loop(
     go_on: Callable[[int], bool],
     check: Callable[[bytes], str | None] = lambda answer: None,
 ) -> Load:
-    """Callers that each send the next request when the last is answered.
+    """Runs callers that each send the next request when the last one is answered.
 
     Args:
         address: HOST:PORT on this machine.
-        request: what all of them send.
-        callers: threads, each with a connection.
-        go_on: says for the number of requests begun whether to begin another.
-        check: says what is wrong with an answer, None for nothing.
+        request: the request that all callers send.
+        callers: the number of threads, each with its own connection.
+        go_on: tells, from the number of requests begun, whether to begin another.
+        check: tells what is wrong with an answer, None if it is right.
     """
     lock, begun = threading.Lock(), 0
     latencies: list[float] = []
@@ -104,15 +104,15 @@ def closed_loop(
 
 
 def for_seconds(seconds: float) -> Callable[[int], bool]:
-    """`go_on` of `closed_loop`: until the time is over."""
+    """Makes the `go_on` of `closed_loop` that stops after some seconds."""
     end = time.perf_counter() + seconds
     return lambda begun: time.perf_counter() < end
 
 
 def open_loop(address: str, request: bytes, rate: float, seconds: float) -> Load:
-    """Sends `rate` requests a second at even distances, whether or not answers keep up.
+    """Sends `rate` requests per second at even intervals, regardless of the answers.
 
-    A latency counts from the moment at which its request was due, so that a stall is charged to all whom it delays.
+    A latency counts from the time at which the request was due, so a stall counts for all requests that it delays.
     """
     answered = threading.Semaphore(0)
     latencies: list[float] = []

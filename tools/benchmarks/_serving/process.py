@@ -1,4 +1,4 @@
-"""`ctxvision serve` in a process of its own, watched from outside."""
+"""Runs `ctxvision serve` in its own process."""
 
 import os
 import re
@@ -10,18 +10,18 @@ from typing import Any
 
 
 class ServerProcess:
-    """A server on free ports of this machine, for as long as the `with` lasts.
+    """A server on free ports of this machine, for the duration of a `with` block.
 
     Args:
-        directory: of the model.
+        directory: folder of the model.
 
     Attributes:
         address: HOST:PORT of gRPC.
-        url: of the page and REST.
+        url: URL of the page and REST.
     """
 
     def __init__(self, directory: Path):
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (read until the server is gone)
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (read until the server ends)
         command = [
             sys.executable,
             "-m",
@@ -60,12 +60,12 @@ class ServerProcess:
         return self._process.poll() is None
 
     def errors(self) -> str:
-        """What it has written to its standard error."""
+        """Returns the server's standard error."""
         self._errors.seek(0)
         return self._errors.read()
 
     def memory(self, peak: bool = False) -> int:
-        """Resident bytes now, or the most there ever were."""
+        """Returns the resident memory in bytes, or its peak."""
         text = Path(f"/proc/{self._process.pid}/status").read_text(encoding="utf-8")
         found = re.search(rf"^{'VmHWM' if peak else 'VmRSS'}:\s+(\d+) kB", text, re.MULTILINE)
         assert found is not None

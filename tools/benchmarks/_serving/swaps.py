@@ -1,4 +1,4 @@
-"""Versions replaced while requests are under way."""
+"""Replaces versions of a model while requests are running."""
 
 import shutil
 import threading
@@ -25,13 +25,13 @@ AVAILABLE, END = (
 
 
 def place(export: Path, directory: Path, version: int) -> Path:
-    """Copies an export to be a version of a model, by one rename at the end."""
+    """Copies an export into a model's folder as a version, which appears by one rename."""
     shutil.copytree(export, directory / ".copying")
     return (directory / ".copying").rename(directory / str(version))
 
 
 def states(address: str) -> dict[int, get_model_status_pb2.ModelVersionStatus]:
-    """What GetModelStatus says of each version."""
+    """Returns the status of each version from GetModelStatus."""
     asked = get_model_status_pb2.GetModelStatusRequest()
     asked.model_spec.name = "default"
     with grpc.insecure_channel(address) as channel:
@@ -50,8 +50,10 @@ def await_state(address: str, version: int, state: int) -> get_model_status_pb2.
 
 
 def swap(address: str, directory: Path, exports: Sequence[Path], swaps: int) -> None:
-    """Replaces version 1, which `address` serves from `directory`, by 2, 3, ...: version v is a copy of
-    `exports[v % len(exports)]`; what was replaced is removed."""
+    """Replaces version 1 in `directory`, which `address` serves, by 2, 3, ... and removes old versions.
+
+    Version v is a copy of `exports[v % len(exports)]`.
+    """
     for version in range(2, swaps + 2):
         place(exports[version % len(exports)], directory, version)
         await_state(address, version, AVAILABLE)
@@ -66,17 +68,18 @@ def load_during(
     pictures: Sequence[bytes],
     callers: int = 4,
 ) -> Load:
-    """Callers ask for the same pictures from before `action` to after it.
+    """Runs callers that send the same pictures from before `action` until after it.
 
     Args:
-        action: what is done meanwhile.
-        address: of the server.
-        labels: version v has `labels[v % len(labels)]`; none is in two of them, so that an answer tells where it is from.
-        pictures: of each request.
-        callers: so many requests at a time.
+        action: the function to run meanwhile.
+        address: HOST:PORT of the server.
+        labels: version v has the labels `labels[v % len(labels)]`; the sets are disjoint, so an answer shows its
+            version.
+        pictures: the pictures of each request.
+        callers: the number of concurrent requests.
 
     Returns:
-        The load; an answer whose labels are not all of the version that it names is a failure.
+        The load. An answer with labels that do not belong to its version counts as a failure.
     """
     over = threading.Event()
 
