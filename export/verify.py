@@ -1,10 +1,10 @@
-"""Verifies an export with tensorflow alone: what a server needs of it, one line a check.
+"""Verifies an export with only tensorflow: prints one line for each property that a server needs.
 
     python export/verify.py DIR [--run RUN] [--images IMAGE...]
 
-DIR is a version, or a folder of versions of which the highest is taken. Without pictures it draws its own. `--run` also
-holds every answer against the run's model in Python, in a second process, which needs ctxvision. Times are printed and
-decide nothing. The exit status is 0, 1 where a check missed, 2 for wrong usage.
+DIR is a version, or a folder of versions, whose highest is verified. Without `--images` the program draws pictures.
+With `--run` a second process, which needs ctxvision, compares every answer with the run's model in Python. Times are
+printed but not checked. The exit status is 0, 1 if a check failed, or 2 for wrong usage.
 """
 
 import argparse
@@ -25,16 +25,16 @@ from _verify.artefact import Artefact, Miss, drawn_pictures, find_version, sente
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("directory", metavar="DIR", help="folder of an export")
-    parser.add_argument("--run", help="folder of the run it was exported from, to compare with")
-    parser.add_argument("--images", nargs="+", metavar="IMAGE", help="pictures to ask for")
+    parser.add_argument("--run", help="folder of the exported run, to compare answers with its model")
+    parser.add_argument("--images", nargs="+", metavar="IMAGE", help="pictures to send")
     chosen = parser.parse_args(arguments)
     try:
         artefact = Artefact(find_version(Path(chosen.directory)))
     except Exception as error:
-        return refuse(f"DIR must be a whole export, got {chosen.directory!r} ({error}): export again.")
+        return refuse(f"DIR must be a complete export, got {chosen.directory!r} ({error}): export again.")
     if chosen.run and not (Path(chosen.run) / "config.json").is_file():
         return refuse(
-            f"--run must be the folder of a run, got {chosen.run!r}, which is none: check the path."
+            f"--run must be the folder of a run, got {chosen.run!r}, which is not one: check the path."
         )
     pictures = drawn_pictures()
     for path in chosen.images or ():
@@ -75,10 +75,10 @@ def refuse(reason: str) -> int:
 
 
 def passes(name: str, check: Callable[[], str]) -> bool:
-    """Runs a check and prints its line."""
+    """Runs a check, prints its line, and returns whether it passed."""
     try:
         told, passed = check(), True
-    except Exception as error:  # whatever an export does wrong is a miss, and the other checks still run
+    except Exception as error:  # any error is a miss, and the other checks still run
         told, passed = str(error) if isinstance(error, Miss) else sentence(error), False
     print(f"{'ok' if passed else 'MISS':<5}{name}: {told}", flush=True)
     return passed

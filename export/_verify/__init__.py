@@ -1,1 +1,1 @@
-"""What verify.py is made of."""
+"""Parts of verify.py."""

@@ -1,4 +1,4 @@
-"""An export on disk, and what README.md documents of it."""
+"""Reads an export from disk, and its documentation in README.md."""
 
 import json
 import re
@@ -17,18 +17,18 @@ Tensors = dict[str, tuple[str, list[str]]]  # name -> dtype and dimensions, lett
 
 
 class Miss(Exception):
-    """What a check found wrong, in a sentence."""
+    """A failed check, described in a sentence."""
 
 
 class Artefact:
-    """An export.
+    """An export of a model.
 
     Attributes:
-        directory: of the version.
-        description: its `assets/ctxvision.json`.
+        directory: folder of the version.
+        description: contents of `assets/ctxvision.json`.
         graph: the GraphDef.
         definitions: SignatureDefs by name.
-        loaded: what `tf.saved_model.load` returned; None before `load`.
+        loaded: result of `tf.saved_model.load`; None before `load`.
     """
 
     def __init__(self, directory: Path):
@@ -55,11 +55,11 @@ class Artefact:
 
     @property
     def of_pictures(self) -> list[str]:
-        """The signatures that answer for each picture."""
+        """Names of the signatures that answer for each picture."""
         return [name for name, definition in self.definitions.items() if "valid" in definition.outputs]
 
     def inputs(self, signature: str, pictures: list[bytes]) -> dict[str, tf.Tensor]:
-        """All that the signature takes, for these pictures."""
+        """Makes all inputs of a signature for these pictures."""
         definition = self.definitions[signature]
         return {name: self._input(name, definition, pictures) for name in definition.inputs}
 
@@ -80,7 +80,7 @@ class Artefact:
             return tf.math.l2_normalize(directions, axis=1)
         if name in definition.defaults:
             return tf.constant(tf.make_ndarray(definition.defaults[name]), info.dtype)
-        raise Miss(f"there is an input {name}, which verify.py does not know how to fill")
+        raise Miss(f"the input {name} is unknown to verify.py")
 
     def tensor_names(self, signature: str) -> dict[str, dict[str, str]]:
         """The graph's tensors behind the signature's inputs and outputs, by their names in the signature."""
@@ -114,15 +114,15 @@ class Artefact:
         return {name: value.numpy() for name, value in found.items()}
 
     def documented(self) -> dict[str, tuple[Tensors, Tensors, set[str]]]:
-        """README.md's table: inputs, outputs and names of the optional inputs, by signature.
+        """Parses README.md's table: inputs, outputs and names of optional inputs, by signature.
 
-        What stands in brackets behind a tensor says which exports have it, and where it may be left out.
+        Brackets behind a tensor tell which exports have it, and where it is optional.
         """
         rows = re.findall(r"^\| `(\w+)`[^|]*\|([^|]*)\|([^|]*)\|$", README.read_text(encoding="utf-8"), re.M)
         return {name: (*self._tensors(inputs), self._tensors(outputs)[0]) for name, inputs, outputs in rows}
 
     def _tensors(self, cell: str) -> tuple[Tensors, set[str]]:
-        """A cell's tensors that an export like this one has, and those that are optional."""
+        """Lists the tensors of a cell that an export like this one has, and which of them are optional."""
         has = {"text": self.with_text, "thresholds": self.description["thresholds"] is not None}
         tensors: Tensors = {}
         optional = set()
@@ -134,12 +134,12 @@ class Artefact:
         return tensors, optional
 
     def known_sizes(self) -> dict[str, int]:
-        """What the table's letters stand for, as far as the labels tell."""
+        """Sizes of the table's letters, as far as the labels determine them."""
         return {"L": len(self.labels), "n": min(5, len(self.labels)), "m": min(3, len(self.labels))}
 
 
 def sentence(error: Exception) -> str:
-    """One line of an exception; TensorFlow puts what happened behind the places in its graph."""
+    """Reduces an exception to one line; TensorFlow puts the message behind locations in its graph."""
     told = str(error).rpartition("<stack traces unavailable>")[2].strip().splitlines()
     return f"{type(error).__name__}: {told[0] if told else 'no reason'}"
 
@@ -154,7 +154,7 @@ def find_version(directory: Path) -> Path:
 
 
 def drawn_pictures() -> list[bytes]:
-    """Eight soft patterns, no two of one size, JPEG and PNG in turn."""
+    """Draws eight smooth patterns of different sizes, alternately as JPEG and PNG."""
     pictures = []
     for i in range(8):
         coarse = tf.random.stateless_uniform([4, 4, 3], [i, 0], 0, 255)

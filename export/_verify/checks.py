@@ -1,4 +1,4 @@
-"""The checks of verify.py: each returns what it saw in a few words, or raises Miss."""
+"""The checks of verify.py; each returns a short result, or raises Miss."""
 
 import importlib
 import json
@@ -17,8 +17,8 @@ from tensorflow.python.framework import op_def_registry
 from _verify.artefact import SEVERAL, Answer, Artefact, Miss, Tensors, drawn_pictures
 
 TOLERANCE = 1e-5
-ANY = dict.fromkeys("BHWMCj", -1)  # letters of README.md that an export leaves open
-# What goes by labels and what by phrases, and along which axis of a row.
+ANY = dict.fromkeys("BHWMCj", -1)  # letters of README.md whose size is unknown in an export
+# Outputs that are ordered by labels or by phrases, with the axis of a row along which they are.
 PLACES: dict[str, dict[str, int]] = {
     "labels": {
         **dict.fromkeys(("labels", "scores", "accepted", "phrase_shares"), 0),
@@ -26,13 +26,13 @@ PLACES: dict[str, dict[str, int]] = {
     },
     "phrases": {"phrases": 0, "phrase_scores": 0, "phrase_ids": 0, "phrase_shares": 1},
 }
-PYTHON_ONLY = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}  # core's names for calls back into Python
+PYTHON_ONLY = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}  # core ops that call Python
 
 
 def ops(artefact: Artefact) -> str:
     functions = artefact.graph.library.function
     used = {node.op for node in artefact.graph.node} | {node.op for f in functions for node in f.node_def}
-    # raw_ops lists what a bare TensorFlow registers, whatever is imported beside it.
+    # raw_ops lists the ops of a bare TensorFlow, regardless of other imports.
     foreign = {op for op in used if not hasattr(tf.raw_ops, op)}
     text = _known_to_text(foreign) if artefact.with_text else set()
     if any(op.startswith("Scann>") for op in foreign):
@@ -40,14 +40,14 @@ def ops(artefact: Artefact) -> str:
     if foreign - text or used & PYTHON_ONLY:
         raise Miss(f"{_names(foreign - text | used & PYTHON_ONLY)}: not in the stock server")
     if artefact.with_text and not text:
-        raise Miss("ctxvision.json says that TF.Text is needed, but no op is of it")
+        raise Miss("ctxvision.json lists TF.Text in needs, but the graph has none of its ops")
     if any(f.attr["_XlaMustCompile"].b for f in functions if "_XlaMustCompile" in f.attr):
-        raise Miss("a function wants XLA, which is off in the stock server")
+        raise Miss("a function requires XLA, which is off in the stock server")
     return f"{len(used)}, {len(text)} of TF.Text, all others TensorFlow core"
 
 
 def _known_to_text(ops: set[str]) -> set[str]:
-    """Those that TF.Text registers, all of which the stock server links; some have no `TFText>` before their name."""
+    """Selects ops that TF.Text registers, all of which the stock server links; some lack the prefix `TFText>`."""
     importlib.import_module("tensorflow_text")
     return {op for op in ops if op_def_registry.get(op) is not None}
 
@@ -56,7 +56,7 @@ def signatures(artefact: Artefact) -> str:
     documented, held = artefact.documented(), set(artefact.definitions)
     if held != set(artefact.description["signatures"]):
         raise Miss(
-            f"{_names(held)} are there, {_names(artefact.description['signatures'])} in ctxvision.json"
+            f"the export has {_names(held)}, ctxvision.json lists {_names(artefact.description['signatures'])}"
         )
     if not held <= set(documented):
         raise Miss(f"README.md does not document {_names(held - set(documented))}")
@@ -67,7 +67,7 @@ def signatures(artefact: Artefact) -> str:
         _expect_tensors(f"{name}: outputs", definition.outputs, outputs, sizes)
         if set(definition.defaults) != optional:
             raise Miss(f"{name}: {_names(definition.defaults)} are optional, {_names(optional)} in README.md")
-    return f"{_names(held)}, as README.md has them"
+    return f"{_names(held)}, as in README.md"
 
 
 def loads(artefact: Artefact) -> str:
@@ -105,7 +105,7 @@ def broken_picture(artefact: Artefact, pictures: list[bytes]) -> str:
                 empty = b"" if value.dtype == object else -1 if key == "phrase_ids" else 0
                 if (value != empty).any():
                     raise Miss(f"{name} of a broken picture: {key} is {value.tolist()}")
-    return f"not valid and empty, the others are right: {_names(names)}"
+    return f"invalid and empty, the other answers unchanged: {_names(names)}"
 
 
 def alone_and_together(artefact: Artefact, pictures: list[bytes]) -> str:
@@ -114,18 +114,18 @@ def alone_and_together(artefact: Artefact, pictures: list[bytes]) -> str:
         together = artefact.answer(name, batch)
         for row, picture in enumerate(batch):
             _expect_same(f"{name}, row {row} of 8", _rows(together, [row]), artefact.answer(name, [picture]))
-    return f"the same to {TOLERANCE:g}, 8 pictures, every signature"
+    return f"equal to {TOLERANCE:g}, 8 pictures, every signature"
 
 
 def probabilities(artefact: Artefact, pictures: list[bytes]) -> str:
     found = artefact.answer("serving_default", pictures)["probabilities"]
     if not ((found >= 0) & (found <= 1)).all():
-        raise Miss(f"they lie in {found.min():g} .. {found.max():g}")
+        raise Miss(f"probabilities must be in 0 .. 1, got {found.min():g} .. {found.max():g}")
     if artefact.description["thresholds"] is not None:
-        return "in 0 .. 1, several labels a picture"
+        return "in 0 .. 1, several labels per picture"
     off = np.abs(found.sum(axis=1) - 1).max()
     if off > 1e-4:
-        raise Miss(f"they should sum to 1, and are off by {off:g}")
+        raise Miss(f"probabilities must sum to 1, got sums that are off by {off:g}")
     return "in 0 .. 1, sum to 1"
 
 
@@ -133,11 +133,11 @@ def labels(artefact: Artefact, pictures: list[bytes]) -> str:
     answer = artefact.answer("serving_default", pictures)
     best = np.argsort(-answer["probabilities"], axis=1, kind="stable")[:, : answer["scores"].shape[1]]
     if not np.array_equal(np.take_along_axis(answer["probabilities"], best, axis=1), answer["scores"]):
-        raise Miss("scores are not the highest probabilities, the highest first")
+        raise Miss("scores are not the highest probabilities in descending order")
     names = np.array([label.encode() for label in artefact.labels], object)
     if not np.array_equal(names[best], answer["labels"]):
-        raise Miss("labels are not those of ctxvision.json at the highest probabilities")
-    return f"{best.shape[1]} of {len(names)}, sorted, those of ctxvision.json"
+        raise Miss("labels are not those of ctxvision.json with the highest probabilities")
+    return f"{best.shape[1]} of {len(names)}, sorted, as in ctxvision.json"
 
 
 def about(artefact: Artefact) -> str:
@@ -146,11 +146,11 @@ def about(artefact: Artefact) -> str:
     told = {field: json.loads(value) for field, value in zip(fields, values) if value}
     wrong = [field for field in fields if told.get(field) != artefact.description.get(field)]
     if wrong:
-        raise Miss(f"it tells {_names(wrong)} otherwise than ctxvision.json")
+        raise Miss(f"about answers {_names(wrong)} differently from ctxvision.json")
     listed = (artefact.directory / "assets/labels.txt").read_text(encoding="utf-8").splitlines()
     if listed != artefact.labels:
         raise Miss("labels.txt lists other labels than ctxvision.json")
-    return f"{_names(told)}, those of ctxvision.json"
+    return f"{_names(told)}, as in ctxvision.json"
 
 
 def warmup(artefact: Artefact) -> str:
@@ -161,7 +161,9 @@ def warmup(artefact: Artefact) -> str:
             raise Miss(f"{name}: valid is {answer['valid'].numpy().tolist()}")
         asked[name].add(next(iter(answer.values())).shape[0])
     if len(set(map(frozenset, asked.values()))) > 1 or 1 not in asked["serving_default"]:
-        raise Miss(f"not every signature is asked at 1 and at the same larger batches: {asked}")
+        raise Miss(
+            f"warm-up must cover every signature with batch 1 and the same larger batches, got {asked}"
+        )
     return f"every signature, batches of {', '.join(map(str, sorted(asked['serving_default'])))}"
 
 
@@ -207,7 +209,7 @@ def _op_libraries(modules: list[str]) -> list[str]:
 
 
 def parity(artefact: Artefact, run: str, pictures: list[bytes]) -> str:
-    """Against the run's own model, by parity.py in a process that may import ctxvision."""
+    """Compares with the run's own model, by parity.py in a process that may import ctxvision."""
     with tempfile.TemporaryDirectory() as folder:
         given, out = f"{folder}/given.npz", f"{folder}/out.npz"
         np.savez(
@@ -234,7 +236,7 @@ def parity(artefact: Artefact, run: str, pictures: list[bytes]) -> str:
 
 
 def _expect_tensors(what: str, held, documented: Tensors, sizes: dict[str, int]) -> None:
-    """Names, dtypes and static shapes."""
+    """Checks names, dtypes and static shapes."""
     if set(held) != set(documented):
         raise Miss(f"{what} are {_names(held)}, {_names(documented)} in README.md")
     for name, (dtype, dimensions) in documented.items():
@@ -247,7 +249,7 @@ def _expect_tensors(what: str, held, documented: Tensors, sizes: dict[str, int])
 
 
 def _agrees(shape: list[int], dimensions: list[str], sizes: dict[str, int]) -> bool:
-    """Whether a shape is the documented one; `sizes` learns what a letter stands for and holds later ones to it."""
+    """Compares a shape with the documented one; `sizes` stores the size of each new letter."""
     return len(shape) == len(dimensions) and all(
         size == (int(letter) if letter.isdigit() else sizes.setdefault(letter, size))
         for size, letter in zip(shape, dimensions)
@@ -269,7 +271,7 @@ def _expect_same(what: str, answer: Answer, expected: Answer) -> None:
 
 
 def _aligned(expected: Answer, answer: Answer) -> Answer:
-    """`expected` in the order of `answer`: where scores tie, rounding orders them, and the comparison of scores holds it."""
+    """Reorders `expected` like `answer`, because rounding orders tied scores; scores are still compared."""
     expected = {key: value.copy() for key, value in expected.items()}
     for names, axes in PLACES.items():
         for row in range(len(answer.get(names, ()))):

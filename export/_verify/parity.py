@@ -1,8 +1,9 @@
-"""Answers by a run's model in Python what an export was asked; verify.py starts it with --run.
+"""Answers an export's requests by a run's model in Python; verify.py starts this program with --run.
 
     python export/_verify/parity.py RUN CTXVISION.json GIVEN.npz OUT.npz
 
-The JSON file is the export's, which says how the model is built. The arrays of GIVEN and OUT are named SIGNATURE/TENSOR.
+CTXVISION.json is the export's, which tells how to build the model. The arrays of GIVEN and OUT are named
+SIGNATURE/TENSOR.
 """
 
 import json
@@ -27,7 +28,7 @@ def main(run: str, description: str, given: str, out: str) -> None:
     model = ctxvision.Run(run).build_classifier(export["retrieval"], quantize)
     signatures = build_signatures(model, with_text="tensorflow_text" in export["needs"]).signatures
     answers = {name: signatures[name](**tensors(given)) for name, given in inputs.items()}
-    # These are answered by the model itself, not by functions that the export was made of.
+    # The model itself answers these, not the functions that the export was made of.
     for name, pixels in pixels_of(inputs, model.image_size).items():
         found = model(pixels)
         answers[name].update({key: found[key] for key in ("probabilities", "phrases", "phrase_scores")})

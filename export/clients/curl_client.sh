@@ -1,5 +1,5 @@
 #!/bin/sh
-# Asks a server for the labels and phrases of pictures, by TensorFlow Serving's REST API.
+# Asks a server for the labels and phrases of pictures, over TensorFlow Serving's REST API.
 #
 #   sh curl_client.sh HOST:PORT IMAGE...        needs curl, base64 and jq 1.6 or later
 set -eu
@@ -21,7 +21,7 @@ for image in "$@"; do
     [ -f "$image" ] && [ -r "$image" ] || fail 2 "$image cannot be read: no such file, or not permitted"
 done
 
-# Binary values travel as base64; the body goes through a pipe, since pictures are too long for an argument.
+# Binary values are sent as base64. The body goes through a pipe, because pictures are too long for an argument.
 body() {
     printf '{"signature_name": "serving_default", "instances": ['
     separator=

@@ -21,7 +21,7 @@ const images = paths.map((file) => {
 const options = { keepCase: true, longs: Number, enums: String, defaults: true };
 const definition = protoLoader.loadSync(path.join(__dirname, "predict.proto"), options);
 const { PredictionService } = grpc.loadPackageDefinition(definition).tensorflow.serving;
-// TensorFlow Serving takes and sends large messages; grpc-js refuses answers over 4 MB unless told otherwise.
+// TensorFlow Serving sends large messages, but grpc-js refuses answers over 4 MB by default.
 const client = new PredictionService(address, grpc.credentials.createInsecure(), {
   "grpc.max_receive_message_length": 64 * 2 ** 20,
 });
@@ -45,7 +45,7 @@ client.Predict(request, { deadline: Date.now() + 60000 }, (error, response) => {
   client.close();
 });
 
-// One row of a [rows, columns] tensor of strings or floats; a server may send floats as a list or as raw bytes.
+// Returns one row of a [rows, columns] tensor of strings or floats; servers send floats as a list or as raw bytes.
 function cells({ tensor_shape, tensor_content, string_val, float_val }, row) {
   const raw = tensor_content.length > 0 && new Float32Array(Uint8Array.from(tensor_content).buffer);
   const columns = tensor_shape.dim[1].size;

@@ -1,4 +1,4 @@
-"""Asks a server for the labels and phrases of pictures, with tensorflow-serving-api alone.
+"""Asks a server for the labels and phrases of pictures, with only tensorflow-serving-api.
 
 python python_client.py HOST:PORT IMAGE...
 """
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import grpc
-import tensorflow as tf  # tensorflow-serving-api brings it; packs and unpacks tensors
+import tensorflow as tf  # a dependency of tensorflow-serving-api; converts tensors
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 
@@ -22,7 +22,7 @@ def main(address: str, paths: list[str]) -> int:
         return 2
     request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(images, tf.string))
 
-    # TF Serving takes and sends large messages; Python's gRPC refuses answers over 4 MB unless told otherwise.
+    # TensorFlow Serving sends large messages, but Python's gRPC refuses answers over 4 MB by default.
     with grpc.insecure_channel(address, [("grpc.max_receive_message_length", 64 * 2**20)]) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         try:

@@ -1,4 +1,4 @@
-"""A tiny export, and the place of what verifies and asks it."""
+"""A tiny export, and the path of the programs that verify and call it."""
 
 import shutil
 import sys
@@ -11,14 +11,14 @@ from ctxvision.serving.devserver.replay import WARMUP_FILE
 from tests.tiny_model import tiny_classifier
 
 EXPORT = Path(__file__).parents[2] / "export"
-sys.path.insert(0, str(EXPORT))  # as for a script that lies there
+sys.path.insert(0, str(EXPORT))  # as for a script in that folder
 
-LABELS = ["cat", "dog", "bird", "fish", "horse", "größe"]  # more than `serving_default` sorts
+LABELS = ["cat", "dog", "bird", "fish", "horse", "größe"]  # more than `serving_default` returns
 
 
 @pytest.fixture(scope="package")
 def version(tmp_path_factory):
-    """An exported version, in a folder of its own. Read only. No two of its sizes are the same."""
+    """Makes an exported version, in its own folder, whose sizes all differ. Tests must not change it."""
     return cv.export_saved_model(
         tiny_classifier(k=4, labels=LABELS), tmp_path_factory.mktemp("serving") / "2"
     )
@@ -26,7 +26,7 @@ def version(tmp_path_factory):
 
 @pytest.fixture(scope="package")
 def served(version, tmp_path_factory):
-    """DIR with a copy of it that servers start with quickly: it has no warm-up requests. Read only."""
+    """Makes DIR with a copy without warm-up requests, so that servers start fast. Tests must not change it."""
     directory = tmp_path_factory.mktemp("served")
     shutil.copytree(version, directory / "2")
     (directory / "2" / WARMUP_FILE).unlink()

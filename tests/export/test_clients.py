@@ -1,4 +1,4 @@
-"""The clients under export/clients against the embedded server: what they print, and how they fail."""
+"""Tests the output and failures of the clients in export/clients with the embedded server."""
 
 import base64
 import json
@@ -44,7 +44,7 @@ def other_model(served):
 
 @pytest.fixture(scope="module")
 def node_folder(tmp_path_factory):
-    """The Node client with its packages."""
+    """Installs the Node client with its packages."""
     if not shutil.which("npm") or not shutil.which("node"):
         pytest.skip("node and npm are not installed")
     folder = shutil.copytree(CLIENTS, tmp_path_factory.mktemp("node") / "clients")
@@ -79,7 +79,7 @@ def ask(client: Client, *paths, address=None):
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """Files with names that need care, the largest beyond what fits on a command line."""
+    """Writes files with unusual names; the largest does not fit on a command line."""
     folder = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(1)
     names = {"a.png": 20, "with space.png": 30, "größe.png": 300}
@@ -93,7 +93,7 @@ def line(found):
     return f"{found.path}\t{found.label}\t{found.score:.3f}\t{phrases}"
 
 
-def test_pictures_are_answered_as_by_this_library(client, version, pictures, tmp_path):
+def test_answers_equal_those_of_the_library(client, version, pictures, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no picture")
     done = ask(client, pictures[0], broken, *pictures[1:])
@@ -104,12 +104,12 @@ def test_pictures_are_answered_as_by_this_library(client, version, pictures, tmp
 
 
 def test_one_picture(client, version, pictures):
-    """The answer of one row: servers send a single number differently from many."""
+    """Tests an answer of one row, because servers send a single number differently from several."""
     done = ask(client, pictures[2])
     assert done.stdout.splitlines() == [line(found) for found in predict(version, pictures[2:])], done.stderr
 
 
-def test_wrong_usage_and_a_file_that_is_not_there(client, pictures):
+def test_wrong_usage_and_a_missing_file(client, pictures):
     for done, message in (
         (ask(client), "usage: "),
         (ask(client, pictures[0], "nowhere.png"), "nowhere.png cannot be read: "),
@@ -119,7 +119,7 @@ def test_wrong_usage_and_a_file_that_is_not_there(client, pictures):
         assert told.startswith(message) and "Traceback" not in done.stderr
 
 
-def test_a_server_that_is_not_there(client, pictures):
+def test_a_missing_server(client, pictures):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -141,7 +141,7 @@ def test_a_client_is_short_and_needs_nothing_of_this_library(name):
     assert "ctxvision" not in source and len(source.splitlines()) <= 60
 
 
-def test_the_lock_file_holds_what_package_json_asks_for():
+def test_the_lock_file_fits_package_json():
     asked = json.loads((CLIENTS / "package.json").read_text())
     locked = json.loads((CLIENTS / "package-lock.json").read_text())
     assert locked["packages"][""]["dependencies"] == asked["dependencies"]
@@ -166,9 +166,9 @@ console.log(bytes.toString("base64"));
 
 
 def fields(message):
-    """What decides the bytes: by name the number, the type, one or many, and the message or enum in it by its own name.
+    """Describes what determines the bytes: number, type, one or many, and message or enum of each field by name.
 
-    A map's message is told by its fields, since each compiler names it anew.
+    A map's message is described by its fields, because each compiler chooses its name.
     """
     maps = {
         part.name: frozenset(fields(part).items()) for part in message.nested_type if part.options.map_entry
@@ -198,7 +198,7 @@ def own(node_folder):
 
 
 @pytest.mark.slow
-def test_the_proto_file_is_a_part_of_the_servers(own):
+def test_the_proto_file_is_a_subset_of_the_servers(own):
     assert {message.name for message in own.message_type} == set(REAL)
     for message in own.message_type:
         real = described(REAL[message.name])

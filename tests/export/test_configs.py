@@ -1,5 +1,5 @@
-"""TensorFlow Serving's configuration, compose file and Kubernetes manifests: parsed by the formats' own readers where
-they are installed, and held to what has to agree between them."""
+"""Parses TensorFlow Serving's configuration, the compose file and the Kubernetes manifests, with the formats' own
+readers if they are installed, and checks that they agree."""
 
 import json
 import re
@@ -26,7 +26,7 @@ ROOT = EXPORT.parent
 IMAGE = "tensorflow/serving:2.20.0"
 Type = descriptor_pb2.FieldDescriptorProto
 
-# Of TensorFlow Serving's session_bundle_config.proto and monitoring_config.proto, which tensorflow-serving-api leaves out.
+# Parts of TensorFlow Serving's session_bundle_config.proto and monitoring_config.proto; tensorflow-serving-api lacks them.
 MESSAGES = {
     "BatchingParameters": [
         ("max_batch_size", 1, ".google.protobuf.Int64Value"),
@@ -43,7 +43,7 @@ MESSAGES = {
 
 
 def message(name):
-    """An empty message of that name."""
+    """Makes an empty message of that name."""
     file = descriptor_pb2.FileDescriptorProto(
         name="config.proto", package="tensorflow.serving", syntax="proto3"
     )
@@ -82,7 +82,7 @@ def container(manifests):
     return container
 
 
-def test_models_config_serves_the_default_model_from_where_the_image_looks():
+def test_models_config_serves_the_images_default_model():
     parsed = text_format.Parse(read("models.config"), model_server_config_pb2.ModelServerConfig())
     (model,) = parsed.model_config_list.config
     assert (model.name, model.base_path, model.model_platform) == ("default", "/models/default", "tensorflow")
@@ -96,7 +96,7 @@ def test_the_canary_of_the_readme():
     assert list(model.model_version_policy.specific.versions) == [1, 2]
 
 
-def test_monitoring_config_is_where_prometheus_is_told_to_look(manifests):
+def test_monitoring_config_agrees_with_the_prometheus_annotations(manifests):
     parsed = text_format.Parse(read("monitoring.config"), message("MonitoringConfig"))
     assert parsed.prometheus_config.enable
     annotations = manifests["Deployment"]["spec"]["template"]["metadata"]["annotations"]
@@ -104,7 +104,7 @@ def test_monitoring_config_is_where_prometheus_is_told_to_look(manifests):
     assert annotations["prometheus.io/port"] == "8501"
 
 
-def test_batching_config_is_the_measured_one():
+def test_batching_config_equals_the_measured_parameters():
     parsed = text_format.Parse(read("batching.config"), message("BatchingParameters"))
     found = {field.name: value.value for field, value in parsed.ListFields()}
     measured = json.loads((ROOT / "tools/benchmarks/results/batching.json").read_text(encoding="utf-8"))
@@ -112,12 +112,12 @@ def test_batching_config_is_the_measured_one():
     assert found["max_batch_size"] == BATCHES[-1], "the largest batch that an export's warm-up asks for"
 
 
-def test_parsing_refuses_a_field_that_is_not_the_servers():
+def test_parsing_refuses_an_unknown_field():
     with pytest.raises(text_format.ParseError, match="max_batchsize"):
         text_format.Parse("max_batchsize { value: 1 }", message("BatchingParameters"))
 
 
-def test_compose_serves_a_model_that_it_cannot_change(compose):
+def test_compose_mounts_the_model_read_only(compose):
     assert compose["image"] == IMAGE
     assert {port.rpartition(":")[2] for port in compose["ports"]} == {"8500", "8501"}
     assert all(port.startswith("127.0.0.1:") for port in compose["ports"])
@@ -135,7 +135,7 @@ def test_compose_serves_a_model_that_it_cannot_change(compose):
     )
 
 
-def test_kubernetes_serves_what_compose_serves(compose, container):
+def test_kubernetes_serves_like_compose(compose, container):
     assert container["image"] == IMAGE
     assert {port["name"]: port["containerPort"] for port in container["ports"]} == {
         "grpc": 8500,
@@ -151,7 +151,7 @@ def test_kubernetes_serves_what_compose_serves(compose, container):
     assert all((EXPORT / file).is_file() for file in files)
 
 
-def test_one_command_tells_whether_the_model_is_available(compose, container):
+def test_the_same_command_checks_availability(compose, container):
     command = container["readinessProbe"]["exec"]["command"]
     assert container["startupProbe"]["exec"]["command"] == command == compose["healthcheck"]["test"][1:]
     assert compose["healthcheck"]["test"][0] == "CMD"
@@ -161,19 +161,19 @@ def test_one_command_tells_whether_the_model_is_available(compose, container):
     assert compose["healthcheck"]["start_period"] == "300s"
 
 
-def test_memory_is_limited_to_what_is_asked_for_and_to_what_the_readme_works_out(compose, container):
+def test_memory_limits_equal_requests_and_the_readme(compose, container):
     limits, requests = container["resources"]["limits"], container["resources"]["requests"]
     assert (
         limits["memory"] == requests["memory"] == "4Gi"
         and compose["deploy"]["resources"]["limits"]["memory"] == "4G"
     )
     variables = 65e6 * 4 + 1e6 * 1.19e3
-    assert f"V {variables / 1e9:.2f} GB" in read("README.md")
+    assert f"V is {variables / 1e9:.2f} GB" in read("README.md")
     needed = 0.5e9 + 2 * (variables + 0.2e9)
-    assert f"{needed / 1e9:.1f} GB: hence the 4 Gi" in read("README.md") and needed < 4e9
+    assert f"takes {needed / 1e9:.1f} GB, so the" in read("README.md") and needed < 4e9
 
 
-def test_what_selects_the_pods_finds_them(manifests):
+def test_selectors_match_the_pods(manifests):
     labels = manifests["Deployment"]["spec"]["template"]["metadata"]["labels"]
     name = manifests["Deployment"]["metadata"]["name"]
     assert manifests["Deployment"]["spec"]["selector"]["matchLabels"] == labels
@@ -219,7 +219,7 @@ def test_kubectl_builds_the_manifests(tmp_path):
 
 
 def docker_compose(tmp_path) -> list[str]:
-    """The command that reads the file: version 2, or version 1, which does not know one of its keys."""
+    """Finds the command that reads the file: version 2, or version 1, which does not know one of its keys."""
     file = EXPORT / "compose.yaml"
     if (
         shutil.which("docker")

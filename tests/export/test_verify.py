@@ -1,4 +1,4 @@
-"""verify.py: what it says of a right export, and that each check misses what is wrong."""
+"""Tests verify.py on a right export, and that each check reports what is wrong."""
 
 import json
 import re
@@ -28,14 +28,14 @@ def verify(*arguments, program=EXPORT / "verify.py"):
 
 
 def said(done):
-    """What follows the name of each check, and the names in their order."""
+    """Maps the name of each check, in order, to its status and result."""
     lines = [line for line in done.stdout.splitlines()[1:] if not line.startswith("     ")]
     return {line[5:].partition(": ")[0]: (line[:5].strip(), line.partition(": ")[2]) for line in lines}
 
 
 @pytest.fixture
 def copy(version, tmp_path):
-    """A version that a test may damage."""
+    """Copies the version, so that a test may damage it."""
     return shutil.copytree(version, tmp_path / "1")
 
 
@@ -72,7 +72,7 @@ def test_parity_with_the_run(tiny_run, tmp_path):
     done = verify(tiny_run.directory / "export", "--run", tiny_run.directory, "--images", picture)
     status, seen = said(done)["parity"]
     assert status == "ok" and "1 pictures, every signature" in seen, done.stdout + done.stderr
-    # Of no pictures, oneDNN's convolutions fail on some processors, as those of the run's towers do.
+    # Without pictures, oneDNN's convolutions fail on some processors, also those of the run's towers.
     assert said(done)["batch sizes"] == ("ok", "1, 3 and 0 pictures, every signature")
 
 
@@ -129,7 +129,7 @@ def test_wrong_usage(version, arguments):
     assert " must be " in line and "got '" in line
 
 
-def test_a_miss_is_told_and_exits_with_1(copy):
+def test_a_miss_is_printed_and_exits_with_1(copy):
     (copy / "assets.extra" / "tf_serving_warmup_requests").unlink()
     (copy / "variables" / "variables.index").write_bytes(b"damaged")
     done = verify(copy)
@@ -144,7 +144,7 @@ def test_scann_is_not_for_the_stock_server(tmp_path):
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_ops_that_call_python_and_functions_that_want_xla(copy, jit_compile):
+def test_ops_that_call_python_and_functions_that_require_xla(copy, jit_compile):
     @tf.function(jit_compile=jit_compile)
     def double(x):
         return 2 * x if jit_compile else tf.numpy_function(lambda y: 2 * y, [x], tf.float32)
@@ -152,20 +152,20 @@ def test_ops_that_call_python_and_functions_that_want_xla(copy, jit_compile):
     module = tf.Module()
     module.call = tf.function(lambda x: {"y": double(x)}, [tf.TensorSpec([None], tf.float32, name="x")])
     tf.saved_model.save(module, str(copy), signatures=module.call.get_concrete_function())
-    match = "wants XLA" if jit_compile else r"PyFunc\w*: not in the stock server"
+    match = "requires XLA" if jit_compile else r"PyFunc\w*: not in the stock server"
     with pytest.raises(Miss, match=match):
         checks.ops(describe(copy))
 
 
 @pytest.mark.slow
-def test_text_ops_are_for_exports_that_say_so(copy, tmp_path):
-    with pytest.raises(Miss, match="says that TF.Text is needed, but no op is of it"):
+def test_text_ops_need_an_export_that_lists_them(copy, tmp_path):
+    with pytest.raises(Miss, match="lists TF.Text in needs, but the graph has none of its ops"):
         checks.ops(describe(copy, needs=["tensorflow_text"]))
     model = tiny_classifier(k=4, labels=LABELS)
     text = Artefact(cv.export_saved_model(model, tmp_path / "text" / "1", with_text=True))
     assert ", 3 of TF.Text, all others TensorFlow core" in checks.ops(text)
     text.load()
-    assert "with_context, zero_shot, as README.md has them" in checks.signatures(text)
+    assert "with_context, zero_shot, as in README.md" in checks.signatures(text)
     checks.batch_sizes(text, drawn_pictures())
     with pytest.raises(Miss, match="NormalizeUTF8, TFText>.*: not in the stock server"):
         checks.ops(describe(text.directory, needs=[]))
@@ -190,7 +190,7 @@ def test_text_ops_are_for_exports_that_say_so(copy, tmp_path):
         ("| `explain` |", "| explain |", "README.md does not document explain"),
     ],
 )
-def test_the_table_of_the_readme_is_held(version, tmp_path, monkeypatch, old, new, match):
+def test_the_table_of_the_readme_is_checked(version, tmp_path, monkeypatch, old, new, match):
     checks.signatures(Artefact(version))
     table = (EXPORT / "README.md").read_text(encoding="utf-8")
     assert old in table
@@ -206,12 +206,12 @@ def test_the_table_of_a_model_of_several_labels(tmp_path):
     several = Artefact(cv.export_saved_model(model, tmp_path / "1"))
     several.load()
     checks.signatures(several)
-    assert checks.probabilities(several, drawn_pictures()) == "in 0 .. 1, several labels a picture"
+    assert checks.probabilities(several, drawn_pictures()) == "in 0 .. 1, several labels per picture"
 
 
-def test_what_ctxvision_json_says_is_held(copy, loaded):
+def test_ctxvision_json_is_checked(copy, loaded):
     said = loaded.description
-    with pytest.raises(Miss, match=r"are there, embed in ctxvision.json"):
+    with pytest.raises(Miss, match=r"the export has .*, ctxvision.json lists embed"):
         checks.signatures(describe(copy, signatures=["embed"]))
     wrong = describe(copy, labels=said["labels"][::-1])
     wrong.loaded = loaded.loaded
@@ -219,11 +219,11 @@ def test_what_ctxvision_json_says_is_held(copy, loaded):
         checks.labels(wrong, drawn_pictures())
 
 
-def test_about_tells_what_the_files_do(copy, loaded):
+def test_about_equals_the_files(copy, loaded):
     assert "image_size, labels, needs" in checks.about(loaded)
     wrong = describe(copy, image_size=7)
     wrong.loaded = loaded.loaded
-    with pytest.raises(Miss, match="tells image_size otherwise than ctxvision.json"):
+    with pytest.raises(Miss, match="about answers image_size differently from ctxvision.json"):
         checks.about(wrong)
     right = describe(copy, image_size=loaded.description["image_size"])
     right.loaded = loaded.loaded
@@ -232,7 +232,7 @@ def test_about_tells_what_the_files_do(copy, loaded):
         checks.about(right)
 
 
-def test_warmup_requests_are_asked(loaded, copy):
+def test_warmup_requests_are_sent(loaded, copy):
     assert checks.warmup(loaded) == "every signature, batches of 1, 32"
     file = copy / "assets.extra" / "tf_serving_warmup_requests"
     records = list(tf.data.TFRecordDataset(str(file)).as_numpy_iterator())
@@ -242,7 +242,7 @@ def test_warmup_requests_are_asked(loaded, copy):
                 writer.write(record)
         fewer = Artefact(copy)
         fewer.loaded = loaded.loaded
-        with pytest.raises(Miss, match="not every signature is asked at 1 and at the same larger batches"):
+        with pytest.raises(Miss, match="warm-up must cover every signature with batch 1"):
             checks.warmup(fewer)
 
 

@@ -1,4 +1,4 @@
-"""That each check of verify.py on answers misses an answer that is wrong in one thing."""
+"""Each check of verify.py on answers reports an answer with a single error."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from _verify.artefact import Artefact, Miss, drawn_pictures
 
 
 class Tampered(Artefact):
-    """Answers as the export does, but for one change."""
+    """An export whose answers have one change."""
 
     def __init__(self, loaded, change):
         super().__init__(loaded.directory)
@@ -64,8 +64,12 @@ def _put(key, value):
             _add("scores", 1e-4, lambda p: len(p) == 3),
             "beside a broken picture: scores",
         ),
-        (checks.probabilities, _scale("probabilities", 0.99), "they should sum to 1, and are off by"),
-        (checks.probabilities, _add("probabilities", -0.9), "they lie in -0"),
+        (
+            checks.probabilities,
+            _scale("probabilities", 0.99),
+            "probabilities must sum to 1, got sums that are off by",
+        ),
+        (checks.probabilities, _add("probabilities", -0.9), "probabilities must be in 0 .. 1, got -0"),
         (checks.labels, _add("scores", 1e-3), "scores are not the highest"),
         (checks.batch_sizes, _put("valid", False), r"of 1 pictures: valid is \[False\]"),
         (checks.batch_sizes, _cut("phrases"), r"of 1 pictures: phrase\w* is \[1, "),
@@ -77,7 +81,7 @@ def test_each_check_can_miss(loaded, check, change, match):
         check(Tampered(loaded, change), drawn_pictures())
 
 
-def test_ties_may_come_in_any_order_and_nothing_else_may():
+def test_only_ties_may_be_in_any_order():
     answer = {
         "phrases": np.array([[b"a", b"b", b"c"]], object),
         "phrase_scores": np.array([[0.5, 0.25, 0.25]], np.float32),
