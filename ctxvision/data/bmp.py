@@ -1,4 +1,4 @@
-"""BMP pictures, of which `tf.io.decode_bmp` reads those of 8, 24 and 32 bits a pixel."""
+"""Decodes BMP pictures, also of 1 and 4 bits per pixel, which `tf.io.decode_bmp` does not read."""
 
 import tensorflow as tf
 
@@ -6,16 +6,16 @@ from ctxvision.data.picture_header import checked_bmp
 
 
 def bmp_samples(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Decodes a BMP of 1, 4, 8, 24 or 32 bits a pixel without compression, with core TensorFlow ops alone.
+    """Decodes an uncompressed BMP of 1, 4, 8, 24 or 32 bits per pixel, with core TensorFlow ops only.
 
     Args:
         image_bytes: scalar string tensor, the file's content.
 
     Returns:
-        uint8 [H, W, 3], or [H, W, 4] with the fourth byte of 32-bit pixels.
+        uint8 [H, W, 3], or [H, W, 4] for 32-bit pixels, whose fourth byte may be alpha or padding.
 
     Raises:
-        tf.errors.InvalidArgumentError: the file is damaged, compressed, of another depth, or of too many pixels.
+        tf.errors.InvalidArgumentError: the file is damaged, is compressed, or has another depth or too many pixels.
     """
     content = checked_bmp(image_bytes)
     depth, compression = _field(content, 28, tf.uint16), _field(content, 30)
@@ -30,9 +30,10 @@ def bmp_samples(image_bytes: tf.Tensor) -> tf.Tensor:
 
 
 def _packed_indices(content: tf.Tensor, depth: tf.Tensor) -> tf.Tensor:
-    """uint8 [H, W]: places in the colour table, of which one byte holds several."""
+    """Unpacks colour table indices, of which a byte holds several, to uint8 [H, W]."""
     allowed = tf.debugging.Assert(
-        tf.reduce_any(tf.equal(depth, [1, 4])), ["a BMP must have 1, 4, 8, 24 or 32 bits a pixel, got", depth]
+        tf.reduce_any(tf.equal(depth, [1, 4])),
+        ["a BMP must have 1, 4, 8, 24 or 32 bits per pixel, got", depth],
     )
     with tf.control_dependencies([allowed]):
         width, height, start = _field(content, 18), _field(content, 22), _field(content, 10)
@@ -42,11 +43,13 @@ def _packed_indices(content: tf.Tensor, depth: tf.Tensor) -> tf.Tensor:
     shifts = tf.range(8 - depth, -1, -depth)
     indices = tf.bitwise.right_shift(packed, shifts) & (tf.bitwise.left_shift(1, depth) - 1)
     indices = tf.cast(tf.reshape(indices, [rows, -1])[:, :width], tf.uint8)
-    return tf.cond(height > 0, lambda: tf.reverse(indices, [0]), lambda: indices)  # from the bottom row up
+    return tf.cond(
+        height > 0, lambda: tf.reverse(indices, [0]), lambda: indices
+    )  # rows run from bottom to top
 
 
 def _coloured(content: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
-    """Looks indices [H, W] up in the colour table, which `decode_bmp` leaves out: uint8 [H, W, 3]."""
+    """Maps indices [H, W] to colours uint8 [H, W, 3] by the colour table, which `decode_bmp` ignores."""
     start, pixel_data = 14 + _field(content, 14), _field(content, 10)
     size = tf.minimum((pixel_data - start) // 4, 256) * 4
     table = tf.reshape(tf.io.decode_raw(tf.strings.substr(content, start, size), tf.uint8), [-1, 4])
@@ -54,5 +57,5 @@ def _coloured(content: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
 
 
 def _field(content: tf.Tensor, position: int, dtype: tf.DType = tf.int32) -> tf.Tensor:
-    """A number of the header as int32."""
+    """Reads a number of the header as int32."""
     return tf.cast(tf.io.decode_raw(tf.strings.substr(content, position, dtype.size), dtype)[0], tf.int32)

@@ -91,7 +91,7 @@ def refused_queries(manifest: Manifest, needs: QueryNeeds) -> list[str]:
     classes = sum(number >= needs.min_class_count for number in counts.values())
     if classes < 2 and manifest.words_for_queries:
         refused.append(
-            f"{manifest.source} must have queries or {needs.min_class_count} pictures a label, got neither: train over a context "
+            f"{manifest.source} must have queries or {needs.min_class_count} pictures per label, got neither: train over a context "
             "(--context), name a second source with queries, add pictures, or lower min_class_count."
         )
     elif classes < 2:

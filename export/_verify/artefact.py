@@ -83,7 +83,7 @@ class Artefact:
         raise Miss(f"the input {name} is unknown to verify.py")
 
     def tensor_names(self, signature: str) -> dict[str, dict[str, str]]:
-        """The graph's tensors behind the signature's inputs and outputs, by their names in the signature."""
+        """Maps names of a signature's inputs and outputs to the graph's tensors."""
         definition = self.definitions[signature]
         return {
             kind: {key: info.name for key, info in getattr(definition, kind).items()}
@@ -91,8 +91,8 @@ class Artefact:
         }
 
     def warmup_requests(self) -> list[tuple[str, dict[str, tf.Tensor]]]:
-        """The requests that a server replays before it answers: signature and inputs, defaults included."""
-        # Messages alone: pip install tensorflow-serving-api.
+        """Reads the warm-up requests: signature and inputs, including defaults."""
+        # Only messages; pip install tensorflow-serving-api.
         from tensorflow_serving.apis import prediction_log_pb2
 
         path = self.directory / "assets.extra/tf_serving_warmup_requests"

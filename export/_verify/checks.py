@@ -168,7 +168,7 @@ def warmup(artefact: Artefact) -> str:
 
 
 def c_library(artefact: Artefact, pictures: list[bytes]) -> str:
-    """Loads and asks the export by TensorFlow's C library, which TensorFlow Serving is built on, in session.py."""
+    """Loads and runs the export with TensorFlow's C library, the base of TensorFlow Serving, by session.py."""
     whole = drawn_pictures()[0]
     batch = [pictures[0], b"no picture", whole[: len(whole) // 2], pictures[-1]]
     requests = [
@@ -193,17 +193,17 @@ def c_library(artefact: Artefact, pictures: list[bytes]) -> str:
         done = subprocess.run([sys.executable, program, *paths], capture_output=True, text=True)
         if done.returncode:
             told = re.findall(r"^\w*Error: (.*)", done.stderr, re.MULTILINE)
-            raise Miss(f"session.py failed: {told[0] if told else f'it ended with {done.returncode}'}")
+            raise Miss(f"session.py failed: {told[0] if told else f'exit status {done.returncode}'}")
         found = dict(np.load(paths[2], allow_pickle=True))
     for number, (name, inputs) in enumerate(requests):
         answer = {key: found[f"{number}/{key}"] for key in artefact.definitions[name].outputs}
         expected = {key: value.numpy() for key, value in artefact.loaded.signatures[name](**inputs).items()}
         _expect_same(f"{name} by the C library", answer, expected)
-    return f"loads, and answers {len(requests)} requests as in Python to {TOLERANCE:g}, every signature"
+    return f"loads, and {len(requests)} answers equal Python's to {TOLERANCE:g}, every signature"
 
 
 def _op_libraries(modules: list[str]) -> list[str]:
-    """Files of the op libraries in these packages."""
+    """Lists the op library files of these packages."""
     folders = [Path(importlib.import_module(name).__file__ or "").parent for name in modules]
     return [str(path) for folder in folders for path in sorted(folder.rglob("*ops*/**/_*.so"))]
 

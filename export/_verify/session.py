@@ -1,13 +1,13 @@
-"""Answers requests by TensorFlow's C library, without TensorFlow's Python; verify.py starts it.
+"""Answers requests with TensorFlow's C library, without TensorFlow's Python; verify.py starts this program.
 
     python export/_verify/session.py PLAN.json GIVEN.npz OUT.npz
 
 TensorFlow Serving loads and runs a model by the same two calls of that library: `LoadSavedModel` and `Session::Run`. The
-plan has `directory` (of the version), `libraries` (op libraries that are loaded before it) and `requests`, of which each
-names the graph's tensor for every input and output. The arrays of GIVEN and OUT are named REQUEST/TENSOR, REQUEST being
-the request's number; arrays of dtype object hold bytes.
+plan has `directory` (the version's folder), `libraries` (op libraries to load first) and `requests`. A request names the
+graph's tensor for every input and output. The arrays of GIVEN and OUT are named REQUEST/TENSOR, where REQUEST is the
+request's number; arrays of dtype object hold bytes.
 
-The functions are those of tensorflow/c/c_api.h, tf_tensor.h and tf_tstring.h.
+The functions are declared in tensorflow/c/c_api.h, tf_tensor.h and tf_tstring.h.
 """
 
 import ctypes
@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-# The enum TF_DataType.
+# Values of the enum TF_DataType.
 STRING = 7
 DTYPES = {1: np.float32, 2: np.float64, 3: np.int32, 4: np.uint8, 9: np.int64, 10: np.bool_}
 NUMBERS = {np.dtype(dtype): number for number, dtype in DTYPES.items()}
 STRING_BYTES = 24  # a TF_TString
 Pointer = ctypes.c_void_p
-# By what they return: ctypes takes every result for an int of 32 bits otherwise.
+# Functions by return type, because ctypes reads every other result as a 32-bit int.
 POINTER_FUNCTIONS = (
     "TF_NewStatus",
     "TF_NewGraph",
@@ -42,13 +42,13 @@ SIZE_FUNCTIONS = ("TF_Dim", "TF_TensorByteSize", "TF_StringGetSize")
 
 
 class Output(ctypes.Structure):
-    """TF_Output: one output of an operation."""
+    """The struct TF_Output, one output of an operation."""
 
     _fields_ = [("oper", Pointer), ("index", ctypes.c_int)]
 
 
 def load_library() -> ctypes.CDLL:
-    """The library inside the tensorflow package, which is found without importing the package."""
+    """Loads the C library inside the tensorflow package without importing the package."""
     spec = importlib.util.find_spec("tensorflow")
     if spec is None or not spec.submodule_search_locations:
         raise RuntimeError("the package tensorflow is not installed")
@@ -63,11 +63,11 @@ def load_library() -> ctypes.CDLL:
 
 
 class Session:
-    """A SavedModel that the C library has loaded.
+    """A SavedModel loaded by the C library.
 
     Args:
-        directory: of the version.
-        op_libraries: files that register ops which TensorFlow itself lacks.
+        directory: the version's folder.
+        op_libraries: files of op libraries beyond TensorFlow's own ops.
     """
 
     def __init__(self, directory: str, op_libraries: Iterable[str] = ()):
@@ -87,7 +87,7 @@ class Session:
         self._check()
 
     def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
-        """The values of the graph's tensors `outputs`, names such as "StatefulPartitionedCall:2", for named inputs."""
+        """Computes the tensors `outputs` from named inputs; names are the graph's, such as "StatefulPartitionedCall:2"."""
         given = [Pointer(self._tensor(value)) for value in inputs.values()]
         answers = (Pointer * len(outputs))()
         self._library.TF_SessionRun(
@@ -139,7 +139,7 @@ class Session:
         return tensor
 
     def _array(self, tensor: Pointer) -> np.ndarray:
-        """The tensor as an array; the tensor is freed."""
+        """Copies a tensor to an array and frees the tensor."""
         library = self._library
         shape = [library.TF_Dim(tensor, axis) for axis in range(library.TF_NumDims(tensor))]
         number, data = library.TF_TensorType(tensor), library.TF_TensorData(tensor)
@@ -169,7 +169,7 @@ def main(plan: str, given: str, out: str) -> None:
         answers.update({f"{number}/{name}": value for name, value in zip(request["outputs"], found)})
     if "tensorflow" in sys.modules:
         raise RuntimeError(
-            "TensorFlow's Python has been imported, so that nothing is shown about the C library alone"
+            "TensorFlow's Python has been imported, so the answers prove nothing about the C library alone"
         )
     np.savez(out, **answers)
 

@@ -152,10 +152,10 @@ def test_the_tiny_data_is_fit(tmp_path, capsys):
     assert "problem:" not in capsys.readouterr().out
 
 
-def test_folders_without_queries_and_with_few_pictures_are_told_what_to_do(tmp_path):
+def test_the_remedy_for_few_pictures_without_queries(tmp_path):
     for label in ("cat", "dog"):
         for number in range(3):
             write(tmp_path / label / f"{number}.jpg", picture("red", number))
     (told,) = check_data(load_data(f"folder:{tmp_path}")).refused
-    assert "must have queries or 5 pictures a label, got neither: train over a context (--context)" in told
+    assert "must have queries or 5 pictures per label, got neither: train over a context (--context)" in told
     assert not check_data(load_data(f"folder:{tmp_path}"), queries=None).refused

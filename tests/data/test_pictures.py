@@ -116,7 +116,7 @@ def test_bmp_of_every_depth():
 
 @pytest.mark.parametrize("width", [1, 7, 8, 9, 33])
 def test_one_bit_bmp(width):
-    """Eight pixels a byte, rows of whole four bytes."""
+    """A byte holds eight pixels, and rows are padded to four bytes."""
     bits = np.random.default_rng(width).integers(0, 2, (5, width), np.uint8) * 255
     content = encoded(Image.fromarray(bits).convert("1"), "BMP")
     np.testing.assert_array_equal(decoded(content), np.repeat(bits[..., None], 3, axis=2))
@@ -124,7 +124,7 @@ def test_one_bit_bmp(width):
 
 @pytest.mark.parametrize("from_the_top", [False, True])
 def test_four_bit_bmp(from_the_top):
-    """Two rows of three pixels: the colours 1, 2, 3 and 15, 0, 4 of a table in blue, green, red."""
+    """Two rows of three pixels have the colours 1, 2, 3 and 15, 0, 4 of a table in blue, green, red."""
     rows = [bytes([0x12, 0x30, 0, 0]), bytes([0xF0, 0x40, 0, 0])]
     content = bmp(4, 2, 3, b"".join(rows if from_the_top else rows[::-1]), -2 if from_the_top else 2)
     expected = [[[9, 255 - 17 * i, 17 * i] for i in row] for row in ((1, 2, 3), (15, 0, 4))]

@@ -99,8 +99,8 @@ def test_the_c_library_loads_the_ops_of_text(tmp_path):
     assert "every signature" in checks.c_library(found, drawn_pictures())
 
 
-def test_another_answer_by_the_c_library_is_a_miss(loaded, tmp_path):
-    """Python holds the right export in memory, and another one's files are named."""
+def test_a_different_answer_of_the_c_library_is_a_miss(loaded, tmp_path):
+    """Python has the right export in memory, and the files are of another export."""
     model = tiny_classifier(k=4, labels=LABELS)
     stage = model.fusion.members[0].output_stage
     stage.kernel.assign(-stage.kernel)
@@ -110,7 +110,7 @@ def test_another_answer_by_the_c_library_is_a_miss(loaded, tmp_path):
         checks.c_library(other, drawn_pictures())
 
 
-def test_a_file_that_the_c_library_cannot_load(loaded, copy):
+def test_an_export_that_the_c_library_cannot_load(loaded, copy):
     (copy / "variables" / "variables.index").write_bytes(b"damaged")
     damaged = Artefact(copy)
     damaged.loaded = loaded.loaded
