@@ -83,7 +83,7 @@ def test_bad_input(tiny_data, tmp_path, capsys):
     main([str(tiny_data), str(tmp_path / "other")])
     for arguments, sentence in (
         (["/nowhere", str(tmp_path / "out")], "data must name a folder"),
-        ([str(tmp_path / "data"), str(tmp_path / "out")], "every picture must be readable, '"),
+        ([str(tmp_path / "data"), str(tmp_path / "out")], "every picture must be readable, got '"),
         (
             [str(tmp_path / "data"), str(tmp_path / "other")],
             "out must be a new folder, or hold the same records",
