@@ -57,12 +57,13 @@ def main(arguments: list[str]) -> int:
         not passes("batch sizes", lambda: checks.batch_sizes(artefact, pictures)),
         not passes("broken picture", lambda: checks.broken_picture(artefact, pictures)),
         not passes("alone and together", lambda: checks.alone_and_together(artefact, pictures)),
-        not passes("probabilities", lambda: checks.probabilities(artefact, pictures)),
-        not passes("labels", lambda: checks.labels(artefact, pictures)),
         not passes("about", lambda: checks.about(artefact)),
         not passes("warm-up", lambda: checks.warmup(artefact)),
         not passes("C library", lambda: checks.c_library(artefact, pictures)),
     ]
+    if not artefact.is_tagger:
+        missed.append(not passes("probabilities", lambda: checks.probabilities(artefact, pictures)))
+        missed.append(not passes("labels", lambda: checks.labels(artefact, pictures)))
     if chosen.run:
         missed.append(not passes("parity", lambda: checks.parity(artefact, chosen.run, pictures)))
     print_latency(artefact, pictures)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 README = Path(__file__).parents[1] / "README.md"
+TAGGER_HEADING = "## Signatures of a tagger"
 SEVERAL = 3  # candidates of zero_shot, fields of about
 
 Answer = dict[str, np.ndarray]
@@ -41,6 +42,11 @@ class Artefact:
             name: definitions[name] for name in sorted(definitions) if not name.startswith("__")
         }
         self.loaded: Any = None
+
+    @property
+    def is_tagger(self) -> bool:
+        """Whether the export is of a context alone, which knows no labels."""
+        return "labels" not in self.description
 
     @property
     def labels(self) -> list[str]:
@@ -116,14 +122,17 @@ class Artefact:
     def documented(self) -> dict[str, tuple[Tensors, Tensors, set[str]]]:
         """Parses README.md's table: inputs, outputs and names of optional inputs, by signature.
 
-        Brackets behind a tensor tell which exports have it, and where it is optional.
+        A tagger has a table of its own. Brackets behind a tensor tell which exports have it, and where it is optional.
         """
-        rows = re.findall(r"^\| `(\w+)`[^|]*\|([^|]*)\|([^|]*)\|$", README.read_text(encoding="utf-8"), re.M)
+        text = README.read_text(encoding="utf-8")
+        classifier, _, rest = text.partition(f"\n{TAGGER_HEADING}\n")
+        text = rest.partition("\n## ")[0] if self.is_tagger else classifier
+        rows = re.findall(r"^\| `(\w+)`[^|]*\|([^|]*)\|([^|]*)\|$", text, re.M)
         return {name: (*self._tensors(inputs), self._tensors(outputs)[0]) for name, inputs, outputs in rows}
 
     def _tensors(self, cell: str) -> tuple[Tensors, set[str]]:
         """Lists the tensors of a cell that an export like this one has, and which of them are optional."""
-        has = {"text": self.with_text, "thresholds": self.description["thresholds"] is not None}
+        has = {"text": self.with_text, "thresholds": self.description.get("thresholds") is not None}
         tensors: Tensors = {}
         optional = set()
         for name, dtype, shape, remark in re.findall(r"`(\w+)` (\w+) \[([^\]]*)\](?: \(([^)]*)\))?", cell):
@@ -135,6 +144,8 @@ class Artefact:
 
     def known_sizes(self) -> dict[str, int]:
         """Sizes of the table's letters, as far as the labels determine them."""
+        if self.is_tagger:
+            return {}
         return {"L": len(self.labels), "n": min(5, len(self.labels)), "m": min(3, len(self.labels))}
 
 

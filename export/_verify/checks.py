@@ -147,6 +147,8 @@ def about(artefact: Artefact) -> str:
     wrong = [field for field in fields if told.get(field) != artefact.description.get(field)]
     if wrong:
         raise Miss(f"about answers {_names(wrong)} differently from ctxvision.json")
+    if artefact.is_tagger:
+        return f"{_names(told)}, as in ctxvision.json"
     listed = (artefact.directory / "assets/labels.txt").read_text(encoding="utf-8").splitlines()
     if listed != artefact.labels:
         raise Miss("labels.txt lists other labels than ctxvision.json")

@@ -20,7 +20,7 @@ from tests.fresh_process import run_fresh
 from tests.tiny_model import tiny_classifier
 
 CHECKS = ["ops", "signatures", "loads", "batch sizes", "broken picture", "alone and together"]
-CHECKS += ["probabilities", "labels", "about", "warm-up", "C library"]
+CHECKS += ["about", "warm-up", "C library", "probabilities", "labels"]
 
 
 def verify(*arguments, program=EXPORT / "verify.py"):
@@ -74,6 +74,13 @@ def test_parity_with_the_run(tiny_run, tmp_path):
     assert status == "ok" and "1 pictures, every signature" in seen, done.stdout + done.stderr
     # Without pictures, oneDNN's convolutions fail on some processors, also those of the run's towers.
     assert said(done)["batch sizes"] == ("ok", "1, 3 and 0 pictures, every signature")
+
+
+@pytest.mark.slow
+def test_a_tagger_passes_without_labels(tiny_run, tmp_path):
+    done = verify(cv.export_context(tiny_run.context.directory, tmp_path / "tagger"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(said(done)) == CHECKS[:-2]
 
 
 @pytest.mark.slow
