@@ -2,6 +2,7 @@
 # make test    the everyday tests, with coverage
 # make test-all  the everyday tests and the slow ones
 # make check   formatting, lint and types
+# make docs    the API reference, into docs/index.html
 # make bench   every benchmark of tools/benchmarks
 # make help    these lines
 #
@@ -22,7 +23,7 @@ CONSTRAINTS ?= constraints.txt
 # Modules are handed out in the order of their names' list, whole: their fixtures are made once.
 PYTEST = --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: help demo test test-slow test-all check bench
+.PHONY: help demo test test-slow test-all check docs bench
 .DELETE_ON_ERROR:
 
 help:
@@ -46,6 +47,10 @@ check: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy ctxvision
 
+docs: $(VENV)/.installed
+	@TF_CPP_MIN_LOG_LEVEL=2 $(VENV)/bin/python tools/docs.py docs
+	@echo docs/index.html
+
 bench: $(VENV)/.installed
 	$(VENV)/bin/python -m pip install -q -c $(CONSTRAINTS) -e '.[bench]'
 	@set -e; for script in tools/benchmarks/*.py; do echo "$$script"; $(VENV)/bin/python "$$script"; done
@@ -54,5 +59,5 @@ $(VENV)/.installed: setup.cfg constraints-common.txt $(CONSTRAINTS)
 	@"$(PYTHON)" -c '$(IN_RANGE)' >/dev/null 2>&1 || \
 		{ echo "ctxvision needs Python 3.10 to 3.13 with venv and pip, got '$(PYTHON)': name one with make PYTHON=/path/to/python" >&2; exit 1; }
 	"$(PYTHON)" -m venv $(VENV)
-	$(VENV)/bin/python -m pip install -q -c $(CONSTRAINTS) -e '.[demo,test,check]'
+	$(VENV)/bin/python -m pip install -q -c $(CONSTRAINTS) -e '.[demo,test,check,docs]'
 	@touch $@
