@@ -1,0 +1,162 @@
+"""The examples in docstrings are run, and mypy checks those of public names.
+
+An example may use `cv`, `np`, `tf`, `keras` and `pixels` (uint8 [4, 20, 20, 3]), and the files that `workplace` lays.
+"""
+
+import doctest
+import importlib
+import json
+import os
+import pkgutil
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+from PIL import Image
+
+import ctxvision as cv
+from tests.tiny_data import COLOURS, tiny_settings
+from tools.write_tfrecords import write_tfrecords
+
+ROOT = Path(__file__).parents[1]
+SLOW = {"build_context", "demo", "demo_prediction", "evaluate", "plan", "train", "train_context"}
+OUTPUT = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+# Downloads what it names.
+LEFT_OUT = "ctxvision.kerashub.process.convert_preset"
+
+
+def examples_of_public_names():
+    for name in cv.__all__:
+        yield from doctest.DocTestFinder().find(getattr(cv, name), name, module=False)
+
+
+def examples_of_modules():
+    for module in pkgutil.walk_packages(cv.__path__, "ctxvision."):
+        if module.name.endswith("__main__") or module.name == "ctxvision.kerashub.convert":
+            continue
+        yield from doctest.DocTestFinder().find(importlib.import_module(module.name), module.name)
+
+
+PUBLIC = {test.name: test for test in examples_of_public_names() if test.examples}
+_KNOWN = {test.docstring for test in PUBLIC.values()}
+OTHERS = {
+    test.name: test
+    for test in examples_of_modules()
+    if test.examples and test.docstring not in _KNOWN and test.name != LEFT_OUT
+}
+EXAMPLES = {**PUBLIC, **OTHERS}
+
+
+class Towers(tf.Module):
+    """Two towers of no meaning, as wide as those that people use are at least."""
+
+    def __init__(self):
+        self.words = tf.random.stateless_normal([1000, 256], seed=[0, 0])
+        self.colours = tf.random.stateless_normal([3, 256], seed=[0, 1])
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def text(self, texts):
+        return {"vectors": tf.gather(self.words, tf.strings.to_hash_bucket_fast(texts, 1000))}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 32, 32, 3], tf.float32)])
+    def picture(self, pixels):
+        return {"vectors": tf.reduce_mean(pixels, axis=[1, 2]) @ self.colours}
+
+
+def lay_towers(folder):
+    towers = Towers()
+    for name, signature in (("text", towers.text), ("picture", towers.picture)):
+        tf.saved_model.save(towers, str(folder / "clip" / name), signatures={"serving_default": signature})
+    (folder / "clip" / "picture" / "tower.json").write_text(json.dumps({"pixels": "0..1", "image_size": 32}))
+    (folder / "phrases.txt").write_text("".join(f"phrase {number}\n" for number in range(300)))
+
+
+def lay_pictures(folder, data):
+    shutil.copytree(data, folder / "photos")
+    (folder / "mascot").mkdir()
+    for number, colour in enumerate(COLOURS):
+        shutil.copy(data / "images" / f"test-easy-{number}.png", folder / "mascot" / f"{colour}.png")
+    Image.open(folder / "mascot" / "red.png").save(folder / "picture.jpg")
+    write_tfrecords([str(data)], str(folder / "records"))
+
+
+@pytest.fixture(scope="module")
+def laid(tiny_data, tiny_run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("laid")
+    lay_pictures(folder, tiny_data)
+    lay_towers(folder)
+    shutil.copytree(tiny_run.directory, folder / "runs" / "photos")
+    shutil.copytree(tiny_run.directory / "context", folder / "contexts" / "web")
+    shutil.copytree(tiny_run.directory / "export", folder / "serving" / "photos")
+    (folder / "settings.json").write_text(json.dumps(tiny_settings(tiny_data)))
+    return folder
+
+
+@pytest.fixture
+def workplace(laid, tmp_path, monkeypatch):
+    """A folder of files that examples name, which they may change."""
+    monkeypatch.chdir(shutil.copytree(laid, tmp_path / "workplace"))
+
+
+@pytest.fixture(scope="module")
+def pixels(tiny_data):
+    return np.stack([Image.open(tiny_data / "images" / f"test-easy-{number}.png") for number in range(4)])
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in EXAMPLES]
+)
+def test_example(name, workplace, pixels):
+    EXAMPLES[name].globs.update(cv=cv, np=np, tf=tf, keras=keras, pixels=pixels)
+    told: list[str] = []
+    assert doctest.DocTestRunner(optionflags=OUTPUT).run(EXAMPLES[name], out=told.append).failed == 0, (
+        "".join(told)
+    )
+
+
+def test_every_public_name_has_an_example():
+    assert [name for name in cv.__all__ if name not in PUBLIC] == []
+
+
+def module_of(examples_of):
+    """The source of a module with a function for each example."""
+    lines = ["import cv", "import numpy as np", "import tensorflow as tf", "import tf_keras as keras"]
+    for name, examples in examples_of.items():
+        lines += [f"def {name.replace('.', '_')}_example(pixels: np.ndarray) -> None:"]
+        lines += [f"    {line}" for part in examples for line in part.source.splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.slow
+def test_the_types_of_examples(tmp_path):
+    """`ctxvision` loads its names when they are asked for, so for mypy each comes from the module that holds it."""
+    names = [f"from ctxvision.{module} import {name} as {name}\n" for name, module in cv._PUBLIC.items()]
+    (tmp_path / "cv.py").write_text("".join(names))
+    (tmp_path / "right.py").write_text(module_of({name: test.examples for name, test in PUBLIC.items()}))
+    wrong = doctest.DocTestParser().get_examples(">>> cv.plan(queries='many', images=1, devices='cpu-2')\n")
+    (tmp_path / "wrong.py").write_text(module_of({"wrong": wrong}))
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--config-file",
+            "setup.cfg",
+            tmp_path / "right.py",
+            tmp_path / "wrong.py",
+        ],
+        cwd=ROOT,
+        env={**os.environ, "MYPYPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    errors = [line for line in done.stdout.splitlines() if ": error:" in line]
+    assert [line for line in errors if "wrong.py" not in line] == []
+    assert len(errors) == 1 and 'Argument "queries" to "plan"' in errors[0], done.stdout + done.stderr
