@@ -32,7 +32,7 @@ class Server:
     production.
 
     Args:
-        directory: folder of the model, DIR/<version>/saved_model.pb.
+        directory: folder of the model, `DIR/<version>/saved_model.pb`.
         port: gRPC port; 0 takes a free port.
         name: name of the model in requests; the default is TF Serving's.
         host: address to listen on; `"0.0.0.0"` for all networks.

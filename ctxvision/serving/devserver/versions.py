@@ -41,7 +41,7 @@ class VersionManager:
     `servable_versions_always_present`; by default TensorFlow Serving would serve nothing).
 
     Args:
-        directory: folder of the model, DIR/<version>/saved_model.pb; or of a single version, which is then the only
+        directory: folder of the model, `DIR/<version>/saved_model.pb`; or of a single version, which is then the only
             one.
         name: name of the model in requests.
         poll_seconds: time between two checks of the directory.
