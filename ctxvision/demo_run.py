@@ -39,6 +39,9 @@ def demo(
 
     Raises:
         InputError: the packages of the extra `demo` are not installed, or `out` holds another run.
+
+    Example:
+        >>> run = cv.demo(out="runs/demo", quick=True)
     """
     progress = progress or Progress()
     data = Path(out) / "emoji"
@@ -63,6 +66,11 @@ def demo_prediction(run: Run) -> list[Prediction]:
 
     Raises:
         InputError: the run has no export.
+
+    Example:
+        >>> predictions = cv.demo_prediction(cv.Run("runs/photos"))
+        >>> len(predictions)
+        3
     """
     paths = run.data.split(run.data.test_splits[0]).paths
     chosen = [paths[(2 * i + 1) * len(paths) // (2 * _PICTURES)] for i in range(_PICTURES)]

@@ -76,8 +76,10 @@ def train(
             whose loss is not finite raises it later.
 
     Example:
-        >>> run = cv.train(data="photos", out="runs/photos", config=cv.Config(seed=1))
-        >>> run.classifier.predict(pixels)["phrases"]
+        >>> config = cv.Config.from_file("settings.json")
+        >>> run = cv.train("photos", out="runs/new", config=config)
+        >>> run.classifier.predict(pixels, verbose=0)["phrases"].shape
+        (4, 3)
     """
     progress, config = progress or Progress(), config or Config()
     strategy = make_strategy(strategy)
@@ -195,6 +197,11 @@ def evaluate(
     Raises:
         InputError: the suite is unknown; `seeds` or `trainable_min` is below 1; the run is not finished, or its context
             is missing; there is no test split; or the data does not suit the single suite.
+
+    Example:
+        >>> path = cv.evaluate("runs/photos", suite="calibration")
+        >>> path.name
+        'metrics.json'
     """
     run = run if isinstance(run, Run) else Run(run)
     progress = progress or Progress()
@@ -269,7 +276,12 @@ def _of_small_context(stage: str) -> bool:
 
 
 def write_report(run: Run | str | os.PathLike[str]) -> Path:
-    """Writes `report.html` from the figures of a run, and returns its path."""
+    """Writes `report.html` from the figures of a run, and returns its path.
+
+    Example:
+        >>> cv.write_report("runs/photos").name
+        'report.html'
+    """
     run = run if isinstance(run, Run) else Run(run)
     write_json(run.directory / "logs" / "history.json", _curves(run))
     write_json(run.directory / "logs" / "times.json", _times(run))
@@ -303,6 +315,9 @@ def export(
     Raises:
         InputError: the run is not finished, or an argument does not fit it; see `Run.build_classifier` and
             `export_saved_model`.
+
+    Example:
+        >>> version = cv.export("runs/photos", "serving/photos", retrieval="exact")
     """
     run = run if isinstance(run, Run) else Run(run)
     with only_here(directory, "export"):
@@ -326,6 +341,9 @@ def export_context(
 
     Returns:
         The folder of the version.
+
+    Example:
+        >>> version = cv.export_context("contexts/web", "serving/tagger", k=5)
     """
     context = context if isinstance(context, Context) else Context(context)
     retrieval = context.retrieval(min(k, context.num_retrievable()), "ivf", **index_settings(context))

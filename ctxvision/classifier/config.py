@@ -62,6 +62,11 @@ class Config(Settings):
             largest.
         seeds: number of heads that are trained for each row of a table.
         context: settings of the context that a run makes for itself if it is given none.
+
+    Example:
+        >>> config = cv.Config(visual_backbone="inception_v3", visual_weights="imagenet", seeds=5)
+        >>> cv.Config.preset("paper").visual_dim
+        1024
     """
 
     FROM_ZERO: ClassVar[tuple[str, ...]] = ("seed", "image_size", "visual_dim", "context_phrases")

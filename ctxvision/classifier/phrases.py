@@ -40,6 +40,9 @@ def add_phrase(
     Raises:
         InputError: there are no pictures, a picture cannot be read, or the phrase or the text has no words; the
             vocabulary is then unchanged.
+
+    Example:
+        >>> phrase_id = cv.add_phrase("runs/photos", "our mascot", images="mascot", text="blue toy bear")
     """
     owner = opened(owner)
     context = context_of(owner)
@@ -55,6 +58,9 @@ def remove_phrases(owner: Owner, phrases: Sequence[str]) -> None:
     Raises:
         InputError: a phrase is not in the vocabulary, or too few phrases would remain for the classifier; the
             vocabulary is then unchanged.
+
+    Example:
+        >>> cv.remove_phrases("contexts/web", ["ripe tomato"])
     """
     owner = opened(owner)
     needed = owner.choice.k if isinstance(owner, Run) else 1
@@ -62,17 +68,32 @@ def remove_phrases(owner: Owner, phrases: Sequence[str]) -> None:
 
 
 def list_phrases(owner: Owner, language: str | None = None) -> list[FoundPhrase]:
-    """Lists every phrase of a context or a run; see `context.phrases.list_phrases`."""
+    """Lists every phrase of a context or a run; see `context.phrases.list_phrases`.
+
+    Example:
+        >>> [found.phrase for found in cv.list_phrases("contexts/web", language="es")]
+        ['amarillo', 'azul', 'rojo', 'verde']
+    """
     return of_context.list_phrases(context_of(opened(owner)), language)
 
 
 def search_phrases(owner: Owner, query: str, k: int = 10) -> list[FoundPhrase]:
-    """Returns the retrievable phrases nearest to a picture or a phrase; see `context.phrases.search_phrases`."""
+    """Returns the retrievable phrases nearest to a picture or a phrase; see `context.phrases.search_phrases`.
+
+    Example:
+        >>> [found.phrase for found in cv.search_phrases("contexts/web", "picture.jpg", k=2)]
+        ['red square', 'ripe tomato']
+    """
     return of_context.search_phrases(context_of(opened(owner)), query, k)
 
 
 def phrase_stats(owner: Owner) -> PhraseStats:
-    """Counts the phrases of a context or a run; see `PhraseStats`."""
+    """Counts the phrases of a context or a run; see `PhraseStats`.
+
+    Example:
+        >>> cv.phrase_stats("contexts/web").languages
+        {'en': 8, 'es': 4}
+    """
     return of_context.phrase_stats(context_of(opened(owner)))
 
 

@@ -88,6 +88,10 @@ def plan(queries: float, images: float, devices: str, config: Config | None = No
             the batch is not a multiple of their number.
     Example:
         >>> print(cv.plan(queries=40e6, images=260e6, devices="v5e-64"))
+        40,000,000 queries and 260,000,000 pictures of 299 pixels, on 64 × TPU v5e chip
+        ...
+        each device must hold 2.3 GB of its 16.0 GB: it fits
+        ...
     """
     for name, value, least in (("queries", queries, 2), ("images", images, 1)):
         if not math.isfinite(value) or value < least or value != int(value):

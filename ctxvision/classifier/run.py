@@ -18,7 +18,9 @@ class Run(RunFolder):
 
     Example:
         >>> run = cv.Run("runs/photos")
-        >>> run.classifier.predict(pixels)["phrases"]
+        >>> answer = run.classifier.predict(pixels, verbose=0)
+        >>> run.classifier.labels[answer["probabilities"][0].argmax()]
+        'red label'
     """
 
     @functools.cached_property

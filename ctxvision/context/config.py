@@ -54,6 +54,11 @@ class ContextConfig(Settings):
         batch_size: pictures per step.
         text_batch_size: pairs of queries per step.
         learning_rate: AdamW's rate at the start of a cosine decay.
+
+    Example:
+        >>> config = cv.ContextConfig(phrase_backbone="resnet101", min_class_count=20)
+        >>> cv.ContextConfig.preset("paper").phrase_scale
+        1.0
     """
 
     FROM_ZERO: ClassVar[tuple[str, ...]] = ("seed", "image_size", "phrase_support")

@@ -47,6 +47,11 @@ class Context:
 
     Raises:
         InputError: the folder holds no context, a damaged one, or one of a newer format.
+
+    Example:
+        >>> context = cv.Context("contexts/web")
+        >>> context.embed_texts(["red square"]).shape
+        (1, 200)
     """
 
     def __init__(
@@ -145,7 +150,9 @@ class Context:
             InputError: there are no pictures, a picture cannot be read, or `k` is out of range.
 
         Example:
-            >>> cv.Context("contexts/web").describe("picture.jpg")[0][0].phrase
+            >>> found = cv.Context("contexts/web").describe("picture.jpg", k=2)
+            >>> [phrase.phrase for phrase in found[0]]
+            ['red square', 'ripe tomato']
         """
         most = self.num_retrievable()
         if not 1 <= k <= most:

@@ -44,6 +44,11 @@ def evaluate_context(
 
     Raises:
         InputError: the data has neither queries nor labels.
+
+    Example:
+        >>> records = cv.evaluate_context("contexts/web", "photos")
+        >>> [record.value for record in records if record.metric == "hit@3"]
+        [1.0, 1.0]
     """
     context = context if isinstance(context, Context) else Context(context)
     progress = progress or Progress()

@@ -60,7 +60,8 @@ def train_context(
             it later.
 
     Example:
-        >>> context = cv.train_context("weblog", out="contexts/web")
+        >>> config = cv.ContextConfig(phrase_steps=100, text_steps=100)
+        >>> context = cv.train_context("photos", out="contexts/new", config=config)
     """
     progress, config = progress or Progress(), with_found_tower(config or ContextConfig())
     strategy = make_strategy(strategy)

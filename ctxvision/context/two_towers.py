@@ -78,8 +78,9 @@ def build_context(
             signatures, neither towers nor a preset is given, or the preset cannot be converted.
 
     Example:
-        >>> config = cv.ContextConfig(phrase_pixels="clip")
-        >>> cv.build_context("phrases.txt", "clip/text", "clip/picture", "contexts/clip", "photos", config)
+        >>> context = cv.build_context(
+        ...     "phrases.txt", "clip/text", "clip/picture", out="contexts/clip", pictures="photos"
+        ... )
     """
     progress = progress or Progress()
     config = config or ContextConfig()

@@ -74,6 +74,11 @@ def check_data(
     Returns:
         A `DataCheck`. Missing files are found in all rows, on a local disk only. Pictures that do not decode and copies
         under other names are found only in the sample.
+
+    Example:
+        >>> check = cv.check_data(cv.load_data("photos"))
+        >>> check.refused
+        []
     """
     check = DataCheck(refused=refused_for_training(manifest, multi_label, queries))
     for split in manifest.by_split.values():

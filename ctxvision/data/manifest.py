@@ -42,11 +42,11 @@ class Manifest:
         words_for_queries: True if the data has no queries and those of `web` are the words of the labels.
 
     Example:
-        >>> manifest = Manifest.load("photos")
+        >>> manifest = cv.Manifest.load("photos")
         >>> manifest.splits
-        ['web', 'train', 'test']
+        ['web', 'train', 'test:easy', 'test:hard']
         >>> manifest.split("train").labels[0]
-        ('goldfish',)
+        ('red label',)
     """
 
     root: str

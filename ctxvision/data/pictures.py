@@ -52,7 +52,7 @@ def decode_picture(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.
         pixels.
 
     Example:
-        >>> decode_picture(tf.io.read_file("cat.png"), image_size=48).shape
+        >>> decode_picture(tf.io.read_file("picture.jpg"), image_size=48).shape
         TensorShape([48, 48, 3])
     """
     image_bytes = tf.convert_to_tensor(image_bytes, tf.string)
@@ -214,8 +214,10 @@ def training_batches(
         ValueError: one of `arrays` does not have N' rows.
 
     Example:
-        >>> for epoch in range(epochs):
-        ...     model.fit(training_batches(pictures, (labels,), 64, seed=0, epoch=epoch))
+        >>> batches = training_batches(pixels, (np.array([0, 1, 2, 3]),), batch_size=2, seed=0, epoch=0)
+        >>> images, labels = next(iter(batches))
+        >>> images.shape, labels.shape
+        (TensorShape([2, 20, 20, 3]), TensorShape([2]))
     """
     number = len(pictures) if rows is None else len(rows)
     steps = number // batch_size

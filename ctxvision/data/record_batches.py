@@ -59,8 +59,11 @@ def record_batches(
         InputError: no shard matches, there are fewer shards than hosts, or a number is out of range.
 
     Example:
-        >>> batches = record_batches("gs://bucket/train-*", labels, 1024, 224, hosts=8, host=3)
-        >>> model.fit(batches, steps_per_epoch=1000, epochs=90)
+        >>> labels = ["red label", "green label", "blue label", "yellow label"]
+        >>> batches = cv.record_batches("records/train-*", labels, batch_size=16, image_size=224)
+        >>> pixels, ids = next(iter(batches))
+        >>> pixels.shape, ids.shape
+        (TensorShape([16, 224, 224, 3]), TensorShape([16]))
     """
     shards = record_files(pattern)
     if not 0 <= host < hosts or len(shards) < hosts:

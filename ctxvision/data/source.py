@@ -52,6 +52,11 @@ def load_data(source: Source, label_column: str = "label", merge_labels: bool = 
 
     Raises:
         InputError: something is missing or wrong; the message names it and the remedy.
+
+    Example:
+        >>> manifest = cv.load_data("photos")
+        >>> len(manifest.split("train"))
+        48
     """
     names = source_names(source)
     found = [_load(name, label_column) for name in names]

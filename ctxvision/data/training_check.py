@@ -18,6 +18,11 @@ class QueryNeeds(NamedTuple):
         min_class_count: pictures that a query needs to be a class.
         min_phrase_count: pictures that a query needs to be a phrase.
         phrases: the number of phrases in a picture's context.
+
+    Example:
+        >>> needs = cv.QueryNeeds(languages=("en", "es"), min_class_count=10)
+        >>> cv.check_data(cv.load_data("photos"), queries=needs).refused
+        []
     """
 
     languages: Sequence[str] = ("en",)

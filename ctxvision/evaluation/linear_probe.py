@@ -20,7 +20,7 @@ class LinearProbe:
 
     Example:
         >>> probe = LinearProbe(np.array([[0.0], [1.0]]), np.array([0, 1]), 2, l2=0.1)
-        >>> probe.probabilities(np.array([[0.9]])).argmax()
+        >>> int(probe.probabilities(np.array([[0.9]])).argmax())
         1
     """
 

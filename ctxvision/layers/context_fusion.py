@@ -66,7 +66,8 @@ class ContextFusion(keras.layers.Layer):
             fit the arguments or an earlier call.
 
     Example:
-        >>> ContextFusion(num_labels=5)([tf.zeros([2, 128]), tf.zeros([2, 200]), tf.zeros([2, 64])]).shape
+        >>> fusion = cv.ContextFusion(num_labels=5)
+        >>> fusion([tf.zeros([2, 128]), tf.zeros([2, 200]), tf.zeros([2, 64])]).shape
         TensorShape([2, 5])
     """
 

@@ -30,6 +30,11 @@ class ContextPooling(keras.layers.Layer):
 
     Raises:
         ValueError: an unknown weighting or a sharpness that is not above 0.
+
+    Example:
+        >>> pooling = cv.ContextPooling(weighting="uniform")
+        >>> pooling([tf.ones([1, 3, 200]), tf.constant([[0.9, 0.5, -1.0]])]).shape
+        TensorShape([1, 200])
     """
 
     def __init__(self, weighting: str = "similarity", sharpness: float = 16.0, **kwargs: Any):

@@ -39,7 +39,8 @@ class DualEncoderText(keras.layers.Layer):
         ValueError: an argument is out of range, or the phrases are not strings.
 
     Example:
-        >>> DualEncoderText()(tf.constant([["golden fish", "goldfish", ""]])).shape
+        >>> text = cv.DualEncoderText(dim=200)
+        >>> text(tf.constant([["golden fish", "goldfish", ""]])).shape
         TensorShape([1, 3, 200])
     """
 

@@ -32,8 +32,8 @@ class PhraseEmbeddings(keras.layers.Layer):
         ValueError: an argument is out of range, ids are not integers, or a call comes before `assign`.
 
     Example:
-        >>> layer = PhraseEmbeddings(dim=200)
-        >>> layer.assign(table.text_embeddings)
+        >>> layer = cv.PhraseEmbeddings(dim=200)
+        >>> layer.assign(np.zeros([10, 200], np.float32))
         >>> layer(tf.constant([[4, 7, -1]])).shape
         TensorShape([1, 3, 200])
     """

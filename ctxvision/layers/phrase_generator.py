@@ -38,8 +38,9 @@ class PhraseGenerator(keras.layers.Layer):
             another shape or dtype.
 
     Example:
-        >>> PhraseGenerator(backbone="resnet_mini")(tf.zeros([2, 72, 72, 3], tf.uint8)).shape
-        TensorShape([2, 64])
+        >>> generator = cv.PhraseGenerator(backbone="resnet_mini")
+        >>> generator(pixels).shape
+        TensorShape([4, 64])
     """
 
     def __init__(

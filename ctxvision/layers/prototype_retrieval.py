@@ -73,9 +73,11 @@ class PrototypeRetrieval(keras.layers.Layer):
         ImportError: the backend is `"scann"` and scann is not installed, or its ops do not load.
 
     Example:
-        >>> retrieval = PrototypeRetrieval(k=5).index(table)
-        >>> retrieval(embeddings, k=2, where=retrieval.filter(deny_languages=["de"])).phrases.shape
-        TensorShape([32, 2])
+        >>> table = cv.PhraseTable.from_arrays(["red car", "rotes Auto"], np.eye(2, 64), languages=["en", "de"])
+        >>> retrieval = cv.PrototypeRetrieval(k=2).index(table)
+        >>> english = retrieval.filter(deny_languages=["de"])
+        >>> retrieval(tf.ones([5, 64]), k=1, where=english).phrases[0].numpy()
+        array([b'red car'], dtype=object)
     """
 
     def __init__(self, k: int = 3, backend: str = "ivf", index: dict[str, Any] | None = None, **kwargs: Any):

@@ -32,8 +32,9 @@ class VisualEncoder(keras.layers.Layer):
             or dtype.
 
     Example:
-        >>> VisualEncoder(backbone="resnet_mini")(tf.zeros([2, 72, 72, 3], tf.uint8)).shape
-        TensorShape([2, 128])
+        >>> encoder = cv.VisualEncoder(backbone="resnet_mini")
+        >>> encoder(pixels).shape
+        TensorShape([4, 128])
     """
 
     def __init__(

@@ -53,6 +53,22 @@ class ContextClassifier(keras.Model):
 
     Raises:
         ValueError: the number of labels or thresholds differs from the fusion layer's.
+
+    Example:
+        >>> table = cv.PhraseTable.from_arrays(["red car", "old tree", "blue sea"], np.eye(3, 64))
+        >>> text = cv.DualEncoderText()
+        >>> embeddings = cv.PhraseEmbeddings()
+        >>> embeddings.assign(text(tf.constant(list(table.phrases))))
+        >>> model = cv.ContextClassifier(
+        ...     cv.PhraseGenerator("resnet_mini"),
+        ...     cv.PrototypeRetrieval(k=2).index(table),
+        ...     embeddings,
+        ...     cv.VisualEncoder("resnet_mini"),
+        ...     cv.ContextFusion(num_labels=2),
+        ...     labels=["car", "tree"],
+        ... )
+        >>> model.predict(pixels, verbose=0)["phrases"].shape
+        (4, 2)
     """
 
     def __init__(

@@ -14,6 +14,12 @@ class ContextTagger(NamedTuple):
     Attributes:
         phrase_generator: layer from pixels to query embeddings.
         retrieval: an indexed layer.
+
+    Example:
+        >>> context = cv.Context("contexts/web")
+        >>> tagger = cv.ContextTagger(context.phrase_generator, context.retrieval(k=3))
+        >>> tagger.retrieval(tagger.embed(pixels)).phrases.shape
+        TensorShape([4, 3])
     """
 
     phrase_generator: PhraseGenerator

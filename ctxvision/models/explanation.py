@@ -41,6 +41,11 @@ def explain(model: ContextClassifier, pixels: tf.Tensor, top: int = 3) -> dict[s
         `phrases` string [B, k], "" for a missing phrase;
         `phrase_scores` float32 [B, k];
         `phrase_ids` int32 [B, k], row numbers of the phrase table, -1 for a missing phrase.
+
+    Example:
+        >>> explained = cv.explain(cv.Run("runs/photos").classifier, pixels, top=1)
+        >>> explained["visual"].shape, explained["shares"].shape
+        (TensorShape([4, 1]), TensorShape([4, 1, 3]))
     """
     queries, visual = model.embed(pixels)
     return explain_found(model, model.find_context(queries), visual, queries, top)

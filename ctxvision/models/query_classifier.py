@@ -32,6 +32,12 @@ class QueryClassifier(keras.Model):
 
     Raises:
         ValueError: `num_queries` is below 2, `num_sampled` is below 1, or `table_dtype` is unknown.
+
+    Example:
+        >>> model = cv.QueryClassifier(cv.PhraseGenerator("resnet_mini"), num_queries=1000)
+        >>> model.compile(keras.optimizers.AdamW(1e-3))
+        >>> queries = np.array([[0, 7], [3, -1], [0, 1], [999, 3]], np.int32)
+        >>> history = model.fit(pixels, queries, verbose=0)
     """
 
     def __init__(

@@ -40,9 +40,16 @@ class SiameseText(keras.Model):
         ValueError: `scale` is not above 0.
 
     Example:
-        >>> model = SiameseText(DualEncoderText())
+        >>> text = cv.DualEncoderText()
+        >>> model = cv.SiameseText(text)
         >>> model.compile(keras.optimizers.Adagrad(0.1))
-        >>> model.fit(association_batches(pair_picture, pair_query, ngram_ids, batch_size=256, steps=1500))
+        >>> pairs = {
+        ...     "left_ngrams": text.ngram_ids(tf.constant(["red car", "blue sea"])),
+        ...     "right_ngrams": text.ngram_ids(tf.constant(["sports car", "ocean"])),
+        ...     "left_ids": tf.constant([0, 1]),
+        ...     "right_ids": tf.constant([2, 3]),
+        ... }
+        >>> history = model.fit(tf.data.Dataset.from_tensors(pairs), verbose=0)
     """
 
     def __init__(self, text_encoder: DualEncoderText, scale: float = 10.0, **kwargs: Any):

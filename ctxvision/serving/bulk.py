@@ -54,6 +54,10 @@ def predict_to_file(
         InputError: `out` exists, has another suffix, was begun by another call or is written by another process; no pictures are named; or the target
             is neither an export nor an address.
         ServingError: see `predict`.
+
+    Example:
+        >>> cv.predict_to_file("serving/photos", "mascot", out="answers.csv")
+        Written(pictures=4, refused=0)
     """
     place = Path(out)
     writer = _writer(place)

@@ -34,6 +34,11 @@ def predict(
         InputError: the target is neither a folder nor an address, or no classifier; or a file is missing or is not a
             picture.
         ServingError: the server cannot be reached or refuses.
+
+    Example:
+        >>> prediction = cv.predict("serving/photos", "picture.jpg")[0]
+        >>> prediction.label
+        'red label'
     """
     given = [images] if isinstance(images, str | os.PathLike) else images
     paths = [os.fspath(path) for path in given]

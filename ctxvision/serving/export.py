@@ -50,7 +50,8 @@ def export_saved_model(
             another backend, or no text encoder for `with_text`.
 
     Example:
-        >>> cv.export_saved_model(run.classifier, "serving/1")
+        >>> model = cv.Run("runs/photos").classifier
+        >>> directory = cv.export_saved_model(model, "serving/birds/1")
     """
     directory = _checked(directory)
     if retrieval not in (None, model.retrieval.backend):

@@ -44,9 +44,9 @@ class PhraseTable:
         directory: the folder that the table is bound to, or None.
 
     Example:
-        >>> table = PhraseTable.from_arrays(["red car", "blue car"], [[1.0, 0.0], [0.0, 1.0]])
+        >>> table = cv.PhraseTable.from_arrays(["red car", "blue car"], [[1.0, 0.0], [0.0, 1.0]])
         >>> table.save("table")
-        >>> PhraseTable.load("table").phrases[1]
+        >>> cv.PhraseTable.load("table").phrases[1]
         'blue car'
     """
 

@@ -43,7 +43,7 @@ class PhraseTableWriter:
         >>> with PhraseTableWriter("table", dim=2) as writer:
         ...     writer.append(["red car"], [[1.0, 0.0]], [3])
         ...     writer.append(["blue car"], [[0.0, 1.0]], [5])
-        >>> PhraseTable.load("table").ids(["blue car"])
+        >>> cv.PhraseTable.load("table").ids(["blue car"])
         array([1], dtype=int32)
     """
 

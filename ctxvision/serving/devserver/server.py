@@ -46,8 +46,8 @@ class Server:
         InputError: a port is outside 0..65535. `start` raises it if the directory holds no export or a port is in use.
 
     Example:
-        >>> with Server("serving", port=0) as server:
-        ...     print(server.port)
+        >>> with Server("serving/photos", port=0) as server:
+        ...     answer = cv.predict(f"localhost:{server.port}", "picture.jpg")
     """
 
     def __init__(

@@ -47,9 +47,11 @@ class VersionManager:
         poll_seconds: time between two checks of the directory.
 
     Example:
-        >>> versions = VersionManager("serving", "default").start()
+        >>> versions = VersionManager("serving/photos", "default").start()
         >>> with versions.use() as export:
         ...     print(export.version)
+        1
+        >>> versions.stop()
     """
 
     def __init__(self, directory: str | os.PathLike[str], name: str, poll_seconds: float = 1.0):
