@@ -47,13 +47,15 @@ def given_pictures(images: Images, size: int, most: int | None = None) -> np.nda
 
 
 def picture_files(images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str]:
-    """Returns the picture files that paths of pictures and of folders name, each file once, sorted.
+    """Returns the picture files that paths of pictures and of folders name, each once, in the order given.
+
+    Those of a folder are sorted, see `folders.picture_files`.
 
     Raises:
         InputError: there are no pictures, or a path does not exist.
     """
     paths = [images] if isinstance(images, (str, os.PathLike)) else list(images)
-    files = sorted({file for path in paths for file in _files(Path(path))})
+    files = list(dict.fromkeys(file for path in paths for file in _files(Path(path))))
     if not files:
         raise InputError(
             f"images must name pictures or a folder that holds some, got {[str(path) for path in paths]}: give at "

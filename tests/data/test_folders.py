@@ -5,6 +5,7 @@ import re
 import shutil
 from collections import Counter
 
+import numpy as np
 import pytest
 
 import ctxvision as cv
@@ -13,6 +14,7 @@ from ctxvision.data import load_data
 from ctxvision.data.folders import describe, picture_files
 from ctxvision.errors import InputError
 from ctxvision.training.given_pictures import given_pictures
+from ctxvision.training.given_pictures import picture_files as given_picture_files
 from tests.data.layouts import picture, write
 
 
@@ -88,6 +90,13 @@ def test_folders_given_by_name_follow_the_same_rule(folder):
     write(folder / "empty" / "notes.txt", b"x")
     with pytest.raises(InputError, match="images must name pictures or a folder that holds some"):
         given_pictures(str(folder / "empty"), 8)
+
+
+def test_pictures_given_by_name_keep_their_order(folder):
+    cats, dog = folder / "train" / "cats", folder / "train" / "dogs" / "0.jpg"
+    files = given_picture_files([dog, cats / "1.jpg", cats])
+    assert files == [str(dog), str(cats / "1.jpg"), str(cats / "0.jpg")]
+    assert np.array_equal(given_pictures(files, 8), given_pictures(files[::-1], 8)[::-1])
 
 
 def test_a_broken_link_in_images_csv_counts_as_missing(tiny_data, tmp_path):
