@@ -256,7 +256,11 @@ def training_batches(
     signature = tf.TensorSpec([2], tf.int32), batch_of(pictures), tf.nest.map_structure(batch_of, arrays)
     batches = tf.data.Dataset.from_generator(gather, output_signature=signature)
     batches = batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return batches.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(tf.data.AUTOTUNE)
+    batches = batches.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(tf.data.AUTOTUNE)
+    options = tf.data.Options()
+    # `distributed` gives each replica its part. A strategy's own sharding would warn that it drops the cardinality.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return batches.with_options(options)
 
 
 def _augmented(pixels: tf.Tensor, step_seed: tf.Tensor, flip: bool) -> tf.Tensor:
