@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).parents[2]
 COLAB = ROOT / "colab"
 NOTEBOOKS = sorted(path.name for path in COLAB.glob("*.ipynb"))
-SECONDS = 3600  # for one cell: nothing but a hang takes so long
+SECONDS = 3600  # limit for one cell, which only a hang reaches
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_few_shot(run_notebook):
     head, *rows = table(cells[11])
     assert [row[0] for row in rows] == ["clock", "country flag", "keycap"]
     right, asked = (sum(int(row[column]) for row in rows) for column in (1, 2))
-    assert right > asked / 2, rows  # of 3 labels
+    assert right > asked / 2, rows  # for 3 labels
 
 
 @pytest.mark.slow
