@@ -84,7 +84,7 @@ def test_a_worker_is_killed_and_both_resume(unkilled, tmp_path):
     (status, out, error), (other, other_out, _) = ended(two_workers(run, result))
     assert status == other == 0, error
     assert "2 workers, chief True" in out and "2 workers, chief False" in other_out
-    assert int(re.search(r": +(\d+)%", error)[1]) == 25 * before["epoch"], "it did not go on where it was"
+    assert int(re.search(r"(\d+)%", error)[1]) == 25 * before["epoch"], "it did not go on where it was"
 
     found, of_the_other = dict(np.load(result)), np.load(result.with_name("of-the-other.npz"))
     for key in ("table", "squares"):  # twelve classes: six of each worker, and the dummy row
