@@ -1,4 +1,4 @@
-"""The notebooks of colab/ run from top to bottom, few steps on few pictures, without Colab."""
+"""The notebooks of colab/ run from top to bottom with few steps on few pictures, outside of Colab."""
 
 import os
 import re
