@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 import tf_keras as keras
 
 import ctxvision as cv
@@ -34,8 +33,8 @@ def tiny_classifier(
     keras.utils.set_random_seed(0)
     table = tiny_table(rows)
     text = cv.DualEncoderText(dim=10, hash_buckets=64, name="dual_encoder_text")
-    embeddings = cv.PhraseEmbeddings(dim=10, name="phrase_embeddings")
-    embeddings.assign(text(tf.constant(list(table.phrases))).numpy())
+    embeddings = cv.PhraseEmbeddings(encoder=text, name="phrase_embeddings", trainable=False)
+    embeddings.assign(text.ngrams(list(table.phrases)))
     model = cv.ContextClassifier(
         cv.PhraseGenerator(_tower(4), name="phrase_generator"),
         cv.PrototypeRetrieval(k, backend, name="prototype_retrieval").index(table),
@@ -43,7 +42,6 @@ def tiny_classifier(
         cv.VisualEncoder(_tower(6), name="visual_encoder"),
         cv.ContextFusion(len(labels), fusion, hidden=16, dropout=dropout, terms=terms, name="context_fusion"),
         labels,
-        dual_encoder_text=text,
     )
     linear = model.fusion.members[0].output_stage.kernel
     if fusion == "pool":  # a pool's last layers start from zeros

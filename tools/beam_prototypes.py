@@ -6,8 +6,8 @@
 The first command sums the embeddings of each query in TFRecord shards of tf.train.Example (features `query`,
 `embedding` and optionally `language`, see build_prototypes). It writes the sums as shards `ROWS-*-of-*.tfrecord` with
 the features `query`, `language` ("" if none is named) and `sums` (D + 1 little-endian int64: the fixed-point sums, and
-the number of embeddings). The second command makes a phrase table from these shards on one machine. With --pairs and
---table, both steps run. The table equals that of build_prototypes to the last bit.
+the number of embeddings). The second command makes a phrase table from these shards on one machine, with
+the n-grams of each query. With --pairs and --table, both steps run. The table equals that of build_prototypes to the last bit.
 
 All other arguments go to Beam. Workers need ctxvision, apache-beam and google-crc32c.
 """
@@ -22,6 +22,7 @@ import tensorflow as tf
 from apache_beam.io import WriteToTFRecord
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from ctxvision.context.text import hash_ngrams
 from ctxvision.errors import InputError
 from ctxvision.vocabulary import PhraseTable
 from ctxvision.vocabulary._fixed_point import rows_of
@@ -87,7 +88,7 @@ def add_up(pairs: str, rows: str, options: PipelineOptions) -> None:
 
 def collect(rows: str, table: str, memory: str = "2GB") -> PhraseTable:
     """Makes a phrase table from shards of rows, in bounded memory."""
-    return table_of_sums(_read_rows(_shards(rows)), table, byte_size(memory))
+    return table_of_sums(_read_rows(_shards(rows)), table, byte_size(memory), ngrams=hash_ngrams)
 
 
 def _shards(rows: str) -> list[str]:

@@ -25,8 +25,8 @@ def assemble(run: RunFolder, backend: str = "ivf", quantize: str | None = None) 
     Args:
         run: a run whose stages are finished.
         backend: backend of the retrieval, see `PrototypeRetrieval`.
-        quantize: "float16" keeps the vocabulary's text embeddings in float16, "int8" keeps them in int8; both keep the
-            prototypes of the backend `ivf` in float16. None keeps all in float32.
+        quantize: "float16" and "int8" keep the prototypes of the backend `ivf` in float16, and the text embeddings of a
+            context from two towers in that dtype. None keeps all in float32.
 
     Raises:
         InputError: `quantize` is unknown, or a stage is not finished.
@@ -52,7 +52,6 @@ def assemble(run: RunFolder, backend: str = "ivf", quantize: str | None = None) 
         labels,
         ContextPooling(choice.weighting, name="context_pooling"),
         choice.thresholds,
-        context.text_encoder,
     )
     trained = run.stages.folder(STAGE) / "weights.npz"
     load_weights(fusion, ConceptStore(run.directory).head(concepts) if concepts else trained)
@@ -63,7 +62,7 @@ def assemble(run: RunFolder, backend: str = "ivf", quantize: str | None = None) 
 
 
 def _phrase_embeddings(context: Context, quantize: str | None) -> PhraseEmbeddings:
-    if quantize is None:
+    if quantize is None or context.text_encoder:  # n-grams are integers already
         return context.phrase_embeddings
     layer = PhraseEmbeddings(context.config.text_dim, name="phrase_embeddings", trainable=False)
     text = np.asarray(context.phrase_table.text_embeddings)

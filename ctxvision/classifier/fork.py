@@ -36,7 +36,7 @@ def fork_table(run: RunFolder, context: Context) -> None:
     """
     with run.stages.finishing("table", fingerprint=context.fingerprint) as folder:
         # Columns are never changed in place, and table.json is replaced by a rename.
-        ignored = shutil.ignore_patterns(".lock", "done.json", "unfinished-*")
+        ignored = shutil.ignore_patterns(".lock", "done.json")
         shutil.copytree(
             context.table_folder, folder, copy_function=link_or_copy, ignore=ignored, dirs_exist_ok=True
         )

@@ -24,6 +24,7 @@ INDEX_BYTES_A_ROW = 391  # retrieval.json: backend ivf
 INDEX_SECONDS_AT_10M = 1515.3  # retrieval.json: clustering 10 million rows
 # Bytes of a phrase in a table without its vectors, from ctxvision/vocabulary/README.md.
 PHRASE_BYTES = 56
+NGRAM_BYTES = 2 * (16 + 32)  # of words and of characters, as stage `table` hashes them
 JPEG_BYTES_A_PIXEL = 0.7  # for small photographs; larger ones take less
 
 # === Assumed ===
@@ -158,7 +159,7 @@ class _Estimate:
                 queries * (config.context.embedding_dim * 4 + PHRASE_BYTES),
                 large,
             ),
-            ("text embeddings of all phrases", queries * config.context.text_dim * 4, "counted"),
+            ("n-grams of all phrases", queries * NGRAM_BYTES, "counted"),
             ("index ivf, where it is served", queries * INDEX_BYTES_A_ROW, large),
         ]
 

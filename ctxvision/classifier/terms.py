@@ -15,6 +15,8 @@ from ctxvision.layers import LabelTerms, TermPlaces
 # Largest number of terms per label; a classifier ignores further terms.
 MOST_TERMS = 20
 _ROWS = 2048  # pictures scored at a time
+# The text model learns from the phrases with the most pictures, at most so many.
+MOST_PHRASES = 20000
 # Share of the text space in a term's score in a classifier; chosen on `val` of the demo and of photographs.
 TEXT_SHARE = 0.5
 
@@ -118,15 +120,13 @@ def place_terms(context: Context, terms: Terms, seed: int = 0) -> PlacedTerms:
     """
     table = context.phrase_table
     texts, rows = context.embed_texts(terms.texts), table.ids(terms.texts)
-    learnt = np.setdiff1d(context.retrievable_ids(), rows)
+    learnt, counts = np.setdiff1d(context.retrievable_ids(), rows), np.asarray(table.counts)
+    learnt = learnt[np.argsort(-counts[learnt], kind="stable")[:MOST_PHRASES]]
     prototypes = np.asarray(table.prototypes, np.float32)
     in_vocabulary, predicted = rows >= 0, np.zeros([len(rows), prototypes.shape[1]], np.float32)
     if len(learnt) >= 2:  # fewer phrases cannot fit a text model
         text_model = fit_text_to_query(
-            np.asarray(table.text_embeddings)[learnt],
-            prototypes[learnt],
-            np.asarray(table.counts)[learnt],
-            seed,
+            context.text_embeddings(learnt), prototypes[learnt], counts[learnt], seed
         )
         predicted = text_model(texts)
     queries = np.where(in_vocabulary[:, np.newaxis], prototypes[np.maximum(rows, 0)], predicted)

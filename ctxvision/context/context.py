@@ -21,7 +21,7 @@ from ctxvision.layers.retrieval.vocabulary import retrievable_ids
 from ctxvision.training.given_pictures import Images, given_pictures
 from ctxvision.training.stages import Stages
 from ctxvision.training.weights import embed, load_weights
-from ctxvision.vocabulary import PhraseTable
+from ctxvision.vocabulary import Ngrams, PhraseTable
 from ctxvision.vocabulary.generations import read_facts
 
 FORMAT = 1
@@ -100,7 +100,7 @@ class Context:
 
     @functools.cached_property
     def phrase_table(self) -> PhraseTable:
-        """The vocabulary with prototypes and text embeddings; its changes are written to disk."""
+        """The vocabulary with prototypes and n-grams or text embeddings; its changes are written to disk."""
         self.stages.folder("text")
         return PhraseTable.load(self.table_folder)
 
@@ -123,9 +123,30 @@ class Context:
     @functools.cached_property
     def phrase_embeddings(self) -> PhraseEmbeddings:
         """Layer from row numbers of the phrase table to text embeddings float32 [..., text_dim]."""
-        layer = PhraseEmbeddings(self.config.text_dim, name="phrase_embeddings", trainable=False)
-        layer.assign(np.asarray(self.phrase_table.text_embeddings))
+        return self.embeddings_of(self.phrase_table)
+
+    def embeddings_of(self, table: PhraseTable) -> PhraseEmbeddings:
+        """Returns a frozen layer from row numbers of a table to text embeddings float32 [..., text_dim].
+
+        Raises:
+            InputError: the table has no n-grams, or n-grams with another hash than the text encoder's; or, for two
+                towers, no text embeddings of the context's width.
+        """
+        layer = PhraseEmbeddings(
+            self.config.text_dim, encoder=self.text_encoder, name="phrase_embeddings", trainable=False
+        )
+        try:
+            layer.assign(text_of(table))
+        except ValueError as error:
+            raise InputError(
+                f"phrase table of context {str(self.directory)!r} does not fit: {error}"
+            ) from None
         return layer
+
+    def text_embeddings(self, rows: np.ndarray) -> np.ndarray:
+        """Returns the text embeddings float32 [N, text_dim] of rows of the phrase table, L2-normalised."""
+        starts = range(0, max(1, len(rows)), _TEXTS)
+        return np.concatenate([self.phrase_embeddings(rows[i : i + _TEXTS]) for i in starts])
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Returns the text embeddings float32 [N, text_dim] of any words, L2-normalised; zeros for unknown words."""
@@ -208,6 +229,11 @@ class Context:
     def vocabulary_generation(self) -> int:
         """The number of the phrase table's generation, which grows with each change."""
         return int(read_facts(self.table_folder)["generation"])
+
+
+def text_of(table: PhraseTable) -> Ngrams | np.ndarray | None:
+    """Returns the n-grams or text embeddings of a table."""
+    return table.text_embeddings if table.ngrams is None else table.ngrams
 
 
 def read_context(directory: Path) -> dict[str, Any]:

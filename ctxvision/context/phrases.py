@@ -3,20 +3,21 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
-from ctxvision.context.context import Context
+from ctxvision.context.context import Context, text_of
 from ctxvision.context.found_phrases import FoundPhrase, described
 from ctxvision.data.folders import PICTURE_SUFFIXES
 from ctxvision.data.images_csv import clean
 from ctxvision.errors import InputError
+from ctxvision.layers import DualEncoderText
 from ctxvision.layers.retrieval.supported_rows import Rows, SupportedRows
 from ctxvision.layers.retrieval.vocabulary import PINNED
 from ctxvision.training.given_pictures import Images, given_pictures
 from ctxvision.training.weights import embed
+from ctxvision.vocabulary import Ngrams
 
 
 class PhraseStats(NamedTuple):
@@ -39,19 +40,21 @@ def add_phrase(
     if not clean(phrase):
         raise InputError(f"phrase must have words, got {phrase!r}: write at least one word.")
     phrase = clean(phrase)
-    meaning = (
-        _text_embedding(context, "phrase", phrase) if text is None else _text_embedding(context, "text", text)
-    )
+    argument, words = ("phrase", phrase) if text is None else ("text", text)
+    if context.text_encoder is None:
+        meaning: dict[str, Any] = {"text_embeddings": _text_embedding(context, argument, words)}
+    else:
+        meaning = {"ngrams": _ngrams(context.text_encoder, argument, words)}
     embeddings = embed(context.phrase_generator, given_pictures(images, context.config.image_size))
     ids = table.upsert(
         [phrase],
         embeddings.mean(axis=0, keepdims=True),
         counts=np.array([len(embeddings)]),
         languages=[language],
-        text_embeddings=meaning,
         flags={PINNED: np.array([True])},
+        **meaning,
     )
-    context.phrase_embeddings.assign(np.asanyarray(table.text_embeddings))
+    context.phrase_embeddings.assign(text_of(table))
     return ids
 
 
@@ -74,9 +77,7 @@ def remove_phrases(context: Context, phrases: Sequence[str], needed: int = 1) ->
             f"phrases to remove must leave the {needed} that the classifier retrieves, got "
             f"{len(found) - len(left)} of {len(found)}: remove fewer phrases."
         )
-    ids = table.remove(phrases)
-    context.phrase_embeddings.assign(np.asanyarray(table.text_embeddings))
-    return ids
+    return table.remove(phrases)
 
 
 def list_phrases(context: Context, language: str | None = None) -> list[FoundPhrase]:
@@ -115,24 +116,24 @@ def search_phrases(context: Context, query: str, k: int = 10) -> list[FoundPhras
     if k < 1:
         raise InputError(f"k must be at least 1, got {k}: 10 is usual.")
     table = context.phrase_table
-    rows: Rows
+    found = context.retrievable_ids()
     if os.path.isfile(query):
         vector = embed(context.phrase_generator, given_pictures([query], context.config.image_size))
         pinned = table.flags.get(PINNED)
-        rows = SupportedRows(table.prototypes, table.counts, context.support, pinned)
+        rows: Rows = SupportedRows(table.prototypes, table.counts, context.support, pinned)
+        places = np.asarray(rows[found], np.float32)
     elif Path(query).suffix.lower() in PICTURE_SUFFIXES:
         raise InputError(
             f"query must be a phrase or a picture's file, got {query!r}, which does not exist: check the path."
         )
     else:
-        assert table.text_embeddings is not None
-        vector, rows = _text_embedding(context, "query", query), table.text_embeddings
+        vector = _text_embedding(context, "query", query)
         if not vector.any():
             raise InputError(
                 f"query must share words or letters with the vocabulary's phrases, got {query!r}: try other words."
             )
-    found = context.retrievable_ids()
-    scores = (vector @ np.asarray(rows[found], np.float32).T)[0]
+        places = context.text_embeddings(found)
+    scores = (vector @ places.T)[0]
     order = np.argsort(-scores, kind="stable")[:k]
     return described(context.phrase_table, found[order], scores[order])
 
@@ -160,14 +161,18 @@ def _text_embedding(context: Context, argument: str, text: str) -> np.ndarray:
         if not text.strip():
             raise InputError(f"{argument} must have words, got {text!r}: write at least one word.")
         return context.embed_texts([text])
+    return encoder.encode(_ngrams(encoder, argument, text).ids).numpy()
+
+
+def _ngrams(encoder: DualEncoderText, argument: str, text: str) -> Ngrams:
+    """Returns the n-grams of a text, which has at least one."""
     try:
-        phrases = tf.constant([text])
-        words = encoder.ngram_ids(phrases).numpy()
+        ngrams = encoder.ngrams([text])
     except ValueError:
         raise InputError(f"{argument} must be valid Unicode, got {text!r}: type it as UTF-8.") from None
-    if not words.any():
+    if not ngrams.ids.any():
         raise InputError(f"{argument} must have words, got {text!r}: write at least one word.")
-    return encoder(phrases).numpy()
+    return ngrams
 
 
 def _size(folder: Path | None) -> int:

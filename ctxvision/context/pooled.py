@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from ctxvision.context.context import Context
 from ctxvision.context.found_phrases import BATCH_SIZE, search
-from ctxvision.layers import ContextPooling, PhraseEmbeddings
+from ctxvision.layers import ContextPooling
 from ctxvision.models.phrase_context import PhraseContext
 from ctxvision.vocabulary import PhraseTable
 
@@ -20,13 +20,15 @@ def contexts_of(
         embeddings: float32 [N, embedding_dim], query embeddings.
         k: phrases per picture.
         weighting: see `ContextPooling`.
-        table: a phrase table with text embeddings; the context's by default.
+        table: a phrase table made of the context's; the context's own by default.
 
     Returns:
         float32 [N, text_dim] context vectors, and int32 [N, k] row numbers of the phrases in the table.
     """
     parts = PhraseContext(
-        context.retrieval(k, table=table), _embeddings_of(context, table), ContextPooling(weighting)
+        context.retrieval(k, table=table),
+        context.embeddings_of(table) if table else context.phrase_embeddings,
+        ContextPooling(weighting),
     )
     starts = range(0, max(1, len(embeddings)), BATCH_SIZE)
     found = [parts.find(tf.constant(embeddings[i : i + BATCH_SIZE])) for i in starts]
@@ -50,12 +52,3 @@ def found_phrases(context: Context, embeddings: np.ndarray, depth: int) -> list[
     phrases, (ids, _) = context.phrase_table.phrases, nearest_phrases(context, embeddings, depth)
     texts = {i: phrases[i] for i in np.unique(ids).tolist() if i >= 0}
     return [[texts.get(i, "") for i in row] for row in ids.tolist()]
-
-
-def _embeddings_of(context: Context, table: PhraseTable | None) -> PhraseEmbeddings:
-    """Returns the layer from row numbers of the table (the context's by default) to text embeddings."""
-    if table is None:
-        return context.phrase_embeddings
-    layer = PhraseEmbeddings(context.config.text_dim, trainable=False)
-    layer.assign(np.asarray(table.text_embeddings))
-    return layer

@@ -81,7 +81,7 @@ def text_recall(context: Context, data: LoadedData, split: str) -> dict[str, flo
     distinct = list(dict.fromkeys(texts))
     embeddings = context.embed_texts(distinct)
     vectors = embeddings[[distinct.index(text) for text in texts]]
-    scores = vectors @ np.asarray(table.text_embeddings, np.float32)[kept].T
+    scores = vectors @ context.text_embeddings(kept).T
     targets = np.array([target for _, target in chosen])
     ranks = filtered_ranks(scores, targets, [sorted(partners[text]) for text in texts])
     return {f"text_recall@{k}": float((ranks < k).mean()) for k in TEXT_DEPTHS}

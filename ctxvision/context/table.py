@@ -1,9 +1,10 @@
-"""Stage `table`: computes the prototype of every query (Eq. 2)."""
+"""Stage `table`: computes the prototype of every query (Eq. 2) and hashes its n-grams."""
 
 import numpy as np
 
 from ctxvision.context.context import Context
 from ctxvision.context.generator import features_of_web
+from ctxvision.context.text import hash_ngrams
 from ctxvision.training.loaded_data import LoadedData
 from ctxvision.training.progress import Progress
 from ctxvision.vocabulary import build_prototypes
@@ -24,4 +25,4 @@ def make_table(context: Context, data: LoadedData, progress: Progress) -> None:
 
     batches = map(pairs, range(0, len(log.pair_query), BATCH))
     with context.stages.finishing("table") as folder:
-        build_prototypes(batches, folder)
+        build_prototypes(batches, folder, ngrams=hash_ngrams)

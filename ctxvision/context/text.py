@@ -19,7 +19,7 @@ from ctxvision.training.loaded_data import LoadedData, QueryLog
 from ctxvision.training.progress import Progress
 from ctxvision.training.strategies import building, is_chief, steps_per_execution
 from ctxvision.training.weights import save_weights
-from ctxvision.vocabulary import PhraseTable
+from ctxvision.vocabulary import Ngrams
 
 STAGE = "text"
 STEPS_PER_EPOCH = 100
@@ -35,13 +35,13 @@ def train_text(
     progress: Progress,
     strategy: tf.distribute.Strategy,
 ) -> None:
-    """Trains the text encoder on queries that belong together, then embeds every phrase of the table.
+    """Trains the text encoder on queries that belong together.
 
     Queries belong together if they share a picture or if `associations` pairs them. If there are no such queries, the
     encoder is not trained: its random n-gram vectors still match phrases with the same letters.
 
     Args:
-        context: a context whose stage `table` is finished.
+        context: the context of the encoder.
         data: data with queries.
         associations: file of more pairs, see `read_associations`.
         progress: updated before every epoch.
@@ -59,7 +59,7 @@ def train_text(
     encoder = model.text_encoder
     untrained = encoder.ngram_table.numpy()
     # Words are turned into n-gram numbers here, so no string reaches the device.
-    ngrams = ngrams_of(encoder, log.phrases)
+    ngrams = encoder.ngrams(log.phrases).ids
     steps = min(STEPS_PER_EPOCH, config.text_steps)
     epochs = -(-config.text_steps // steps)
 
@@ -76,9 +76,7 @@ def train_text(
         return
     if learns:
         forget_untrained(encoder, untrained)
-    table = PhraseTable.load(stages.folder("table"))
-    table.embed_texts(lambda phrases: encoder(tf.constant(phrases)).numpy())
-    with stages.finishing(STAGE, curves=curves, phrases=len(table)) as folder:
+    with stages.finishing(STAGE, curves=curves) as folder:
         save_weights(encoder, folder / "weights.npz")
         write_json(folder / "encoder.json", ENCODER)
 
@@ -101,10 +99,9 @@ def text_model(config: ContextConfig) -> SiameseText:
     return SiameseText(encoder, name="siamese_text")
 
 
-def ngrams_of(encoder: DualEncoderText, phrases: Sequence[str], size: int = 8192) -> np.ndarray:
-    """Returns the n-grams of many phrases, int32 [N, M]."""
-    parts = [encoder.ngram_ids(tf.constant(phrases[i : i + size])) for i in range(0, len(phrases), size)]
-    return np.concatenate(parts)
+def hash_ngrams(phrases: Sequence[str]) -> Ngrams:
+    """Returns the n-grams of phrases as new encoders read them; no encoder needs to be trained yet."""
+    return DualEncoderText(1, **ENCODER).ngrams(phrases)
 
 
 def forget_untrained(encoder: DualEncoderText, untrained: np.ndarray) -> None:

@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Candidates of the two models' settings, and the number of phrases to learn from, those with the most pictures.
+# Candidates of the two models' settings.
 PENALTIES = (1.0, 10.0, 100.0)
 SHARPNESSES = (5.0, 10.0, 20.0, 40.0)
-MOST_PHRASES = 20000
 
 Model = Callable[[np.ndarray], np.ndarray]
 
@@ -44,7 +43,7 @@ def fit_text_to_query(
     Args:
         texts: float32 [N, text_dim], text embeddings of the phrases.
         prototypes: float32 [N, 64], L2-normalised.
-        counts: int [N], number of pictures behind each prototype; the 20,000 phrases with the most pictures are used.
+        counts: int [N], number of pictures behind each prototype.
         seed: seed of the held-out tenth.
 
     Raises:
@@ -54,8 +53,7 @@ def fit_text_to_query(
         raise ValueError(
             f"texts must be at least 2 phrases to learn from, got {len(texts)}: give more phrases."
         )
-    most = np.argsort(-counts, kind="stable")[:MOST_PHRASES]
-    texts, prototypes, weights = texts[most], prototypes[most], (counts / (counts + 1.0))[most]
+    weights = counts / (counts + 1.0)
     order = np.random.default_rng(seed).permutation(len(texts))
     held, kept = np.split(order, [max(1, len(order) // 10)])
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from ctxvision.classifier.run import Run
-from ctxvision.context.text import TEXT_RATE, forget_untrained, ngrams_of
+from ctxvision.context.text import TEXT_RATE, forget_untrained
 from ctxvision.data.associations import association_batches
 from ctxvision.errors import InputError
 from ctxvision.evaluation.held_out_queries import HeldOut, hold_out, misspelt
@@ -159,7 +159,7 @@ def bag_similarity(texts: list[str], others: list[str]) -> np.ndarray:
     buckets = hasher.ngram_table.shape[0]
 
     def counts(texts: list[str]) -> csr_array:
-        ids = ngrams_of(hasher, texts)
+        ids = hasher.ngrams(texts).ids
         rows, places = np.nonzero(ids > 0)
         ones = np.ones(len(rows), np.float32)
         table = csr_array((ones, (rows, ids[rows, places])), shape=(len(texts), buckets))
@@ -178,7 +178,7 @@ def _trained(run: Run, method: Method, trained: np.ndarray, spoken: np.ndarray, 
     model = SiameseText(encoder)
     model.compile(keras.optimizers.Adagrad(TEXT_RATE))
     pictures, queries = log.pair_picture[pairs], log.pair_query[pairs]
-    ngrams = ngrams_of(encoder, log.phrases)
+    ngrams = encoder.ngrams(log.phrases).ids
     steps = min(STEPS, config.text_steps)
     model.fit(association_batches(pictures, queries, ngrams, config.text_batch_size, steps, seed), verbose=0)
     forget_untrained(encoder, untrained)

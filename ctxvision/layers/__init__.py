@@ -5,7 +5,7 @@
 | `PhraseGenerator` | pixels [B, H, W, 3], 0..255 | query embedding float32 [B, 64], L2-normalised |
 | `PrototypeRetrieval` | query embedding [B, 64] | ids int32, scores float32, phrases string, each [B, k] |
 | `DualEncoderText` | phrases string [...] | text embeddings float32 [..., 200], L2-normalised |
-| `PhraseEmbeddings` | ids int32 [B, k] | stored text embeddings of a vocabulary's phrases, float32 [B, k, 200] |
+| `PhraseEmbeddings` | ids int32 [B, k] | text embeddings of a vocabulary's phrases, float32 [B, k, 200] |
 | `ContextPooling` | text embeddings [B, k, 200], scores [B, k] | context float32 [B, 200] |
 | `VisualEncoder` | pixels [B, H, W, 3], 0..255 | visual features float32 [B, D] |
 | `ContextFusion` | visual [B, D], context [B, 200], query embedding [B, 64] | probabilities float32 [B, L] |

@@ -1,13 +1,18 @@
 """Embeds phrases in a space where related queries are close."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
 import tf_keras as keras
 
+from ctxvision.vocabulary import Ngrams
+
 # Length of a character n-gram, including the marks "<" and ">" for a word's start and end.
 _CHARACTERS = 3
+_PHRASES_AT_A_TIME = 8192
 
 
 @keras.saving.register_keras_serializable("ctxvision")
@@ -21,7 +26,7 @@ class DualEncoderText(keras.layers.Layer):
     With `character_ngrams`, all runs of three letters in each word are n-grams too (Bojanowski et al. 2017), so that a
     misspelt or unseen word shares most of its n-grams with similar words.
 
-    `PhraseEmbeddings` stores the layer's output for a whole vocabulary.
+    `PhraseEmbeddings` encodes the phrases of a vocabulary from the n-grams that a `PhraseTable` stores.
 
     Args:
         dim: width of the embedding, 200 in the method.
@@ -87,6 +92,12 @@ class DualEncoderText(keras.layers.Layer):
         if self.character_ngrams:
             ids = tf.concat([ids, self._hashed(_character_ngrams(words), self.character_ngrams)], axis=1)
         return tf.reshape(ids, tf.concat([tf.shape(phrases), [ids.shape[1]]], axis=0))
+
+    def ngrams(self, phrases: Sequence[str]) -> Ngrams:
+        """Hashes any number of phrases, in batches, to the n-grams that a `PhraseTable` stores."""
+        starts = range(0, len(phrases), _PHRASES_AT_A_TIME)
+        parts = [self.ngram_ids(tf.constant(phrases[i : i + _PHRASES_AT_A_TIME])) for i in starts]
+        return Ngrams(np.concatenate(parts), self.hash_buckets)
 
     def _hashed(self, ngrams: tf.RaggedTensor, most: int) -> tf.Tensor:
         """Hashes string [N, ragged] to int32 [N, most]."""

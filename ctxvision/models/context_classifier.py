@@ -10,7 +10,6 @@ import tf_keras as keras
 from ctxvision.layers.backbone import BackboneFeatures
 from ctxvision.layers.context_fusion import ContextFusion
 from ctxvision.layers.context_pooling import ContextPooling
-from ctxvision.layers.dual_encoder_text import DualEncoderText
 from ctxvision.layers.phrase_embeddings import PhraseEmbeddings
 from ctxvision.layers.phrase_generator import PhraseGenerator
 from ctxvision.layers.prototype_retrieval import PrototypeRetrieval
@@ -40,8 +39,6 @@ class ContextClassifier(keras.Model):
         context_pooling: layer from the phrases' embeddings to one context vector; similarity-weighted by default.
         thresholds: for pictures with several labels, the lowest accepted probability of each of the L labels; None
             under softmax. The model does not use them; an export does.
-        dual_encoder_text: the text encoder that computed the phrase embeddings. The model does not use it; an export
-            `with_text` does.
 
     Call arguments:
         pixels: [B, H, W, 3], uint8 or float in 0..255, RGB, any height and width.
@@ -81,7 +78,6 @@ class ContextClassifier(keras.Model):
         labels: Sequence[str],
         context_pooling: ContextPooling | None = None,
         thresholds: Sequence[float] | None = None,
-        dual_encoder_text: DualEncoderText | None = None,
         name: str = "context_classifier",
     ):
         if len(labels) != context_fusion.num_labels:
@@ -115,8 +111,6 @@ class ContextClassifier(keras.Model):
         self.phrase_generator = phrase_generator
         self.retrieval = prototype_retrieval
         self.phrase_embeddings = phrase_embeddings
-        # Hidden from Keras: its weights are not the model's, and no gradient reaches them.
-        object.__setattr__(self, "text", dual_encoder_text)
         self.visual_encoder = visual_encoder
         self.pooling = context_pooling
         self.fusion = context_fusion
@@ -156,6 +150,11 @@ class ContextClassifier(keras.Model):
         if shared:
             layers["visual_encoder"] = layers["visual_encoder"].over(layers["phrase_generator"].tower)
         return cls(**layers, **config)
+
+    @property
+    def text(self) -> Any:
+        """The `DualEncoderText` of the phrase embeddings, which also embeds a caller's words; None for two towers."""
+        return self.phrase_embeddings.encoder
 
     @property
     def image_size(self) -> int:

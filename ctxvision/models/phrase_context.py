@@ -1,4 +1,4 @@
-"""Query embeddings in, context vectors out: retrieve, look up, pool (section 3.3)."""
+"""Query embeddings in, context vectors out: retrieve, embed, pool (section 3.3)."""
 
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ class FoundContext(NamedTuple):
 
 
 class PhraseContext(NamedTuple):
-    """Turns query embeddings into context vectors: retrieves phrases, looks up their text embeddings, pools them.
+    """Turns query embeddings into context vectors: retrieves phrases, embeds them, pools them.
 
     Attributes:
         retrieval: an indexed layer.

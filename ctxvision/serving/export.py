@@ -61,7 +61,7 @@ def export_saved_model(
         )
     if with_text and model.text is None:
         raise InputError(
-            "with_text must be left out for a model that has no dual_encoder_text, such as one from two towers, got "
+            "with_text must be left out for a model that has no text encoder, such as one from two towers, got "
             "True: callers embed their words themselves, for the signature zero_shot."
         )
     traced = build_signatures(model, with_text, {**_versions(), **(facts or {})})

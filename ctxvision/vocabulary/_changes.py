@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ctxvision.vocabulary._checks import check_width
+from ctxvision.errors import InputError
+from ctxvision.vocabulary._checks import TEXT_COLUMNS, check_hash_buckets, check_width
 from ctxvision.vocabulary._columns import (
     Contents,
     Stream,
@@ -27,17 +28,15 @@ Mix = Callable[[np.ndarray, np.ndarray, slice], np.ndarray]
 
 
 class Change(NamedTuple):
-    """New contents of some columns; columns that are neither in `streams` nor in `dropped` stay unchanged."""
+    """New contents of some columns; columns that are not in `streams` stay unchanged."""
 
     streams: dict[str, Stream]
     language_codes: list[str]
-    dropped: Collection[str] = ()
 
     def collect(self, table: Contents) -> Contents:
         """Applies the change to a table in memory."""
         after = {**table.columns, **{name: stream.collect() for name, stream in self.streams.items()}}
-        kept = {name: column for name, column in after.items() if name not in self.dropped}
-        return Contents(kept, self.language_codes)
+        return Contents(after, self.language_codes, table.hash_buckets)
 
 
 class Join(NamedTuple):
@@ -111,9 +110,7 @@ def _joined(table: Contents, other: Contents) -> Join:
 def _absorbed(table: Contents, other: Contents, join: Join, mixes: dict[str, Mix]) -> Change:
     """Adds the live rows of `other`; `mixes` computes new values of known rows, and other columns of theirs stay."""
     columns, others = table.columns, other.columns
-    for name in ("prototypes", "text_embeddings"):
-        if name in columns and name in others:
-            check_width(name, others[name].shape[1], columns[name].shape[1])
+    _check_fit(table, other, join.fresh)
     streams = _phrases(columns, other, join.fresh) if len(join.fresh) else {}
 
     def add(name: str, column: np.ndarray, source: np.ndarray) -> None:
@@ -121,21 +118,29 @@ def _absorbed(table: Contents, other: Contents, join: Join, mixes: dict[str, Mix
         if mix or len(join.fresh) or join.revived.any():
             streams[name] = _mixed(column, source, join, mix)
 
-    for name in ("prototypes", "counts", "live"):
-        add(name, columns[name], others[name])
+    for name in ("prototypes", "counts", "live", *TEXT_COLUMNS):
+        if name in columns and name in others:
+            add(name, columns[name], others[name])
     for name in _flags(table, other):
         add(name, *(c.get(name, np.zeros(len(c["live"]), bool)) for c in (columns, others)))
     codes = {code: number for number, code in enumerate(table.language_codes)}
     numbers = language_ids(other.language_codes, codes)
     add("language_ids", columns["language_ids"], numbers[others["language_ids"]])
+    return Change(streams, [*codes] if "language_ids" in streams else table.language_codes)
 
-    dropped = []
-    if "text_embeddings" in columns:
-        if "text_embeddings" in others:
-            add("text_embeddings", columns["text_embeddings"], others["text_embeddings"])
-        elif len(join.fresh):
-            dropped = ["text_embeddings"]
-    return Change(streams, [*codes] if "language_ids" in streams else table.language_codes, dropped)
+
+def _check_fit(table: Contents, other: Contents, fresh: np.ndarray) -> None:
+    """Refuses other widths or another hash, and new phrases without the text column of the table."""
+    for name in ("prototypes", *TEXT_COLUMNS):
+        if name in table.columns and name in other.columns:
+            check_width(name, other.columns[name].shape[1], table.columns[name].shape[1])
+        elif name in table.columns and len(fresh):
+            raise InputError(
+                f"{name} must be given for new phrases if the table has them, got none for "
+                f"{other.phrases[fresh[0]]!r}: compute them as for the table's phrases."
+            )
+    if "ngrams" in table.columns and "ngrams" in other.columns:
+        check_hash_buckets(other.hash_buckets, table.hash_buckets)
 
 
 def _phrases(columns: dict[str, np.ndarray], other: Contents, fresh: np.ndarray) -> dict[str, Stream]:

@@ -11,9 +11,12 @@ from ctxvision.errors import InputError
 from ctxvision.vocabulary._columns import block_rows
 from ctxvision.vocabulary._language_ids import language_ids
 from ctxvision.vocabulary._phrase_index import phrase_hashes
+from ctxvision.vocabulary.ngrams import MOST_HASH_BUCKETS, Ngrams
 from ctxvision.vocabulary.packed_phrases import PackedPhrases
 
 DTYPES = ("float32", "float16")
+# The columns for the text encoder; a table has at most one of them.
+TEXT_COLUMNS = ("text_embeddings", "ngrams")
 Flags = Mapping[str, ArrayLike]
 
 
@@ -23,6 +26,7 @@ def checked_columns(
     counts: ArrayLike | None,
     languages: Sequence[str] | None,
     text_embeddings: ArrayLike | None,
+    ngrams: Ngrams | None,
     flags: Flags | None,
     dtype: np.dtype,
     codes: dict[str, int],
@@ -53,6 +57,12 @@ def checked_columns(
     }
     if text_embeddings is not None:
         columns["text_embeddings"] = _checked_text(encoded, text_embeddings)
+    if ngrams is not None:
+        columns["ngrams"] = _checked_ngrams(encoded, ngrams)
+    if text_embeddings is not None and ngrams is not None:
+        raise InputError(
+            f"text_embeddings and ngrams must not both be given, got both for {len(encoded)} phrases: leave one out."
+        )
     columns["language_ids"] = language_ids(names, codes)
     return columns, phrase_hashes(encoded)
 
@@ -95,10 +105,18 @@ def checked_flag_names(names: Sequence[str]) -> list[str]:
 
 
 def check_width(name: str, columns: int, expected: int) -> None:
-    """Raises an InputError unless prototypes or text embeddings have as many columns as the table's."""
+    """Raises an InputError unless prototypes, n-grams or text embeddings have as many columns as the table's."""
     if columns != expected:
         raise InputError(
             f"{name} must have {expected} columns like those of the table, got {columns}: use the same encoder."
+        )
+
+
+def check_hash_buckets(found: int | None, expected: int | None) -> None:
+    """Raises an InputError unless n-grams have the hash of the table's."""
+    if found != expected:
+        raise InputError(
+            f"ngrams must have {expected} hash buckets like those of the table, got {found}: use the same encoder."
         )
 
 
@@ -166,6 +184,26 @@ def _checked_text(encoded: list[bytes], text_embeddings: ArrayLike) -> np.ndarra
             f"{encoded[bad[0]].decode()!r}: embed the phrase again."
         )
     return text
+
+
+def _checked_ngrams(encoded: list[bytes], ngrams: Ngrams) -> np.ndarray:
+    ids, most = np.asarray(ngrams.ids), ngrams.hash_buckets
+    if not 1 <= most <= MOST_HASH_BUCKETS:
+        raise InputError(
+            f"hash_buckets of ngrams must be from 1 to {MOST_HASH_BUCKETS:,}, got {most}: use an encoder with fewer."
+        )
+    if ids.ndim != 2 or len(ids) != len(encoded) or not ids.shape[1] or ids.dtype.kind not in "iu":
+        raise InputError(
+            f"ids of ngrams must be integers of shape [{len(encoded)}, M], one row for each phrase, got {ids.dtype} "
+            f"{list(ids.shape)}: hash the phrases with DualEncoderText.ngrams."
+        )
+    bad = np.flatnonzero(((ids < 0) | (ids > most)).any(axis=1))
+    if len(bad):
+        raise InputError(
+            f"ids of ngrams must be from 0 to {most}, got {_excerpt(ids[bad[0]].tolist())} for "
+            f"{encoded[bad[0]].decode()!r}: hash the phrase with DualEncoderText.ngrams."
+        )
+    return ids.astype(np.uint16)
 
 
 def _checked_flags(encoded: list[bytes], flags: Flags) -> dict[str, np.ndarray]:

@@ -20,12 +20,14 @@ class Contents(NamedTuple):
 
     Attributes:
         columns: `phrases`, `phrase_ends`, `hashes`, `hash_rows`, `prototypes`, `counts`, `language_ids`, `live`,
-            `flag_<name>` for each flag, and optionally `text_embeddings`.
+            `flag_<name>` for each flag, and optionally `ngrams` or `text_embeddings`.
         language_codes: the languages that `language_ids` number.
+        hash_buckets: the number of hash buckets of the n-grams, or None.
     """
 
     columns: dict[str, np.ndarray]
     language_codes: list[str]
+    hash_buckets: int | None = None
 
     @property
     def phrases(self) -> PackedPhrases:

@@ -5,7 +5,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,14 @@ from ctxvision.vocabulary._fixed_point import STEP_VALUES, prototypes_of, rows_o
 from ctxvision.vocabulary._memory import GIGABYTE, byte_size, resident, room
 from ctxvision.vocabulary._pair_streams import PairBatch, check_dim, pair_batches
 from ctxvision.vocabulary._partial_sums import PartialSums, QuerySums
+from ctxvision.vocabulary.ngrams import Ngrams
 from ctxvision.vocabulary.phrase_table import PhraseTable
 from ctxvision.vocabulary.phrase_table_writer import PhraseTableWriter
 
 if TYPE_CHECKING:
     from ctxvision.vocabulary._pair_records import Embed
 
+HashNgrams = Callable[[list[str]], Ngrams]
 # Share of the available memory for the sums; batches in flight and the writer use the rest.
 SHARE = 0.7
 
@@ -33,6 +35,7 @@ def build_prototypes(
     memory: str | int | None = None,
     embed: "Embed | None" = None,
     dtype: str = "float32",
+    ngrams: HashNgrams | None = None,
 ) -> PhraseTable:
     """Computes the prototypes of all queries in a stream of (query, embedding) pairs and writes a table.
 
@@ -55,6 +58,7 @@ def build_prototypes(
             means 2 GB, or 1 GB more than the process holds if that is more.
         embed: for shards with pictures, a `PhraseGenerator` or a function from uint8 [b, S, S, 3] to [b, D].
         dtype: dtype of the prototypes, "float32" or "float16".
+        ngrams: a function from b queries to their n-grams, which the table stores for a text encoder; None stores none.
 
     Returns:
         The table, opened from `out`: prototypes [N, D] L2-normalised, counts int64 [N], the number of pairs.
@@ -85,11 +89,15 @@ def build_prototypes(
         )
     else:
         batches = pair_batches(pairs)
-    return table_of_sums(_sums(batches), out, limit, dtype)
+    return table_of_sums(_sums(batches), out, limit, dtype, ngrams)
 
 
 def table_of_sums(
-    parts: Iterable[QuerySums], out: str | os.PathLike[str], limit: int, dtype: str = "float32"
+    parts: Iterable[QuerySums],
+    out: str | os.PathLike[str],
+    limit: int,
+    dtype: str = "float32",
+    ngrams: HashNgrams | None = None,
 ) -> PhraseTable:
     """Writes a table from rows of sums, which may repeat queries; the rest is as in `build_prototypes`."""
     parts = iter(parts)
@@ -110,8 +118,13 @@ def table_of_sums(
             prototypes, directed = prototypes_of(rows)
             kept = np.flatnonzero(directed)
             if len(kept):
+                names = [queries[i] for i in kept]
                 writer.append(
-                    [queries[i] for i in kept], prototypes[kept], rows[kept, -1], [languages[i] for i in kept]
+                    names,
+                    prototypes[kept],
+                    rows[kept, -1],
+                    [languages[i] for i in kept],
+                    ngrams=ngrams(names) if ngrams else None,
                 )
                 written += len(kept)
         if not written:

@@ -23,12 +23,12 @@ import numpy as np
 from ctxvision._files import read_json
 from ctxvision.errors import InputError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 LOCK_SECONDS = 60.0
 # Columns of format version 1, whose files lie beside table.json.
 VERSION_1 = {"phrases", "phrase_ends", "prototypes", "counts", "languages", "text_embeddings"}
 
-_OURS = re.compile(r"generation-\d+|unfinished-\d+\.npy|\.lock")
+_OURS = re.compile(r"generation-\d+|\.lock")
 
 
 def read_facts(directory: Path) -> dict[str, Any]:
@@ -120,8 +120,8 @@ def locked(directory: Path, create: bool = False) -> Iterator[None]:
 def next_generation(directory: Path, facts: dict[str, Any]) -> Iterator[Path]:
     """Yields a folder for columns, which becomes the current generation at the end, or is removed after an exception.
 
-    The caller must hold the lock. Other generations and unfinished files are deleted, the old current generation only
-    after the new one has replaced it.
+    The caller must hold the lock. Other generations are deleted, the old current generation only after the new one has
+    replaced it.
 
     Args:
         directory: the table's folder.
@@ -144,14 +144,18 @@ def next_generation(directory: Path, facts: dict[str, Any]) -> Iterator[Path]:
     _sweep(directory, keep=number)
 
 
-def describe(columns: Mapping[str, Any], language_codes: list[str]) -> dict[str, Any]:
+def describe(
+    columns: Mapping[str, Any], language_codes: list[str], hash_buckets: int | None
+) -> dict[str, Any]:
     """Makes the contents of table.json from columns (arrays, or objects with shape and dtype)."""
-    text = columns.get("text_embeddings")
+    text, ngrams = columns.get("text_embeddings"), columns.get("ngrams")
     return {
         "rows": columns["prototypes"].shape[0],
         "dim": columns["prototypes"].shape[1],
         "dtype": columns["prototypes"].dtype.name,
         "text_dim": None if text is None else text.shape[1],
+        "ngrams": None if ngrams is None else ngrams.shape[1],
+        "hash_buckets": hash_buckets,
         "phrase_bytes": columns["phrases"].shape[0],
         "language_codes": list(language_codes),
         "flags": [name.removeprefix("flag_") for name in columns if name.startswith("flag_")],
@@ -160,7 +164,7 @@ def describe(columns: Mapping[str, Any], language_codes: list[str]) -> dict[str,
 
 def _layout(facts: dict[str, Any]) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Lists dtype and shape of each column."""
-    rows, text_dim = facts["rows"], facts["text_dim"]
+    rows, text_dim, ngrams = facts["rows"], facts["text_dim"], facts["ngrams"]
     layout = {
         "phrases": ("uint8", (facts["phrase_bytes"],)),
         "phrase_ends": ("int64", (rows,)),
@@ -172,7 +176,11 @@ def _layout(facts: dict[str, Any]) -> dict[str, tuple[str, tuple[int, ...]]]:
         "live": ("bool", (rows,)),
         **{f"flag_{name}": ("bool", (rows,)) for name in facts["flags"]},
     }
-    return layout if text_dim is None else {**layout, "text_embeddings": ("float32", (rows, text_dim))}
+    if text_dim is not None:
+        layout["text_embeddings"] = ("float32", (rows, text_dim))
+    if ngrams is not None:
+        layout["ngrams"] = ("uint16", (rows, ngrams))
+    return layout
 
 
 def _open(folder: Path, name: str, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -243,7 +251,7 @@ def _numbers(directory: Path) -> list[int]:
 
 
 def _sweep(directory: Path, keep: int | None) -> None:
-    """Deletes generations and unfinished files of earlier writers."""
+    """Deletes other generations and the files of format version 1."""
     if keep is None and (directory / "table.json").exists():
         # An unreadable table.json may name a generation that somebody still needs, until there is a new one.
         return
@@ -251,7 +259,5 @@ def _sweep(directory: Path, keep: int | None) -> None:
         if number != keep:
             shutil.rmtree(generation_folder(directory, number), ignore_errors=True)
     for path in directory.glob("*.npy"):
-        if path.stem in VERSION_1 or (
-            path.stem.startswith("unfinished-") and path.stem != f"unfinished-{keep}"
-        ):
+        if path.stem in VERSION_1:
             path.unlink(missing_ok=True)

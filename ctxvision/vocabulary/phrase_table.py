@@ -1,4 +1,4 @@
-"""A vocabulary: phrases with prototypes, counts, languages, flags and text embeddings."""
+"""A vocabulary: phrases with prototypes, counts, languages, flags, and n-grams or text embeddings."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from ctxvision.errors import InputError
 from ctxvision.vocabulary._changes import Change, merged, removed, shrunk, upserted
-from ctxvision.vocabulary._checks import Flags, checked_columns, checked_dtype, encoded_phrases
+from ctxvision.vocabulary._checks import TEXT_COLUMNS, Flags, checked_columns, checked_dtype, encoded_phrases
 from ctxvision.vocabulary._columns import Contents
 from ctxvision.vocabulary._phrase_index import find, hashes_by_row, phrase_hashes, sorted_index
 from ctxvision.vocabulary._stored import (
@@ -18,9 +18,8 @@ from ctxvision.vocabulary._stored import (
     open_table,
     write_change,
     write_table,
-    write_text_embeddings,
 )
-from ctxvision.vocabulary._text_embedding import Encode, embed
+from ctxvision.vocabulary.ngrams import Ngrams
 from ctxvision.vocabulary.packed_phrases import PackedPhrases
 from ctxvision.vocabulary.phrase_row import PhraseRow
 
@@ -40,7 +39,9 @@ class PhraseTable:
         language_codes: list of language codes.
         live: bool [N], False for a removed phrase.
         flags: maps the name of a flag to its column, bool [N].
-        text_embeddings: float32 [N, T], or None if they are not computed.
+        ngrams: uint16 [N, M] hashed n-grams and the number of hash buckets, from which a text encoder computes
+            embeddings, or None.
+        text_embeddings: float32 [N, T] of another text tower, which replace `ngrams`, or None.
         directory: the folder that the table is bound to, or None.
 
     Example:
@@ -63,6 +64,7 @@ class PhraseTable:
         text_embeddings: ArrayLike | None = None,
         flags: Flags | None = None,
         dtype: str = "float32",
+        ngrams: Ngrams | None = None,
     ) -> "PhraseTable":
         """Makes a table in memory.
 
@@ -74,17 +76,19 @@ class PhraseTable:
             text_embeddings: [N, T], or None.
             flags: maps the name of a flag to bool [N].
             dtype: dtype of the prototypes, "float32" or "float16".
+            ngrams: n-grams of the N phrases, or None; not together with `text_embeddings`.
 
         Raises:
             InputError: the table is empty; shapes differ; a phrase is not a str, is empty, too long or repeated; a
                 prototype is zero or not finite; a count is not an integer of 0 or more; a text embedding is not finite;
-                or a flag is not bool. The message names the phrase.
+                an n-gram is out of range; a flag is not bool; or both text embeddings and n-grams are given. The
+                message names the phrase.
         """
         kind, codes = checked_dtype(dtype), dict[str, int]()
         columns, hashes = checked_columns(
-            phrases, prototypes, counts, languages, text_embeddings, flags, kind, codes
+            phrases, prototypes, counts, languages, text_embeddings, ngrams, flags, kind, codes
         )
-        contents = Contents(columns, [*codes])
+        contents = Contents(columns, [*codes], ngrams.hash_buckets if ngrams else None)
         columns.update(sorted_index(hashes, contents.phrases))
         return cls(contents)
 
@@ -135,17 +139,7 @@ class PhraseTable:
             name: special[name] if name in special else column[chosen]
             for name, column in self._contents.columns.items()
         }
-        return PhraseTable(Contents(columns, self.language_codes))
-
-    def with_text_embeddings(self, text_embeddings: np.ndarray) -> "PhraseTable":
-        """Makes the same table with text embeddings float32 [N, T]; the new table is not bound to a folder."""
-        text = np.asanyarray(text_embeddings, np.float32)
-        if text.ndim != 2 or len(text) != len(self):
-            raise InputError(
-                f"text_embeddings must have shape [{len(self)}, T], one row for each phrase, got {list(text.shape)}: "
-                f"embed all phrases of the table."
-            )
-        return PhraseTable(self._with_text(text))
+        return PhraseTable(Contents(columns, self.language_codes, self._contents.hash_buckets))
 
     # === Changing ===
 
@@ -157,13 +151,13 @@ class PhraseTable:
         languages: Sequence[str] | None = None,
         text_embeddings: ArrayLike | None = None,
         flags: Flags | None = None,
+        ngrams: Ngrams | None = None,
     ) -> np.ndarray:
         """Updates known phrases, whose ids stay, and appends new ones.
 
         Arguments that are None leave known phrases unchanged. New phrases, and removed phrases that come back, then get
         count 1 and language "en"; flags that are not given are False for them. A flag that is new to the table is False
-        for all other rows. If new phrases come without text embeddings, the whole table loses its text embeddings;
-        `embed_texts` computes them again.
+        for all other rows. New phrases need n-grams or text embeddings if the table has them.
 
         Args:
             phrases: M different phrases of 1 to 1,000 UTF-8 bytes.
@@ -172,22 +166,30 @@ class PhraseTable:
             languages: M codes.
             text_embeddings: [M, T]; must be None if the table has no text embeddings.
             flags: maps the name of a flag to bool [M].
+            ngrams: n-grams of the M phrases; must be None if the table has no n-grams.
 
         Returns:
             int32 [M] ids of the given phrases.
 
         Raises:
-            InputError: as in `from_arrays`; widths differ from the table's; or another process wrote a new generation
+            InputError: as in `from_arrays`; widths or hashes differ from the table's; new phrases
+                lack a text column of the table; or another process wrote a new generation
                 to the folder. Nothing changes then.
         """
         new = PhraseTable.from_arrays(
-            phrases, prototypes, counts, languages, text_embeddings, flags, self.prototypes.dtype.name
+            phrases, prototypes, counts, languages, text_embeddings, flags, self.prototypes.dtype.name, ngrams
         )
-        if new.text_embeddings is not None and self.text_embeddings is None:
-            raise InputError(
-                f"text_embeddings must be left out if the table has none, got {len(new)} rows: call embed_texts."
-            )
-        columns = {"counts": counts, "language_ids": languages, "text_embeddings": text_embeddings}
+        for name in TEXT_COLUMNS:
+            if name in new._contents.columns and name not in self._contents.columns:
+                raise InputError(
+                    f"{name} must be left out if the table has none, got {len(new)} rows: leave them out."
+                )
+        columns = {
+            "counts": counts,
+            "language_ids": languages,
+            "text_embeddings": text_embeddings,
+            "ngrams": ngrams,
+        }
         given = {"prototypes", *(name for name, values in columns.items() if values is not None)}
         given |= {f"flag_{name}" for name in new.flags}
         return self._apply(*upserted(self._contents, new._contents, given))
@@ -197,14 +199,14 @@ class PhraseTable:
 
         A phrase of both tables gets the L2-normalised mean of both prototypes, weighted by their counts (its old
         prototype if they cancel out), and the sum of both counts. Its flags are set if set in either table. Its
-        language and text embedding stay. New phrases are copied. If the other table has no text embeddings for them,
-        this table loses its text embeddings.
+        language and its n-grams or text embedding stay. New phrases are copied.
 
         Returns:
             int32 ids of the other table's live phrases, in its order.
 
         Raises:
-            InputError: prototypes or text embeddings have different widths, or as in `upsert`. Nothing changes then.
+            InputError: widths or hashes of both tables differ; new phrases lack the n-grams or text embeddings that the
+                table has; or as in `upsert`. Nothing changes then.
         """
         return self._apply(*merged(self._contents, other._contents))
 
@@ -242,28 +244,6 @@ class PhraseTable:
         if not mask.all():
             self._apply(shrunk(self._contents, mask))
 
-    def embed_texts(self, encode: Encode, batch_size: int = 8192) -> None:
-        """Computes the text embeddings of all rows, including removed ones.
-
-        If the table is bound to a folder, batches are written as they are computed. After a kill, the next call
-        continues them, provided that the table is at the same generation and `encode` gives the same values for the
-        first batch.
-
-        Args:
-            encode: a function from a list of b phrases to float32 [b, T].
-            batch_size: the largest b.
-
-        Raises:
-            InputError: `encode` returns another shape or values that are not finite, or as in `upsert`. Nothing changes
-                then.
-        """
-        if batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, got {batch_size}: give, for example, 8192.")
-        if self._place is None:
-            self._move(self._with_text(embed(self.phrases, encode, batch_size)))
-        else:
-            self._move(*write_text_embeddings(self._place, self._contents, encode, batch_size))
-
     # === On disk ===
 
     def save(self, directory: str | os.PathLike[str]) -> None:
@@ -294,9 +274,6 @@ class PhraseTable:
             self._move(*write_change(self._place, self._contents, change))
         return ids
 
-    def _with_text(self, text: np.ndarray) -> Contents:
-        return Contents({**self._contents.columns, "text_embeddings": text}, self.language_codes)
-
     def _move(self, contents: Contents, place: Place | None = None) -> None:
         columns = contents.columns
         self._contents, self._place = contents, place
@@ -309,3 +286,6 @@ class PhraseTable:
         self.live = columns["live"]
         self.flags = {n.removeprefix("flag_"): c for n, c in columns.items() if n.startswith("flag_")}
         self.text_embeddings = columns.get("text_embeddings")
+        self.ngrams = None
+        if contents.hash_buckets is not None:
+            self.ngrams = Ngrams(columns["ngrams"], contents.hash_buckets)

@@ -12,7 +12,9 @@ from numpy.typing import ArrayLike
 
 from ctxvision.errors import InputError
 from ctxvision.vocabulary._checks import (
+    TEXT_COLUMNS,
     Flags,
+    check_hash_buckets,
     check_width,
     checked_columns,
     checked_dtype,
@@ -21,6 +23,7 @@ from ctxvision.vocabulary._checks import (
 from ctxvision.vocabulary._columns import ColumnFile, Contents
 from ctxvision.vocabulary._phrase_index import sorted_index
 from ctxvision.vocabulary.generations import describe, locked, next_generation
+from ctxvision.vocabulary.ngrams import Ngrams
 
 
 class PhraseTableWriter:
@@ -61,6 +64,7 @@ class PhraseTableWriter:
         self._directory, self._dim, self._dtype = Path(directory), dim, checked_dtype(dtype)
         self._flags = checked_flag_names(flags)
         self._codes: dict[str, int] = {}
+        self._hash_buckets: int | None = None
         self._hashes: list[np.ndarray] = []
         self._bytes = 0
         # True if an append was interrupted between two columns.
@@ -84,6 +88,7 @@ class PhraseTableWriter:
         languages: Sequence[str] | None = None,
         text_embeddings: ArrayLike | None = None,
         flags: Flags | None = None,
+        ngrams: Ngrams | None = None,
     ) -> None:
         """Appends rows; ids continue those of earlier rows.
 
@@ -94,6 +99,7 @@ class PhraseTableWriter:
             languages: M codes; None means "en".
             text_embeddings: [M, T]; given with every append or with none.
             flags: maps the name of a flag to bool [M]; flags that are not given are False.
+            ngrams: n-grams of the M phrases; given with every append or with none, and not with `text_embeddings`.
 
         Raises:
             InputError: as in `PhraseTable.from_arrays`, or columns differ from earlier appends. Nothing is written
@@ -101,7 +107,7 @@ class PhraseTableWriter:
         """
         codes = dict(self._codes)
         columns, hashes = checked_columns(
-            phrases, prototypes, counts, languages, text_embeddings, flags, self._dtype, codes
+            phrases, prototypes, counts, languages, text_embeddings, ngrams, flags, self._dtype, codes
         )
         check_width("prototypes", columns["prototypes"].shape[1], self._dim)
         unknown = [name for name in flags or {} if name not in self._flags]
@@ -115,7 +121,8 @@ class PhraseTableWriter:
         if not self._files:
             for name, column in columns.items():
                 self._files[name] = ColumnFile(self._folder / f"{name}.npy", column.dtype, column.shape[1:])
-        self._check_text(columns.get("text_embeddings"), phrases[0])
+            self._hash_buckets = ngrams.hash_buckets if ngrams else None
+        self._check_text(columns, ngrams, phrases[0])
         columns["phrase_ends"] += self._bytes
 
         torn, self._torn = self._torn, True
@@ -134,15 +141,17 @@ class PhraseTableWriter:
     ) -> bool | None:
         return self._stack.__exit__(kind, error, trace)
 
-    def _check_text(self, text: np.ndarray | None, phrase: str) -> None:
-        file = self._files.get("text_embeddings")
-        if (text is None) != (file is None):
-            raise InputError(
-                f"text_embeddings must come with every append or with none, got {'none' if text is None else 'some'} "
-                f"at {phrase!r}: give all, or call embed_texts on the table."
-            )
-        if text is not None and file is not None:
-            check_width("text_embeddings", text.shape[1], file.row_shape[0])
+    def _check_text(self, columns: dict[str, np.ndarray], ngrams: Ngrams | None, phrase: str) -> None:
+        for name in TEXT_COLUMNS:
+            if (name in columns) != (name in self._files):
+                raise InputError(
+                    f"{name} must come with every append or with none, got {'some' if name in columns else 'none'} "
+                    f"at {phrase!r}: give all."
+                )
+            if name in columns:
+                check_width(name, columns[name].shape[1], self._files[name].row_shape[0])
+        if ngrams is not None:
+            check_hash_buckets(ngrams.hash_buckets, self._hash_buckets)
 
     def _finish(self, kind: object, error: BaseException | None, trace: object) -> None:
         with ExitStack() as stack:
@@ -157,7 +166,7 @@ class PhraseTableWriter:
         if not self._files:
             raise InputError("phrases must not be empty, got none: append at least one.")
         columns = {name: np.load(self._folder / f"{name}.npy", mmap_mode="r") for name in self._files}
-        contents = Contents(columns, [*self._codes])
+        contents = Contents(columns, [*self._codes], self._hash_buckets)
         hashes = np.concatenate(self._hashes)
         self._hashes.clear()
         for name, column in sorted_index(hashes, contents.phrases).items():

@@ -37,7 +37,7 @@ def test_a_plan_computed_by_hand():
     assert found["class table, on each device"] == 40e6 / 64 * (64 * 4 + 4)
     assert found["pictures as JPEG"] == pytest.approx(260e6 * 48 * 48 * 0.7)
     assert found["query embeddings of all pictures"] == 260e6 * 256
-    assert found["text embeddings of all phrases"] == 40e6 * 800
+    assert found["n-grams of all phrases"] == 40e6 * 96
     # The default tower has 304,240 parameters and 25,021,440 products per picture.
     assert found["phrase generator, on each device"] == 16 * 304_240
     work = 3 * 2 * 25_021_440 * 128 / (64 * 197e12 * 0.3)

@@ -53,8 +53,8 @@ def test_the_papers_sizes_learn_a_step_and_predict():
 
     table = cv.PhraseTable.from_arrays(phrases, generator(tf.random.uniform([4, 75, 75, 3], 0, 255)))
     text = cv.DualEncoderText(config.context.text_dim, hash_buckets=64, name="dual_encoder_text")
-    embeddings = cv.PhraseEmbeddings(config.context.text_dim, name="phrase_embeddings")
-    embeddings.assign(text(tf.constant(phrases)).numpy())
+    embeddings = cv.PhraseEmbeddings(encoder=text, name="phrase_embeddings", trainable=False)
+    embeddings.assign(text.ngrams(phrases))
     classifier = cv.ContextClassifier(
         generator,
         cv.PrototypeRetrieval(config.context_phrases, name="prototype_retrieval").index(table),

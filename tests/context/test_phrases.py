@@ -7,6 +7,7 @@ import tensorflow as tf
 import ctxvision as cv
 from ctxvision.context.phrases import PhraseStats
 from ctxvision.serving.loading import load_export
+from ctxvision.vocabulary import Ngrams
 from tests.tiny_data import MASCOT, files_of
 
 
@@ -57,18 +58,31 @@ def test_one_picture_is_enough(run, purple):
 
 
 def test_a_text_of_its_own(run, purple):
-    known = run.context.phrase_table.text_embeddings
+    known = run.context.text_embeddings(np.arange(12))
     texts = run.context.text_encoder(tf.constant([MASCOT, "yellow square"])).numpy()
     for text, expected in ((None, texts[0]), ("yellow square", texts[1])):
         cv.add_phrase(run, MASCOT, purple, text=text)
-        np.testing.assert_array_equal(run.context.phrase_table.text_embeddings[12], expected)
-        np.testing.assert_array_equal(run.context.phrase_table.text_embeddings[:12], known)
-        np.testing.assert_allclose(
-            run.context.phrase_embeddings(tf.constant([12])), expected[np.newaxis], atol=1e-6
-        )
+        expected_rows = [*known, expected]
+        np.testing.assert_allclose(run.context.text_embeddings(np.arange(13)), expected_rows, atol=1e-6)
         np.testing.assert_allclose(
             run.classifier.phrase_embeddings(tf.constant([12])), expected[np.newaxis], atol=1e-6
         )
+
+
+def test_a_table_that_the_encoder_cannot_read(kept_run):
+    table, context = kept_run.context.phrase_table, kept_run.context
+    ids, buckets = table.ngrams
+    wanted = (
+        "phrase table of context .* does not fit: text must be n-grams .* 48.* of 32768 hash buckets, got "
+    )
+    for ngrams, got in (
+        (None, "none"),
+        (Ngrams(ids, buckets + 1), "n-grams .* of 32769 hash buckets"),
+        (Ngrams(ids[:, :16], buckets), r"n-grams \[12, 16\] of 32768"),
+    ):
+        other = cv.PhraseTable.from_arrays(list(table.phrases), table.prototypes, ngrams=ngrams)
+        with pytest.raises(cv.InputError, match=wanted + got):
+            context.embeddings_of(other)
 
 
 def test_a_known_phrase_is_replaced(run, purple):
@@ -161,7 +175,10 @@ def test_search_by_words_uses_their_meaning(kept_run):
     scores = {
         phrase: score
         for phrase, language, score in zip(
-            table.phrases, table.languages, table.text_embeddings @ query, strict=True
+            table.phrases,
+            table.languages,
+            kept_run.context.embed_texts(list(table.phrases)) @ query,
+            strict=True,
         )
         if language == "en"
     }

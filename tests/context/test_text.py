@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from ctxvision._files import read_json
-from ctxvision.context.text import forget_untrained, ngrams_of
+from ctxvision.context.text import forget_untrained, hash_ngrams
 from ctxvision.layers import DualEncoderText
 
 
@@ -21,9 +21,11 @@ def test_untrained_ngrams_are_zero():
     np.testing.assert_array_equal(layer.ngram_table, expected)
 
 
-def test_phrases_in_parts():
-    layer, phrases = DualEncoderText(dim=4, character_ngrams=5), [f"red fox {i}" for i in range(7)]
-    np.testing.assert_array_equal(ngrams_of(layer, phrases, size=3), layer.ngram_ids(tf.constant(phrases)))
+def test_ngrams_are_those_of_a_trained_encoder(tiny_run):
+    encoder, phrases = tiny_run.context.text_encoder, ["red square", "größe"]
+    hashed = hash_ngrams(phrases)
+    np.testing.assert_array_equal(hashed.ids, encoder.ngram_ids(tf.constant(phrases)))
+    assert hashed.hash_buckets == encoder.hash_buckets and hashed.ids.shape == (2, 48)
 
 
 def test_a_run_knows_its_trained_words_and_no_others(tiny_run):
@@ -35,4 +37,5 @@ def test_a_run_knows_its_trained_words_and_no_others(tiny_run):
     known, unknown = encoder(tf.constant(["red square", "zzxqj"])).numpy()
     assert np.linalg.norm(known) == pytest.approx(1, abs=1e-5) and not unknown.any()
     table = tiny_run.context.phrase_table
-    np.testing.assert_allclose(table.text_embeddings[table.ids(["red square"])[0]], known, atol=1e-6)
+    found = tiny_run.context.text_embeddings(table.ids(["red square"]))
+    np.testing.assert_allclose(found, [known], atol=1e-6)

@@ -134,9 +134,18 @@ def test_the_vocabulary_grows_by_the_text_tower(run, tmp_path):
     np.testing.assert_allclose(copy.context.phrase_table.text_embeddings[row], expected, atol=1e-5)
     assert cv.search_phrases(copy, "lemon", k=1)[0].phrase.endswith("lemon")
     with pytest.raises(
-        cv.InputError, match="with_text must be left out for a model that has no dual_encoder_text"
+        cv.InputError, match="with_text must be left out for a model that has no text encoder"
     ):
         cv.export(copy, tmp_path / "export", with_text=True)
+
+
+@pytest.mark.parametrize("quantize", ["float16", "int8"])
+def test_quantised_text_embeddings_answer_nearly_the_same(run, quantize):
+    pixels = tf.constant(run.data.pictures("test:easy"))
+    model = run.build_classifier("ivf", quantize)
+    assert model.phrase_embeddings.rows.dtype == quantize and run.context.phrase_table.ngrams is None
+    expected = run.classifier(pixels)["probabilities"]
+    np.testing.assert_allclose(model(pixels)["probabilities"], expected, atol=0.02)
 
 
 def test_the_same_build_gives_the_same_context(towers, data, built, tmp_path):

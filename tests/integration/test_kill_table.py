@@ -32,16 +32,11 @@ rng = np.random.default_rng(1)
 given = [f"phrase {i}" for i in range(0, 50_000, 7)], rng.normal(size=(7143, 32)), [3] * 7143
 other = PhraseTable.from_arrays(*given)
 
-def encode(phrases):
-    time.sleep(0.001)
-    return [[len(phrase), float(phrase[7:])] for phrase in phrases]
-
 changes = {
     "upsert": lambda table: table.upsert(*given),
     "merge": lambda table: table.merge(other),
     "remove": lambda table: table.remove(given[0][:5000]),
     "shrink": lambda table: table.shrink(3),
-    "embed_texts": lambda table: table.embed_texts(encode, batch_size=2000),
 }
 for line in sys.stdin:
     folder, change, seconds = line.split()
@@ -105,7 +100,7 @@ def generation(folder):
     return f"generation-{json.loads((folder / 'table.json').read_text())['generation']}"
 
 
-@pytest.mark.parametrize("change", ["upsert", "merge", "remove", "shrink", "embed_texts"])
+@pytest.mark.parametrize("change", ["upsert", "merge", "remove", "shrink"])
 def test_old_or_new(driver, folder, tmp_path, change):
     old = columns(folder)
     durations = []
@@ -136,29 +131,9 @@ def test_old_or_new(driver, folder, tmp_path, change):
     assert (-signal.SIGKILL, False) in outcomes, "no process was killed before it was done"
 
 
-def test_embedding_loses_no_more_than_a_batch(driver, folder, tmp_path):
-    seconds, _ = driver(copied(folder, tmp_path / "whole"), "embed_texts")
-    for part in (0.5, 0.3, 0.7, 0.2, 0.8):
-        place = copied(folder, tmp_path / f"killed-{part}")
-        driver(place, "embed_texts", part * seconds)
-        if (place / "unfinished-1.npy").exists():
-            break
-    written = (os.path.getsize(place / "unfinished-1.npy") - 128) // 8
-    assert 0 < written < ROWS
-    embedded = []
-
-    def encode(phrases):
-        embedded.extend(phrases)
-        return [[len(phrase), float(phrase[7:])] for phrase in phrases]
-
-    PhraseTable.load(place).embed_texts(encode, batch_size=2000)
-    assert len(embedded) == 2000 + ROWS - written
-    assert columns(place) == columns(tmp_path / "whole")
-
-
 def test_a_killed_writer_holds_no_lock(driver, folder, tmp_path):
     place = copied(folder, tmp_path / "table")
-    driver(place, "embed_texts", 0.01)
+    driver(place, "upsert", 0.01)
     start = time.monotonic()
     PhraseTable.load(place).remove(["phrase 1"])
     assert time.monotonic() - start < 5

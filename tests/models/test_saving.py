@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras as keras
 
 import ctxvision as cv
@@ -61,6 +62,9 @@ def test_copies_answer_the_same(model, form):
     again = form(model)
     assert_same(again.predict(PICTURES, verbose=0), model.predict(PICTURES, verbose=0))
     assert isinstance(again, cv.ContextClassifier) and again.labels == model.labels
+    words = tf.constant(["phrase 7", "größe"])
+    np.testing.assert_array_equal(again.text(words), model.text(words))
+    assert again.text is not model.text and again.phrase_embeddings.encoder is again.text
 
 
 @pytest.mark.parametrize("name", ["model.keras", "saved_model"])

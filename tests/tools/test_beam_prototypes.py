@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ctxvision import InputError, PhraseTable, build_prototypes
+from ctxvision.context.text import hash_ngrams
 from tests.shards import example, write_shard
 from tests.vocabulary.pairs import LARGE, content, some_pairs
 from tools import beam_prototypes as tool
@@ -39,7 +40,9 @@ def shards(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(shards):
-    return content(build_prototypes(str(shards / "pairs-*"), shards / "table", memory=LARGE))
+    return content(
+        build_prototypes(str(shards / "pairs-*"), shards / "table", memory=LARGE, ngrams=hash_ngrams)
+    )
 
 
 @pytest.fixture(scope="module")

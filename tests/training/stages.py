@@ -13,7 +13,7 @@ from ctxvision.classifier.head import head_model
 from ctxvision.classifier.task import ONE_LABEL, SEVERAL_LABELS
 from ctxvision.classifier.visual import visual_model
 from ctxvision.context.generator import phrase_model
-from ctxvision.context.text import TEXT_RATE, ngrams_of, text_model
+from ctxvision.context.text import TEXT_RATE, text_model
 from ctxvision.data.associations import association_batches
 from ctxvision.layers import DualEncoderText, PhraseEmbeddings, PhraseGenerator, VisualEncoder
 from ctxvision.layers._batch_norm import batch_norm
@@ -90,7 +90,7 @@ def stages() -> Iterator[tuple[str, Stage]]:
 
     def associations() -> tf.data.Dataset:
         encoder = DualEncoderText(character_ngrams=32)
-        ngrams = ngrams_of(encoder, [f"query {i} of {i % 3} kinds" for i in range(12)])
+        ngrams = encoder.ngrams([f"query {i} of {i % 3} kinds" for i in range(12)]).ids
         return association_batches(*pairs, ngrams, BATCH, STEPS)
 
     yield (
@@ -130,11 +130,10 @@ def stages() -> Iterator[tuple[str, Stage]]:
         rng.random((BATCH, STEPS, 4), np.float32),
     )
 
-    embeddings = rng.normal(size=(12, 10)).astype(np.float32)
-
     def attention_head() -> keras.Model:
-        text = PhraseEmbeddings(10)
-        text.assign(embeddings)
+        encoder = DualEncoderText(10, character_ngrams=32)
+        text = PhraseEmbeddings(encoder=encoder, trainable=False)
+        text.assign(encoder.ngrams([f"phrase {i}" for i in range(12)]))
         return attention_head_model([visual[0], ids[0], scores[0]], 5, 0, text, dropout=0.0)
 
     yield (

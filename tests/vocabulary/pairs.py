@@ -13,6 +13,7 @@ def content(table):
         table.counts.tolist(),
         list(table.languages),
         table.prototypes.dtype,
+        table.ngrams and (table.ngrams.ids.tobytes(), table.ngrams.hash_buckets),
     )
 
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from ctxvision import InputError, PhraseTable
-from tests.vocabulary.small_table import COUNTS, LANGUAGES, UNIT, contents
+from ctxvision.vocabulary import Ngrams
+from tests.vocabulary.small_table import COUNTS, LANGUAGES, UNIT
 
 
 def test_rows_are_normalised_and_kept_in_order(table):
@@ -70,18 +71,6 @@ def test_phrases_with_equal_hashes_are_distinguished(monkeypatch):
         PhraseTable.from_arrays(["a", "b", "c", "b"], np.ones([4, 1]))
 
 
-def test_with_text_embeddings_makes_a_new_table(either):
-    before = contents(either)
-    other = either.with_text_embeddings(np.ones([4, 3]))
-    assert other.text_embeddings.dtype == np.float32 and other.directory is None
-    assert contents(other)[:-1] == before[:-1] and other.text_embeddings.tolist() == np.ones([4, 3]).tolist()
-    other.upsert(["new"], [[1.0, 0.0]])
-    assert contents(either) == before
-    for shape in ([3, 3], [4]):
-        with pytest.raises(InputError, match=r"text_embeddings must have shape \[4, T\], .* got \["):
-            either.with_text_embeddings(np.ones(shape))
-
-
 def test_take_keeps_the_requested_order(either):
     either.remove(["猫"])
     taken = either.take([2, 0, -1])
@@ -131,6 +120,18 @@ def test_iteration_skips_removed_rows(either):
         ({"languages": "en"}, "languages must be a sequence of str, got 'en'"),
         ({"text_embeddings": [[1.0]]}, r"text_embeddings must have shape \[2, T\], .* got \[1, 1\]"),
         ({"text_embeddings": [[1.0], [np.inf]]}, r"text_embeddings must be finite, got \[inf\] for 'b'"),
+        ({"ngrams": Ngrams(np.ones([1, 3], int), 9)}, r"ids of ngrams must be integers of shape \[2, M\]"),
+        ({"ngrams": Ngrams(np.ones([2, 3]), 9)}, r"ids of ngrams must be integers .* got float64 \[2, 3\]"),
+        (
+            {"ngrams": Ngrams(np.array([[1], [9]]), 8)},
+            r"ids of ngrams must be from 0 to 8, got \[9\] for 'b'",
+        ),
+        ({"ngrams": Ngrams(np.array([[1], [-1]]), 8)}, r"ids of ngrams must be from 0 to 8, got \[-1\]"),
+        ({"ngrams": Ngrams(np.ones([2, 3], int), 2**16)}, "hash_buckets .* from 1 to 65,535, got 65536"),
+        (
+            {"ngrams": Ngrams(np.ones([2, 3], int), 9), "text_embeddings": [[1.0], [2.0]]},
+            "text_embeddings and ngrams must not both be given",
+        ),
         ({"flags": {"a b": [True, True]}}, "flags must have names that are Python identifiers, got 'a b'"),
         ({"flags": {"odd": [True]}}, r"flags\['odd'\] must have shape \[2\], .* got \[1\]"),
         ({"flags": {"odd": [1, 0]}}, r"flags\['odd'\] must be bool, got int64"),

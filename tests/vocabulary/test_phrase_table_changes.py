@@ -2,12 +2,18 @@ import numpy as np
 import pytest
 
 from ctxvision import InputError, PhraseTable
-from tests.vocabulary.small_table import PHRASES, UNIT, contents
+from ctxvision.vocabulary import Ngrams
+from tests.vocabulary.small_table import IDS, PHRASES, UNIT, contents, ngram_table
 
 
 def test_upsert_replaces_in_place_and_appends(either):
     ids = either.upsert(
-        ["new", "Größe"], [[0.0, 5.0], [2.0, 0.0]], [3, 9], ["en", "xx"], flags={"adult": [True, False]}
+        ["new", "Größe"],
+        [[0.0, 5.0], [2.0, 0.0]],
+        [3, 9],
+        ["en", "xx"],
+        np.ones([2, 4]),
+        {"adult": [True, False]},
     )
     assert ids.tolist() == [4, 1] and ids.dtype == np.int32
     assert list(either.phrases) == ["red car", "Größe", "猫", "caf\u00e9", "new"]
@@ -16,24 +22,72 @@ def test_upsert_replaces_in_place_and_appends(either):
     assert either.languages.tolist() == ["en", "xx", "ja", "fr", "en"]
     assert either.flags["adult"].tolist() == [False, False, False, True, True]
     assert either.ids(["Größe", "new"]).tolist() == [1, 4]
-    assert either.text_embeddings is None
 
 
 def test_upsert_keeps_columns_that_are_not_given(either):
-    either.upsert(["猫", "neko"], [[0.0, 1.0], [0.0, 1.0]])
+    either.upsert(["猫", "neko"], [[0.0, 1.0], [0.0, 1.0]], text_embeddings=np.ones([2, 4]))
     assert either.counts.tolist() == [5, 0, 7, 1, 1]
     assert either.languages.tolist() == ["en", "de", "ja", "fr", "en"]
     assert either.flags["adult"].tolist() == [False, True, False, True, False]
 
 
-def test_text_embeddings_stay_unless_a_new_phrase_has_none(either):
+def test_text_embeddings_are_needed_for_new_phrases_alone(either):
     either.upsert(["猫"], [[0.0, 1.0]])
     assert either.text_embeddings.tolist() == np.eye(4).tolist()
     either.upsert(["neko", "猫"], [[0.0, 1.0], [1.0, 0.0]], text_embeddings=[[5, 6, 7, 8], [9, 9, 9, 9]])
     expected = [[1, 0, 0, 0], [0, 1, 0, 0], [9, 9, 9, 9], [0, 0, 0, 1], [5, 6, 7, 8]]
     assert either.text_embeddings.tolist() == expected
-    either.upsert(["mao"], [[0.0, 1.0]])
-    assert either.text_embeddings is None
+    with pytest.raises(
+        InputError, match="text_embeddings must be given for new phrases .*, got none for 'mao'"
+    ):
+        either.upsert(["猫", "mao"], [[0.0, 1.0], [0.0, 1.0]])
+    assert either.text_embeddings.tolist() == expected
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_ngrams_come_with_phrases(on_disk, tmp_path):
+    table = ngram_table()
+    if on_disk:
+        table.save(tmp_path)
+        table = PhraseTable.load(tmp_path)
+    assert table.text_embeddings is None and table.ngrams.ids.dtype == np.uint16
+    table.upsert(["猫"], [[0.0, 1.0]])
+    assert table.ngrams.ids.tolist() == IDS
+    table.upsert(["neko", "猫"], [[0.0, 1.0], [1.0, 0.0]], ngrams=Ngrams(np.array([[4, 5, 0], [6, 0, 0]]), 7))
+    assert table.ngrams.ids.tolist() == [*IDS[:2], [6, 0, 0], IDS[3], [4, 5, 0]]
+    other = PhraseTable.from_arrays(
+        ["red car", "dog"], np.ones([2, 2]), ngrams=Ngrams(np.array([[2, 2, 2], [1, 1, 1]]), 7)
+    )
+    table.merge(other)
+    table.remove(["Größe"])
+    table.shrink()
+    assert list(table.phrases) == ["red car", "猫", "caf\u00e9", "neko", "dog"]
+    expected = [IDS[0], [6, 0, 0], IDS[3], [4, 5, 0], [1, 1, 1]]
+    assert table.ngrams.ids.tolist() == expected and table.ngrams.hash_buckets == 7
+    assert table.take([3, 0]).ngrams.ids.tolist() == [expected[3], expected[0]]
+    assert table.take([3, 0]).ngrams.hash_buckets == 7
+    if on_disk:
+        assert contents(PhraseTable.load(tmp_path)) == contents(table)
+
+
+@pytest.mark.parametrize(
+    ("columns", "match"),
+    [
+        ({}, "ngrams must be given for new phrases if the table has them, got none for 'x'"),
+        ({"text_embeddings": [[1.0]]}, "text_embeddings must be left out if the table has none"),
+        (
+            {"ngrams": Ngrams(np.ones([1, 2], int), 7)},
+            "ngrams must have 3 columns like those of the table, got 2",
+        ),
+        ({"ngrams": Ngrams(np.ones([1, 3], int), 8)}, "ngrams must have 7 hash buckets .* got 8"),
+    ],
+)
+def test_ngrams_that_do_not_fit(columns, match):
+    table = ngram_table()
+    before = contents(table)
+    with pytest.raises(InputError, match=match):
+        table.upsert(["x"], [[1.0, 0.0]], **columns)
+    assert contents(table) == before
 
 
 def test_a_new_flag_is_false_elsewhere(either):
@@ -71,7 +125,8 @@ def test_a_removed_phrase_keeps_its_id(either):
     assert ids.tolist() == [1, 3] and ids.dtype == np.int32
     assert either.live.tolist() == [True, False, True, False] and len(either) == 4
     assert either.ids(PHRASES).tolist() == [0, -1, 2, -1]
-    assert either.upsert(["neu", "caf\u00e9"], [[1.0, 0.0], [0.0, 1.0]]).tolist() == [4, 3]
+    vectors, text = [[1.0, 0.0], [0.0, 1.0]], np.ones([2, 4])
+    assert either.upsert(["neu", "caf\u00e9"], vectors, text_embeddings=text).tolist() == [4, 3]
     assert either.live.tolist() == [True, False, True, True, True]
     # A restored phrase has the values of a new one.
     assert either.counts.tolist() == [5, 0, 7, 1, 1] and either.languages[3] == "en"
@@ -139,11 +194,13 @@ def test_merge_restores_removed_phrases_with_the_others_values(either, other):
     assert either.text_embeddings[2].tolist() == [8, 8, 8, 8]
 
 
-def test_merge_without_text_embeddings_drops_them_only_for_new_phrases(either):
+def test_merge_needs_text_embeddings_for_new_phrases_alone(either):
     either.merge(PhraseTable.from_arrays(["猫"], [[0.0, 1.0]]))
     assert either.text_embeddings.tolist() == np.eye(4).tolist()
-    either.merge(PhraseTable.from_arrays(["neko"], [[0.0, 1.0]]))
-    assert either.text_embeddings is None
+    with pytest.raises(
+        InputError, match="text_embeddings must be given for new phrases .*, got none for 'neko'"
+    ):
+        either.merge(PhraseTable.from_arrays(["neko"], [[0.0, 1.0]]))
 
 
 def test_merge_of_other_widths_changes_nothing(either):
@@ -172,48 +229,11 @@ def test_shrink_renumbers(either):
     assert either.flags["adult"].tolist() == [False, True]
     assert either.text_embeddings.tolist() == [[1, 0, 0, 0], [0, 0, 0, 1]]
     assert either.ids(PHRASES).tolist() == [0, -1, -1, 1]
-    assert either.upsert(["猫"], [[1.0, 0.0]]).tolist() == [2]
+    assert either.upsert(["猫"], [[1.0, 0.0]], text_embeddings=np.ones([1, 4])).tolist() == [2]
     with pytest.raises(
         InputError, match="min_count must leave at least one phrase, got 6, above the highest count 5"
     ):
         either.shrink(min_count=6)
-
-
-def test_embed_texts(either):
-    sizes = []
-
-    def encode(phrases):
-        sizes.append(len(phrases))
-        return [[len(phrase), 1.0] for phrase in phrases]
-
-    either.remove(["猫"])
-    either.embed_texts(encode, batch_size=3)
-    assert either.text_embeddings.tolist() == [[7, 1], [5, 1], [1, 1], [4, 1]]
-    assert either.text_embeddings.dtype == np.float32 and sizes == [3, 1]
-
-
-@pytest.mark.parametrize(
-    ("encode", "match"),
-    [
-        (lambda phrases: np.ones([len(phrases) + 1, 2]), r"encode must return \[3, T\] .* got \[4, 2\]"),
-        (lambda phrases: np.ones(len(phrases)), r"encode must return \[3, T\] .* got \[3\]"),
-        (
-            lambda phrases: np.ones([len(phrases), len(phrases)]),
-            r"encode must return \[1, 3\] .* got \[1, 1\]",
-        ),
-        (
-            lambda phrases: [[float("nan")] if p == "猫" else [1.0] for p in phrases],
-            "finite rows, got .* for '猫'",
-        ),
-    ],
-)
-def test_bad_encoder_changes_nothing(either, encode, match):
-    before = contents(either)
-    with pytest.raises(InputError, match=match):
-        either.embed_texts(encode, batch_size=3)
-    assert contents(either) == before
-    with pytest.raises(InputError, match="batch_size must be at least 1, got 0"):
-        either.embed_texts(lambda phrases: np.ones([len(phrases), 1]), batch_size=0)
 
 
 def test_changes_of_columns_in_several_blocks(monkeypatch, tmp_path):

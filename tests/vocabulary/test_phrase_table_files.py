@@ -42,7 +42,8 @@ def test_changes_of_a_loaded_table_are_written_at_once(table, tmp_path):
     table.save(tmp_path / "table")
     mine, early = PhraseTable.load(tmp_path / "table"), PhraseTable.load(tmp_path / "table")
     assert mine.directory == tmp_path / "table"
-    mine.upsert(["red car", "new"], [[1.0, 0.0], [0.0, 1.0]], [50, 60])
+    vectors, text = [[1.0, 0.0], [0.0, 1.0]], np.ones([2, 4])
+    mine.upsert(["red car", "new"], vectors, [50, 60], text_embeddings=text)
     mine.remove(["Größe"])
     again = PhraseTable.load(tmp_path / "table")
     assert contents(again) == contents(mine)
@@ -86,7 +87,7 @@ def test_load_refuses_other_contents(table, tmp_path):
             PhraseTable.load(place)
     table.save(tmp_path / "table")
     (tmp_path / "table" / "table.json").write_text('{"format_version": 99}')
-    with pytest.raises(InputError, match="must have format version 2, got 99"):
+    with pytest.raises(InputError, match="must have format version 3, got 99"):
         PhraseTable.load(tmp_path / "table")
 
 
@@ -109,10 +110,12 @@ def replace(**facts):
     [
         lambda folder: (folder / "table.json").write_text("{"),
         lambda folder: (folder / "table.json").write_text("[]"),
-        lambda folder: (folder / "table.json").write_text('{"format_version": 2}'),
+        lambda folder: (folder / "table.json").write_text('{"format_version": 3}'),
         replace(rows=3),
         replace(rows=0),
         replace(dim=3),
+        replace(text_dim=3),
+        replace(ngrams=3),
         replace(dtype="float16"),
         replace(dtype="no dtype"),
         replace(phrase_bytes=3),

@@ -5,7 +5,6 @@ import os
 import threading
 import time
 
-import numpy as np
 import pytest
 
 from ctxvision import InputError, PhraseTable
@@ -22,12 +21,6 @@ def folder(table, tmp_path):
 def test_a_second_writer_waits(folder):
     order = []
 
-    def encode(phrases):
-        started.set()
-        time.sleep(0.2)
-        order.append("embedded")
-        return np.ones([len(phrases), 1])
-
     def save():
         started.wait()
         PhraseTable.from_arrays(["a"], [[1.0]]).save(folder)
@@ -36,9 +29,13 @@ def test_a_second_writer_waits(folder):
     started = threading.Event()
     thread = threading.Thread(target=save)
     thread.start()
-    PhraseTable.load(folder).embed_texts(encode)
+    with PhraseTableWriter(folder, dim=1) as writer:
+        started.set()
+        time.sleep(0.2)
+        writer.append(["b"], [[1.0]])
+        order.append("written")
     thread.join()
-    assert order == ["embedded", "saved"]
+    assert order == ["written", "saved"]
     assert list(PhraseTable.load(folder).phrases) == ["a"]
 
 

@@ -1,5 +1,6 @@
 """Compares random changes, in memory and on disk, with a plain dict."""
 
+import functools
 import tempfile
 import unicodedata
 from unittest import mock
@@ -48,7 +49,6 @@ changes = st.lists(
         st.tuples(st.just("merge"), rows()),
         st.tuples(st.just("remove"), phrases),
         st.tuples(st.just("shrink"), st.integers(0, 3)),
-        st.tuples(st.just("embed_texts"), st.integers(1, 3)),
     ),
     max_size=8,
 )
@@ -58,15 +58,11 @@ def unit(vector):
     return np.asarray(vector) / np.linalg.norm(vector)
 
 
-def encode(names):
-    return [[len(name), -len(name)] for name in names]
-
-
 class Model:
     """Converts a table to a dict from phrase to row, in the order of the ids."""
 
     def __init__(self):
-        self.rows, self.has_text = {}, True
+        self.rows = {}
 
     def put(self, given_columns, merge=False):
         text, flags = given_columns.get("text_embeddings"), given_columns.get("flags", {})
@@ -83,7 +79,6 @@ class Model:
             }
             if old is None:
                 self.rows[name] = new
-                self.has_text = self.has_text and text is not None
             elif not old["live"]:
                 self.rows[name] = {**new, "text": new["text"] or old["text"]}
             elif merge:
@@ -120,9 +115,7 @@ def check(table, model):
     assert table.live.tolist() == [row["live"] for row in model.rows.values()]
     flagged = [{flag for flag, values in table.flags.items() if values[i]} for i in range(len(table))]
     assert flagged == [row["flags"] for row in model.rows.values()]
-    assert (table.text_embeddings is not None) == model.has_text
-    if model.has_text:
-        assert table.text_embeddings.tolist() == [list(row["text"]) for row in model.rows.values()]
+    assert table.text_embeddings.tolist() == [list(row["text"]) for row in model.rows.values()]
     expected = [names.index(name) if name in model.live() else -1 for name in map(_nfc, PHRASES)]
     assert table.ids(PHRASES).tolist() == expected
     assert [row.phrase for row in table] == [name for name in names if name in model.live()]
@@ -135,12 +128,13 @@ def _nfc(name):
 def apply(table, model, kind, argument):
     """Changes table and model; the table must refuse what the model forbids."""
     if kind in ("upsert", "merge"):
-        if "text_embeddings" in argument and not model.has_text and kind == "upsert":
-            argument = {name: values for name, values in argument.items() if name != "text_embeddings"}
         if kind == "upsert":
-            ids = table.upsert(**argument)
+            change = functools.partial(table.upsert, **argument)
         else:
-            ids = table.merge(PhraseTable.from_arrays(**argument))
+            change = functools.partial(table.merge, PhraseTable.from_arrays(**argument))
+        if "text_embeddings" not in argument and not {*map(_nfc, argument["phrases"])} <= {*model.rows}:
+            return refused(change)
+        ids = change()
         model.put(argument, merge=kind == "merge")
         assert ids.tolist() == [list(model.rows).index(_nfc(name)) for name in argument["phrases"]]
     elif kind == "remove":
@@ -151,17 +145,13 @@ def apply(table, model, kind, argument):
             model.remove(argument)
         else:
             refused(lambda: table.remove(argument))
-    elif kind == "shrink":
+    else:
         if any(row["live"] and row["count"] >= argument for row in model.rows.values()):
             table.shrink(argument)
             model.shrink(argument)
         else:
             refused(lambda: table.shrink(argument))
-    else:
-        table.embed_texts(encode, batch_size=argument)
-        model.has_text = True
-        for name, row in model.rows.items():
-            row["text"] = encode([name])[0]
+    return None
 
 
 def refused(call):

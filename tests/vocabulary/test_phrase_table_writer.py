@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ctxvision import InputError, PhraseTable
-from ctxvision.vocabulary import PhraseTableWriter
+from ctxvision.vocabulary import Ngrams, PhraseTableWriter
 from tests.vocabulary.small_table import COUNTS, LANGUAGES, PHRASES, PROTOTYPES, contents
 
 
@@ -129,6 +129,22 @@ def test_a_refused_append_can_be_left_out(tmp_path):
     table = PhraseTable.load(tmp_path / "table")
     assert list(table.phrases) == ["a", "c"] and table.text_embeddings.tolist() == [[1, 2], [3, 4]]
     assert table.language_codes == ["en"]
+
+
+def test_ngrams_come_with_every_append(tmp_path):
+    with PhraseTableWriter(tmp_path / "table", dim=2) as writer:
+        writer.append(["a"], [[1.0, 0.0]], ngrams=Ngrams(np.array([[5, 0]]), 7))
+        for ngrams, match in (
+            (None, "ngrams must come with every append or with none, got none at 'b'"),
+            (Ngrams(np.array([[5]]), 7), "ngrams must have 2 columns like those of the table, got 1"),
+            (Ngrams(np.array([[5, 0]]), 9), "ngrams must have 7 hash buckets like those of the table, got 9"),
+        ):
+            with pytest.raises(InputError, match=match):
+                writer.append(["b"], [[1.0, 0.0]], ngrams=ngrams)
+        writer.append(["c"], [[0.0, 1.0]], ngrams=Ngrams(np.array([[7, 1]]), 7))
+    table = PhraseTable.load(tmp_path / "table")
+    assert table.ngrams.ids.tolist() == [[5, 0], [7, 1]] and table.ngrams.hash_buckets == 7
+    assert table.ngrams.ids.dtype == np.uint16 and table.text_embeddings is None
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from _retrieval.rows import synthetic_rows
 
 import ctxvision as cv
 from ctxvision._files import write_json
+from ctxvision.context.text import ENCODER
 from ctxvision.serving.loading import load_export
 from ctxvision.serving.signatures import decode_pictures
 
@@ -66,10 +67,9 @@ def classifier(phrases: int, backbones: list[str], quantize: str | None) -> cv.C
     """Makes a classifier of two large towers and a vocabulary of random phrases in clusters."""
     prototypes = np.concatenate([*synthetic_rows(phrases)])
     table = cv.PhraseTable.from_arrays([f"phrase {i}" for i in range(phrases)], prototypes)
-    text = cv.PhraseEmbeddings(TEXT_DIM, name="phrase_embeddings")
-    embeddings = np.random.default_rng(1).standard_normal((phrases, TEXT_DIM), np.float32)
-    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-    text.assign(embeddings.astype(quantize or "float32"))
+    encoder = cv.DualEncoderText(TEXT_DIM, **ENCODER)
+    text = cv.PhraseEmbeddings(encoder=encoder, name="phrase_embeddings", trainable=False)
+    text.assign(encoder.ngrams([*table.phrases]))
     return cv.ContextClassifier(
         cv.PhraseGenerator(backbones[0], name="phrase_generator"),
         cv.PrototypeRetrieval(10, "ivf", name="prototype_retrieval").index(table, dtype=quantize),

@@ -84,9 +84,10 @@ def small_export(directory: Path, labels: tuple[str, ...]) -> Path:
     import ctxvision as cv
 
     rng = np.random.default_rng(0)
-    table = cv.PhraseTable.from_arrays([f"phrase {i}" for i in range(1000)], rng.normal(size=(1000, 64)))
-    text = cv.PhraseEmbeddings(dim=200)
-    text.assign(rng.normal(size=(1000, 200)).astype(np.float32))
+    phrases, encoder = [f"phrase {i}" for i in range(1000)], cv.DualEncoderText(character_ngrams=32)
+    table = cv.PhraseTable.from_arrays(phrases, rng.normal(size=(1000, 64)))
+    text = cv.PhraseEmbeddings(encoder=encoder, trainable=False)
+    text.assign(encoder.ngrams(phrases))
     model = cv.ContextClassifier(
         cv.PhraseGenerator("resnet_mini"),
         cv.PrototypeRetrieval(10, "ivf").index(table),

@@ -29,7 +29,7 @@ from build_prototypes import status
 import ctxvision as cv
 from ctxvision._files import read_json, write_json
 from ctxvision.classifier.towers import new_visual_encoder
-from ctxvision.context.text import ENCODER, TEXT_RATE, ngrams_of
+from ctxvision.context.text import ENCODER, TEXT_RATE
 from ctxvision.context.towers import new_phrase_generator
 from ctxvision.data.associations import association_batches
 from ctxvision.training.costs import forward_flops
@@ -91,8 +91,9 @@ def prediction() -> dict[str, Any]:
     generator, encoder = new_phrase_generator(CONFIG.context), new_visual_encoder(CONFIG)
     phrases = [f"phrase {i}" for i in range(1000)]
     table = cv.PhraseTable.from_arrays(phrases, np.random.default_rng(0).normal(size=(1000, 64)))
-    text = cv.PhraseEmbeddings(CONFIG.context.text_dim)
-    text.assign(cv.DualEncoderText(CONFIG.context.text_dim)(tf.constant(phrases)).numpy())
+    words = cv.DualEncoderText(CONFIG.context.text_dim, **ENCODER)
+    text = cv.PhraseEmbeddings(encoder=words, trainable=False)
+    text.assign(words.ngrams(phrases))
     retrieval = cv.PrototypeRetrieval(CONFIG.context_phrases).index(table)
     fusion, pooling = cv.ContextFusion(1000), cv.ContextPooling("uniform")
     model = cv.ContextClassifier(generator, retrieval, text, encoder, fusion, phrases, pooling)
@@ -112,7 +113,7 @@ def text_step() -> dict[str, Any]:
     numbers = np.arange(len(phrases), dtype=np.int32)
     batch = CONFIG.context.text_batch_size
     pairs = numbers // 2, numbers
-    batches = iter(association_batches(*pairs, ngrams_of(encoder, phrases), batch, 40, 0))
+    batches = iter(association_batches(*pairs, encoder.ngrams(phrases).ids, batch, 40, 0))
     step = model.make_train_function()
     return {"batch": batch, **measured(lambda: step(batches)["loss"].numpy(), None, times=30)}
 
