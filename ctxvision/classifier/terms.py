@@ -15,7 +15,7 @@ from ctxvision.layers import LabelTerms, TermPlaces
 # Largest number of terms per label; a classifier ignores further terms.
 MOST_TERMS = 20
 _ROWS = 2048  # pictures scored at a time
-# The text model learns from the phrases with the most pictures, at most so many.
+# Largest number of phrases that the text model learns from; the ones with the most pictures are used.
 MOST_PHRASES = 20000
 # Share of the text space in a term's score in a classifier; chosen on `val` of the demo and of photographs.
 TEXT_SHARE = 0.5

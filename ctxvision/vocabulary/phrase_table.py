@@ -172,9 +172,9 @@ class PhraseTable:
             int32 [M] ids of the given phrases.
 
         Raises:
-            InputError: as in `from_arrays`; widths or hashes differ from the table's; new phrases
-                lack a text column of the table; or another process wrote a new generation
-                to the folder. Nothing changes then.
+            InputError: as in `from_arrays`; widths or hashes differ from the table's; new phrases lack the n-grams or text
+                embeddings that the table has; or another process wrote a new generation to the folder. Nothing changes
+                then.
         """
         new = PhraseTable.from_arrays(
             phrases, prototypes, counts, languages, text_embeddings, flags, self.prototypes.dtype.name, ngrams
