@@ -24,11 +24,19 @@ from tests.tiny_data import COLOURS, tiny_settings
 from tools.write_tfrecords import write_tfrecords
 
 ROOT = Path(__file__).parents[1]
-SLOW = {"build_context", "demo", "demo_prediction", "evaluate", "plan", "train", "train_context"}
+SLOW = {
+    "Server",
+    "VersionManager",
+    "build_context",
+    "demo",
+    "demo_prediction",
+    "evaluate",
+    "plan",
+    "train",
+    "train_context",
+}
 OUTPUT = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-
-
-# Downloads what it names.
+# Its example downloads weights.
 LEFT_OUT = "ctxvision.kerashub.process.convert_preset"
 
 
@@ -111,7 +119,11 @@ def pixels(tiny_data):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in EXAMPLES]
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name.rpartition(".")[2] in SLOW else ())
+        for name in EXAMPLES
+    ],
 )
 def test_example(name, workplace, pixels):
     EXAMPLES[name].globs.update(cv=cv, np=np, tf=tf, keras=keras, pixels=pixels)
