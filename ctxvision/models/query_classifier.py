@@ -85,7 +85,7 @@ class QueryClassifier(keras.Model):
         return log_uniform_sample(seed, self.num_sampled, self.num_queries)
 
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        pixels, queries = data
+        pixels, queries = data[0], tf.cast(data[1], tf.int32)
         sampled, log_expected_count = self._sample()
         split = sampled.shape[0]
         # All replicas draw the same sample; the true queries differ.

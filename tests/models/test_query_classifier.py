@@ -25,6 +25,17 @@ def classifier(num_queries=6, **kwargs):
     return QueryClassifier(PhraseGenerator(small_tower()), num_queries, **kwargs)
 
 
+def test_query_numbers_may_be_int64_as_numpy_makes_them():
+    pixels, queries, _ = coloured(16)
+    losses = []
+    for dtype in (np.int32, np.int64):
+        keras.utils.set_random_seed(0)
+        model = classifier()
+        model.compile(keras.optimizers.AdamW(1e-2))
+        losses.append(model.fit(pixels, queries.astype(dtype), batch_size=16, verbose=0).history["loss"][0])
+    assert losses[0] == pytest.approx(losses[1])
+
+
 @pytest.mark.parametrize("num_sampled", [None, 4])
 def test_it_learns_which_queries_lead_to_a_picture(num_sampled):
     keras.utils.set_random_seed(0)
