@@ -54,8 +54,8 @@ class ContextClassifier(keras.Model):
     Example:
         >>> table = cv.PhraseTable.from_arrays(["red car", "old tree", "blue sea"], np.eye(3, 64))
         >>> text = cv.DualEncoderText()
-        >>> embeddings = cv.PhraseEmbeddings()
-        >>> embeddings.assign(text(tf.constant(list(table.phrases))))
+        >>> embeddings = cv.PhraseEmbeddings(encoder=text, trainable=False)
+        >>> embeddings.assign(text.ngrams(list(table.phrases)))
         >>> model = cv.ContextClassifier(
         ...     cv.PhraseGenerator("resnet_mini"),
         ...     cv.PrototypeRetrieval(k=2).index(table),
