@@ -139,6 +139,19 @@ def strong_embedding():
         yield generator, f"{100 * hits:.1f}", *cells
 
 
+def fine_tuned_tower():
+    for row in read("fine_tuning-photos")["rows"]:
+        started, random = (
+            plus_minus(row[f"top1_{start}"], row[f"deviation_{start}"]) for start in ("started", "random")
+        )
+        yield (
+            f"{row['fraction']:.0%}",
+            random,
+            started,
+            points(row["gain"], row["gain_low"], row["gain_high"]),
+        )
+
+
 def few_shot():
     rows = {
         (row["data"], row["split"], row["method"], row["shots"]): plus_minus(row["mean"], row["deviation"])
@@ -188,6 +201,7 @@ TABLES = {
     "Photographs": (lambda: photographs("photos"),),
     "A context of other labels": (lambda: photographs("photos-other-labels"),),
     "A strong visual embedding": (strong_embedding,),
+    "A fine-tuned tower": (fine_tuned_tower,),
     "Few labelled pictures": (few_shot,),
     "Concepts": (concepts,),
     "A query beside the picture": (a_query_beside_the_picture,),
