@@ -99,7 +99,7 @@ def test_a_run_keeps_the_absolute_path_and_refuses_bad_backbones(
     assert cv.Run(tmp_path / "run").config.visual_backbone == tower
     for name, sentence in (
         ("/nowhere", "visual_backbone must be 'resnet_mini', .* got '/nowhere'"),
-        ("mobilenet_v2", "visual_pixels must be left out for a backbone given by name"),
+        ("mobilenet_v2", "visual_pixels must be None for a backbone given by name"),
     ):
         config = cv.Config.from_dict({**settings, "visual_backbone": name})
         with pytest.raises(cv.InputError, match=sentence):

@@ -48,7 +48,7 @@ def test_a_label_that_only_accompanies_rarer_ones_is_in_every_fraction_and_in_tr
         few = data.fraction_of("train", 0.1)
         assert (data.label_targets("train")[few].sum(axis=0) > 0).all()
     (refused,) = refused_labels(LoadedData(folder, 16).manifest)
-    assert "has a|b: mend the row or train with multi-label" in refused
+    assert "got a|b for images/train-0.png: correct the row or train with multi-label" in refused
 
 
 def test_the_choice_on_val_is_written(multi_label_run):

@@ -26,7 +26,7 @@ def test_a_run_remembers_the_new_place_of_its_data(moved, tmp_path):
     assert cv.Run(run.directory).data.manifest.root == str(data)
     data.rename(tmp_path / "elsewhere")
     with pytest.raises(
-        cv.InputError, match="which is no folder; where the data of a run was moved, name it with --data"
+        cv.InputError, match="which is not a folder: check the path; where the data of a run was moved"
     ):
         _ = cv.Run(run.directory).data
     found = cv.Run(run.directory, data=tmp_path / "elsewhere")
