@@ -106,11 +106,15 @@ class DualEncoderText(keras.layers.Layer):
 
     def encode(self, ids: tf.Tensor) -> tf.Tensor:
         """Embeds `ngram_ids` [..., M]: float32 [..., dim], L2-normalised; zeros if all ids are padding."""
-        present = ids > 0
-        vectors = tf.gather(self.ngram_table, ids)
+        # Phrases in one axis: oneDNN corrupts memory when it broadcasts `attention` over more axes (TensorFlow 2.20).
+        flat = tf.reshape(ids, [-1, ids.shape[-1]])
+        present = flat > 0
+        vectors = tf.gather(self.ngram_table, flat)
         scores = tf.where(present, tf.linalg.matvec(vectors, self.attention), -1e9)
         weights = tf.nn.softmax(scores) * tf.cast(present, tf.float32)
-        return tf.math.l2_normalize(tf.einsum("...m,...md->...d", weights, vectors), axis=-1)
+        embeddings = tf.math.l2_normalize(tf.einsum("nm,nmd->nd", weights, vectors), axis=-1)
+        embeddings = tf.reshape(embeddings, tf.concat([tf.shape(ids)[:-1], [self.dim]], axis=0))
+        return tf.ensure_shape(embeddings, [*ids.shape[:-1], self.dim])
 
     def call(self, phrases: tf.Tensor) -> tf.Tensor:
         phrases = tf.convert_to_tensor(phrases)

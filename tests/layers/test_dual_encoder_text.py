@@ -149,3 +149,13 @@ def test_bytes_that_are_not_utf8_have_character_ngrams():
 def test_character_ngrams_below_0():
     with pytest.raises(ValueError, match="character_ngrams must be at least 0, got -1"):
         small(character_ngrams=-1)
+
+
+def test_phrases_in_several_axes_are_embedded_as_in_one():
+    """At the method's sizes, where broadcasting over several axes has corrupted memory."""
+    layer = DualEncoderText(dim=200, character_ngrams=32)
+    layer.attention.assign(tf.random.stateless_normal([200], seed=[0, 0]))
+    ids = np.random.default_rng(0).integers(0, 2**15, (150, 6, 48)).astype(np.int32)
+    expected = layer.encode(ids.reshape(-1, 48)).numpy()
+    for _ in range(20):
+        np.testing.assert_array_equal(layer.encode(tf.constant(ids)).numpy().reshape(-1, 200), expected)
