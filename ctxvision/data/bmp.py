@@ -30,7 +30,7 @@ def bmp_samples(image_bytes: tf.Tensor) -> tf.Tensor:
 
 
 def _packed_indices(content: tf.Tensor, depth: tf.Tensor) -> tf.Tensor:
-    """Unpacks colour table indices, of which a byte holds several, to uint8 [H, W]."""
+    """Unpacks the colour table indices, two or eight per byte, to uint8 [H, W]."""
     allowed = tf.debugging.Assert(
         tf.reduce_any(tf.equal(depth, [1, 4])),
         ["a BMP must have 1, 4, 8, 24 or 32 bits per pixel, got", depth],

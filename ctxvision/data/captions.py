@@ -67,7 +67,7 @@ def read_captions(place: str, label_column: str = "label") -> Manifest:
             places.append((number, row))
     if not places:
         raise InputError(
-            f"captions: must name captions of which {MIN_COUNT} share a phrase, got none in {place!r}: give more "
+            f"captions: must name a phrase that {MIN_COUNT} captions share, got none in {place!r}: give more "
             "captions."
         )
     stored = None if tables[0].files else _stored(tables, np.array(places, np.int64))

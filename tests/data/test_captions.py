@@ -92,7 +92,7 @@ def test_bad_input(tmp_path, monkeypatch):
     ):
         load_data(f"captions:{tmp_path / 'c'}")
     table(tmp_path / "d" / "0.parquet", jpg=[b""], text=["a red car"])
-    with pytest.raises(InputError, match="captions of which 2 share a phrase, got none"):
+    with pytest.raises(InputError, match="must name a phrase that 2 captions share, got none"):
         load_data(f"captions:{tmp_path / 'd'}")
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     monkeypatch.delattr(pyarrow, "parquet", raising=False)

@@ -100,18 +100,14 @@ def test_a_stopped_call_resumes(export_directory, folder, tmp_path):
     assert sorted(row["path"] for row in rows) == sorted(named_pictures(folder))
 
 
+def typed(export_directory, folder, out):
+    command = [sys.executable, "-m", "ctxvision", "predict", export_directory, folder, "--out", out]
+    return [str(part) for part in command]
+
+
 def test_a_second_process_that_writes_the_same_table_is_refused(export_directory, folder, tmp_path):
     out = tmp_path / "a.csv"
-    command = [
-        sys.executable,
-        "-m",
-        "ctxvision",
-        "predict",
-        str(export_directory),
-        str(folder),
-        "--out",
-        str(out),
-    ]
+    command = typed(export_directory, folder, out)
     second = []
 
     def meanwhile(done, total):
@@ -134,16 +130,7 @@ def test_a_killed_call_resumes(export_directory, folder, tmp_path):
     for number in range(2000):
         os.link(folder / f"{number % 40:02}.png", folder / "deeper" / f"{number}.png")
     out = tmp_path / "a.jsonl"
-    command = [
-        sys.executable,
-        "-m",
-        "ctxvision",
-        "predict",
-        str(export_directory),
-        str(folder),
-        "--out",
-        str(out),
-    ]
+    command = typed(export_directory, folder, out)
     for _ in range(3):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         before = journal_size(out)

@@ -21,7 +21,7 @@ _NEAR_ENOUGH = 16
 
 
 class InvertedLists(tf.Module):
-    """Approximate search by an inverted file: k-means lists, of which the nearest are scored in full precision.
+    """Approximate search by an inverted file: only the rows of the nearest k-means lists are scored.
 
     All lists have the same length, so shapes are static and a list is gathered as one block of memory. Rows are not
     quantised: at these list lengths gathering float32 is as fast as gathering int8 and casting it, and it needs no
