@@ -1,6 +1,8 @@
 """ctxvision: image classification from pixels alone, with context from predicted search phrases."""
 
+import ast
 import importlib
+from pathlib import Path
 from typing import Any
 
 from ctxvision._keras_guard import ensure_keras_2
@@ -9,61 +11,24 @@ ensure_keras_2()
 
 __version__ = "0.2.0"
 
-# Maps public names to their modules, which load on first use, so that `import ctxvision` is fast.
-_PUBLIC = {
-    "Config": "classifier.config",
-    "Context": "context.context",
-    "ContextConfig": "context.config",
-    "ContextClassifier": "models",
-    "ContextTagger": "models",
-    "ContextFusion": "layers",
-    "ContextPooling": "layers",
-    "DualEncoderText": "layers",
-    "InputError": "errors",
-    "Manifest": "data",
-    "PhraseEmbeddings": "layers",
-    "PhraseGenerator": "layers",
-    "PhraseTable": "vocabulary",
-    "PrototypeRetrieval": "layers",
-    "QueryClassifier": "models",
-    "QueryNeeds": "data.training_check",
-    "Run": "classifier.run",
-    "SiameseText": "models",
-    "VisualEncoder": "layers",
-    "add_phrase": "classifier.phrases",
-    "build_context": "context.two_towers",
-    "build_prototypes": "vocabulary",
-    "check_data": "data",
-    "demo": "demo_run",
-    "demo_prediction": "demo_run",
-    "evaluate": "pipeline",
-    "evaluate_context": "context.evaluate",
-    "explain": "models",
-    "export": "pipeline",
-    "export_context": "pipeline",
-    "export_saved_model": "serving",
-    "list_phrases": "classifier.phrases",
-    "load_data": "data",
-    "phrase_stats": "classifier.phrases",
-    "plan": "classifier.plan",
-    "predict": "serving",
-    "predict_to_file": "serving",
-    "record_batches": "data",
-    "remove_phrases": "classifier.phrases",
-    "search_phrases": "classifier.phrases",
-    "train": "pipeline",
-    "train_context": "context.train",
-    "write_report": "pipeline",
-}
 
-__all__ = [*_PUBLIC]
+def _public_names() -> dict[str, str]:
+    """Returns the module of each public name; `__init__.pyi` is their only list, which type checkers read too."""
+    stub = Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")
+    imports = [node for node in ast.parse(stub).body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: f"ctxvision.{node.module}" for node in imports for alias in node.names}
+
+
+_MODULE_OF = _public_names()
+__all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
+    """Loads a public name on first use, so that `import ctxvision` is fast."""
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'ctxvision' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"ctxvision.{_PUBLIC[name]}"), name)
+    return getattr(importlib.import_module(_MODULE_OF[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_PUBLIC])
+    return sorted([*globals(), *__all__])

@@ -6,7 +6,6 @@ An example may use `cv`, `np`, `tf`, `keras` and `pixels` (uint8 [4, 20, 20, 3])
 import doctest
 import importlib
 import json
-import os
 import pkgutil
 import shutil
 import subprocess
@@ -136,37 +135,46 @@ def test_every_public_name_has_an_example():
 
 
 def module_of(examples_of):
-    """The source of a module with a function for each example."""
-    lines = ["import cv", "import numpy as np", "import tensorflow as tf", "import tf_keras as keras"]
+    """Returns the source of a module with a function for each example."""
+    lines = [
+        "import ctxvision as cv",
+        "import numpy as np",
+        "import tensorflow as tf",
+        "import tf_keras as keras",
+    ]
     for name, examples in examples_of.items():
         lines += [f"def {name.replace('.', '_')}_example(pixels: np.ndarray) -> None:"]
         lines += [f"    {line}" for part in examples for line in part.source.splitlines()]
     return "\n".join(lines) + "\n"
 
 
-@pytest.mark.slow
-def test_the_types_of_examples(tmp_path):
-    """`ctxvision` loads its names when they are asked for, so for mypy each comes from the module that holds it."""
-    names = [f"from ctxvision.{module} import {name} as {name}\n" for name, module in cv._PUBLIC.items()]
-    (tmp_path / "cv.py").write_text("".join(names))
-    (tmp_path / "right.py").write_text(module_of({name: test.examples for name, test in PUBLIC.items()}))
-    wrong = doctest.DocTestParser().get_examples(">>> cv.plan(queries='many', images=1, devices='cpu-2')\n")
-    (tmp_path / "wrong.py").write_text(module_of({"wrong": wrong}))
+def mypy(*files):
+    """Returns what mypy reports about these files, which import the package as a user's program does."""
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "mypy",
-            "--config-file",
-            "setup.cfg",
-            tmp_path / "right.py",
-            tmp_path / "wrong.py",
-        ],
+        [sys.executable, "-m", "mypy", "--config-file", "setup.cfg", "--no-implicit-reexport", *files],
         cwd=ROOT,
-        env={**os.environ, "MYPYPATH": str(tmp_path)},
         capture_output=True,
         text=True,
     )
-    errors = [line for line in done.stdout.splitlines() if ": error:" in line]
-    assert [line for line in errors if "wrong.py" not in line] == []
-    assert len(errors) == 1 and 'Argument "queries" to "plan"' in errors[0], done.stdout + done.stderr
+    assert not done.stderr, done.stderr
+    return [line for line in done.stdout.splitlines() if ": error:" in line or ": note: Revealed" in line]
+
+
+@pytest.mark.slow
+def test_the_types_of_examples(tmp_path):
+    (tmp_path / "right.py").write_text(module_of({name: test.examples for name, test in PUBLIC.items()}))
+    wrong = doctest.DocTestParser().get_examples(">>> cv.plan(queries='many', images=1, devices='cpu-2')\n")
+    (tmp_path / "wrong.py").write_text(module_of({"wrong": wrong}))
+    (error,) = mypy(tmp_path / "right.py", tmp_path / "wrong.py")
+    assert "wrong.py" in error and 'Argument "queries" to "plan"' in error
+
+
+@pytest.mark.slow
+def test_type_checkers_see_each_public_name(tmp_path):
+    names = [*cv.__all__, "__version__"]
+    lines = ["import ctxvision as cv", *(f"reveal_type(cv.{name})" for name in names), "cv.Runs"]
+    (tmp_path / "revealed.py").write_text("\n".join(lines))
+    *revealed, error = mypy(tmp_path / "revealed.py")
+    assert len(revealed) == len(names)
+    assert [line for line in revealed if 'is "Any"' in line] == []
+    assert 'Module has no attribute "Runs"' in error

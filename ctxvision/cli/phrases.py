@@ -136,12 +136,12 @@ def _phrases_search(chosen: argparse.Namespace) -> None:
 def _phrases_stats(chosen: argparse.Namespace) -> None:
     stats = ctxvision.phrase_stats(owner_of(chosen))
     rows = [
-        ["phrases", stats.phrases],
-        ["may become context", stats.retrievable],
-        ["removed", stats.removed],
-        *([f"with {number} or more pictures", phrases] for number, phrases in stats.pictures.items()),
-        *([f"in {language}", phrases] for language, phrases in stats.languages.items()),
-        ["kilobytes on disk", round(stats.bytes_on_disk / 1000)],
+        ("phrases", stats.phrases),
+        ("may become context", stats.retrievable),
+        ("removed", stats.removed),
+        *((f"with {number} or more pictures", phrases) for number, phrases in stats.pictures.items()),
+        *((f"in {language}", phrases) for language, phrases in stats.languages.items()),
+        ("kilobytes on disk", round(stats.bytes_on_disk / 1000)),
     ]
     _print_columns([], [[name, f"{number:,}"] for name, number in rows], "<>")
 

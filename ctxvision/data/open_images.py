@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ctxvision._files import read_json
-from ctxvision.data.image_folder import picture_files, require_folder, require_label_column
+from ctxvision.data.folders import picture_files
+from ctxvision.data.image_folder import require_folder, require_label_column
 from ctxvision.data.imagenet import synset_labels
 from ctxvision.data.images_csv import clean
 from ctxvision.data.manifest import Manifest
