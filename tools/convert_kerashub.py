@@ -8,8 +8,10 @@ DIR/text, for `ctxvision context build`.
 """
 
 import runpy
+import sys
 from pathlib import Path
 
 if __name__ == "__main__":
     program = Path(__file__).resolve().parents[1] / "ctxvision" / "kerashub" / "convert.py"
+    sys.path.insert(0, str(program.parent))
     runpy.run_path(str(program), run_name="__main__")

@@ -37,7 +37,8 @@ def convert_preset(preset: str, out: str | os.PathLike[str], pixels: str | None 
     environment = {
         name: value
         for name, value in os.environ.items()
-        if name not in ("TF_USE_LEGACY_KERAS", "KERAS_BACKEND")
+        # PYTHONSAFEPATH would hide the program's own modules.
+        if name not in ("TF_USE_LEGACY_KERAS", "KERAS_BACKEND", "PYTHONSAFEPATH")
     }
     with subprocess.Popen(
         [sys.executable, str(PROGRAM), *options, "--", preset],

@@ -1,7 +1,6 @@
 """Tests the converter of KerasHub presets on small presets with random weights, written by KerasHub."""
 
 import json
-import runpy
 import shutil
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from ctxvision.cli import main
 from ctxvision.context.text_tower import TextTower
 from ctxvision.errors import InputError
 from ctxvision.kerashub import convert_preset, process, towers_of
+from ctxvision.kerashub._convert.picture import PIXELS
 from ctxvision.layers import backbone
 from tests.fresh_process import run_fresh
 
@@ -69,6 +69,7 @@ import os, runpy, sys
 
 {change}
 sys.argv = {argv!r}
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
@@ -106,22 +107,19 @@ def convert_after(change, *arguments, imports=KERAS_3):
     return run_fresh(CHANGED.format(change=change, argv=argv), imports=imports)
 
 
+def converted(preset, folder):
+    done = convert(preset, "--out", folder)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture(scope="session")
 def vit(presets, made_once):
-    def make(folder):
-        done = convert(presets / "vit", "--out", folder)
-        assert done.returncode == 0, done.stderr
-
-    return made_once("kerashub-vit", make)
+    return made_once("kerashub-vit", lambda folder: converted(presets / "vit", folder))
 
 
 @pytest.fixture(scope="session")
 def clip(presets, made_once):
-    def make(folder):
-        done = convert(presets / "clip", "--out", folder)
-        assert done.returncode == 0, done.stderr
-
-    return made_once("kerashub-clip", make)
+    return made_once("kerashub-clip", lambda folder: converted(presets / "clip", folder))
 
 
 def check_answers(preset, towers, tmp_path):
@@ -302,7 +300,7 @@ def test_errors_of_the_process_are_passed_on(program, error, match, tmp_path, mo
 
 
 def test_pixel_conventions_equal_those_of_build_backbone():
-    assert runpy.run_path(str(PROGRAM))["PIXELS"] == backbone.PIXELS
+    assert PIXELS == backbone.PIXELS
 
 
 def test_existing_folder_is_refused(presets, tmp_path):

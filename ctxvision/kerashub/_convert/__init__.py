@@ -1,0 +1,1 @@
+"""The parts of `convert.py`, which run under Keras 3 and import nothing else of ctxvision."""
