@@ -7,8 +7,7 @@ import numpy as np
 from ctxvision._files import read_json
 from ctxvision._templates import render
 from ctxvision.context.context import TWO_TOWERS, Context, read_context
-from ctxvision.layers.backbone import IMAGENET
-from ctxvision.layers.pretrained import licence_of
+from ctxvision.layers.pretrained import IMAGENET, licence_of
 from ctxvision.layers.saved_model_tower import tower_facts
 
 FIGURES = "figures.json"

@@ -1,21 +1,24 @@
 """ConvNets from pixels to one vector: by name, as a Keras model or its file, or as a SavedModel folder."""
 
-import functools
 import os
-import sys
 from typing import Any, TypeAlias
 
 import tensorflow as tf
 import tf_keras as keras
 
-from ctxvision.layers._batch_norm import batch_norm, synchronized
-from ctxvision.layers.pretrained import imagenet_weights, load_pretrained
+from ctxvision.layers._applications import (
+    ApplicationPixels,
+    application_network,
+    find_application,
+)
+from ctxvision.layers._resnet_mini import resnet_mini
+from ctxvision.layers.pretrained import IMAGENET, load_pretrained, plain_name
 from ctxvision.layers.saved_model_tower import SavedModelTower, tower_facts
 
 Backbone: TypeAlias = "str | os.PathLike[str] | keras.Model"
 Weights: TypeAlias = "str | os.PathLike[str] | None"
 
-IMAGENET, RAW = "imagenet", "0..255"
+RAW = "0..255"
 
 # Pixel scales: pixels in 0..255 become (pixels - mean) / deviation.
 PIXELS: dict[str, tuple[Any, Any]] = {
@@ -67,7 +70,7 @@ def build_backbone(
         tower = keras.Model(given, SavedModelTower(os.path.abspath(name))(given), name="saved_model")
         return _scaled(tower, pixels or tower_facts(name)["pixels"])
     mini = name == "resnet_mini"
-    network = _resnet_mini(size) if mini else _application_network(name, size, weights)
+    network = resnet_mini(size) if mini else application_network(name, size, weights == IMAGENET)
     if weights not in (None, IMAGENET):
         load_pretrained(network, weights)
     if mini:
@@ -107,7 +110,7 @@ def check_backbone(backbone: Backbone, pixels: str | None = None, weights: Weigh
     if os.path.isfile(name) and name.endswith(".keras"):
         return
     if name != "resnet_mini":
-        _application(name)
+        find_application(name)
     elif weights == IMAGENET:
         raise ValueError(
             "weights must be a file or None for 'resnet_mini', which has no published weights, got 'imagenet': "
@@ -139,9 +142,9 @@ def image_size_of(backbone: Backbone) -> int:
         return _loaded_model(name).input_shape[1] or 224
     if name == "resnet_mini":
         return 48
-    if "nasnetlarge" in _plain(name):
+    if "nasnetlarge" in plain_name(name):
         return 331
-    return 299 if "ception" in _plain(name) else 224
+    return 299 if "ception" in plain_name(name) else 224
 
 
 def pixels_of(backbone: str) -> str | None:
@@ -178,20 +181,6 @@ def _loaded_model(path: str) -> keras.Model:
         ) from None
 
 
-def _application_network(name: str, size: int, weights: Weights) -> keras.Model:
-    """Builds a `tf_keras.applications` network with average pooling and without its classifier."""
-    application = functools.partial(
-        _application(name), include_top=False, pooling="avg", input_shape=(size, size, 3)
-    )
-    if weights != IMAGENET:
-        return synchronized(application(weights=None))
-    network = imagenet_weights(name, application)
-    copied = synchronized(network)
-    if copied is not network:
-        copied.set_weights(network.get_weights())
-    return copied
-
-
 def _scaled(model: keras.Model, pixels: str) -> keras.Model:
     """Puts a scaling of pixels in 0..255 in front of `model`."""
     if pixels == RAW:
@@ -201,26 +190,6 @@ def _scaled(model: keras.Model, pixels: str) -> keras.Model:
     variance = tf.nest.map_structure(lambda value: value * value, deviation)
     scaled = keras.layers.Normalization(mean=mean, variance=variance)(given)
     return keras.Model(given, model(scaled), name=model.name)
-
-
-def _application(name: str) -> Any:
-    """Finds the function of `tf_keras.applications` called `name`, in any case, with or without underscores."""
-    functions = {
-        key.lower(): function
-        for key, function in vars(keras.applications).items()
-        if callable(function) and key[:1].isupper()
-    }
-    plain = _plain(name)
-    if plain not in functions:
-        raise ValueError(
-            f"backbone must be 'resnet_mini', a tf_keras.applications name, a Keras model, a .keras file or the folder "
-            f"of a SavedModel, got {name!r}: use one of resnet_mini, {', '.join(sorted(functions))}."
-        )
-    return functions[plain]
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("_", "").replace("-", "")
 
 
 def _with_flat_output(model: keras.Model) -> keras.Model:
@@ -233,80 +202,3 @@ def _with_flat_output(model: keras.Model) -> keras.Model:
     raise ValueError(
         f"backbone must have one output of shape [B, D] or [B, H, W, D], got {shape}: cut the model at such a layer."
     )
-
-
-def _resnet_mini(size: int) -> keras.Model:
-    """Builds a stride-2 stem and three residual stages of 32, 64 and 128 channels."""
-
-    def convolution(x: Any, channels: int, kernel: int, stride: int) -> Any:
-        x = keras.layers.Conv2D(
-            channels, kernel, stride, "same", use_bias=False, kernel_initializer="he_normal"
-        )(x)
-        return batch_norm(momentum=0.95)(x)
-
-    pixels = keras.Input((size, size, 3), name="pixels")
-    x = keras.layers.Rescaling(1 / 64.0, offset=-2.0)(pixels)
-    x = keras.layers.ReLU()(convolution(x, 16, 3, 2))
-    for channels, stride in ((32, 1), (64, 2), (128, 2)):
-        shortcut = convolution(x, channels, 1, stride)
-        x = keras.layers.ReLU()(convolution(x, channels, 3, stride))
-        x = keras.layers.ReLU()(keras.layers.Add()([convolution(x, channels, 3, 1), shortcut]))
-    return keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(x), name="resnet_mini")
-
-
-@keras.saving.register_keras_serializable("ctxvision")
-class ApplicationPixels(keras.layers.Layer):
-    """Scales pixels in 0..255 for the `tf_keras.applications` model called `application`."""
-
-    def __init__(self, application: str, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.application = application
-        self._preprocess = sys.modules[_application(application).__module__].preprocess_input  # type: ignore
-
-    def call(self, pixels: tf.Tensor) -> tf.Tensor:
-        return self._preprocess(tf.identity(pixels))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "application": self.application}
-
-
-def features_of(backbone: keras.Model, pixels: tf.Tensor, training: bool | None) -> tf.Tensor:
-    """Computes features float32 [B, D] of pixels as in `resize_for`; casts and returns precomputed features [B, D]."""
-    pixels = tf.convert_to_tensor(pixels)
-    if pixels.shape.rank == 2 and pixels.dtype.is_floating:
-        if pixels.shape[-1] != backbone.output_shape[-1]:
-            raise ValueError(
-                f"features must have the backbone's shape [B, {backbone.output_shape[-1]}], got {tuple(pixels.shape)}: "
-                f"give pixels [B, H, W, 3], or features of this backbone."
-            )
-        return tf.cast(pixels, tf.float32)
-    return tf.cast(backbone(resize_for(backbone, pixels), training=training), tf.float32)
-
-
-class BackboneFeatures(keras.layers.Layer):
-    """Computes the features of a backbone that both towers share, see `features_of`, float32 [B, D]."""
-
-    def __init__(self, backbone: keras.Model, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.backbone = backbone
-
-    def call(self, pixels: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        return features_of(self.backbone, pixels, training)
-
-
-def resize_for(backbone: keras.Model, pixels: tf.Tensor) -> tf.Tensor:
-    """Resizes pixels [B, H, W, 3], uint8 or float in 0..255, to the backbone's input size, as float32."""
-    pixels = tf.convert_to_tensor(pixels)
-    if pixels.shape.rank != 4 or pixels.shape[-1] not in (3, None):
-        raise ValueError(
-            f"pixels must have shape [B, H, W, 3], got {tuple(pixels.shape)}: add the batch axis and convert to RGB."
-        )
-    if pixels.dtype != tf.uint8 and not pixels.dtype.is_floating:
-        raise ValueError(
-            f"pixels must be uint8 or float in 0..255, got dtype {pixels.dtype.name}: cast them first."
-        )
-    size = tuple(backbone.input_shape[1:3])
-    pixels = tf.cast(pixels, tf.float32)
-    if None in size or tuple(pixels.shape[1:3]) == size:
-        return pixels
-    return tf.image.resize(pixels, size, method="bilinear", antialias=True)

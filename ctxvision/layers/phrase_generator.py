@@ -6,7 +6,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from ctxvision.layers._batch_norm import batch_norm
-from ctxvision.layers.backbone import Backbone, Weights, build_backbone, check_backbone, features_of, opened
+from ctxvision.layers.backbone import Backbone, Weights, build_backbone, check_backbone, opened
+from ctxvision.layers.backbone_features import features_of
 
 
 @keras.saving.register_keras_serializable("ctxvision")

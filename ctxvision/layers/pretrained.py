@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import tf_keras as keras
 
+IMAGENET = "imagenet"  # the value of `weights` that stands for the published weights
+
 # Licences of the published weights, from the Keras documentation.
 _LICENCES = {
     "resnetrs": "Apache-2.0",
@@ -21,10 +23,14 @@ _LICENCES = {
 }
 
 
+def plain_name(name: str) -> str:
+    """Returns a network's name in lower case, without underscores and hyphens."""
+    return name.lower().replace("_", "").replace("-", "")
+
+
 def licence_of(name: str) -> str:
     """Returns the licence of the ImageNet weights of a `tf_keras.applications` network; "" if it is unknown."""
-    plain = name.lower().replace("_", "").replace("-", "")
-    return next((licence for start, licence in _LICENCES.items() if plain.startswith(start)), "")
+    return next((licence for start, licence in _LICENCES.items() if plain_name(name).startswith(start)), "")
 
 
 def imagenet_weights(name: str, application: Callable[..., keras.Model]) -> keras.Model:

@@ -5,7 +5,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from ctxvision.layers.backbone import Backbone, Weights, build_backbone, check_backbone, features_of, opened
+from ctxvision.layers.backbone import Backbone, Weights, build_backbone, check_backbone, opened
+from ctxvision.layers.backbone_features import features_of
 
 
 @keras.saving.register_keras_serializable("ctxvision")

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from ctxvision.layers.backbone import BackboneFeatures
+from ctxvision.layers.backbone_features import BackboneFeatures
 from ctxvision.layers.context_fusion import ContextFusion
 from ctxvision.layers.context_pooling import ContextPooling
 from ctxvision.layers.phrase_embeddings import PhraseEmbeddings

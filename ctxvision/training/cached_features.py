@@ -12,7 +12,7 @@ import numpy as np
 
 from ctxvision._files import atomic_path, file_name
 from ctxvision.layers import PhraseGenerator, VisualEncoder
-from ctxvision.layers.backbone import features_of
+from ctxvision.layers.backbone_features import features_of
 from ctxvision.training.shared_features import SharedFeatures, ids_of
 from ctxvision.training.weights import embed
 

@@ -8,7 +8,7 @@ import pytest
 import ctxvision as cv
 from ctxvision.context.context import Context
 from ctxvision.evaluation.web_features import STAGE, WebFeatures
-from ctxvision.layers.backbone import features_of
+from ctxvision.layers.backbone_features import features_of
 from ctxvision.training.progress import Progress
 
 
