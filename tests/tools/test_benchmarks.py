@@ -1,9 +1,13 @@
 """Computations of benchmarks from their measurements."""
 
+import json
+
 import numpy as np
 import pytest
 
-from tools.benchmarks import batching, demo_seeds
+from ctxvision.evaluation import few_shot
+from ctxvision.metrics.records import load_records, select
+from tools.benchmarks import batching, demo_seeds, table1
 from tools.benchmarks._retrieval.index import around, ladder
 from tools.benchmarks._retrieval.records import recall, replaced
 from tools.benchmarks._retrieval.rows import nearest, synthetic_queries, synthetic_rows
@@ -67,3 +71,16 @@ def test_thresholds_of_other_deals_reach_the_wanted_precision(multi_label_run):
     )
     assert (found["val"], found["test"], found["wanted"]) == (val, test, 0.8)
     assert 0.5 < found["least"] <= found["mean"] <= found["most"] <= 1
+
+
+def test_a_suite_is_measured_and_its_file_written_from_the_run(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(few_shot, "SHOTS", (1,))
+    monkeypatch.setattr(few_shot, "METHODS", {few_shot.BASE: few_shot.METHODS[few_shot.BASE]})
+    monkeypatch.setattr(table1, "RESULTS", tmp_path)
+    table1.main([str(run.directory), "tiny", "few-shot"])
+    written = json.loads((tmp_path / "few-shot-tiny.json").read_text())
+    assert written["commit"] == json.loads((run.directory / "config.json").read_text())["commit"]
+    (row,) = (row for row in written["rows"] if row["metric"] == "top1" and row["split"] == "easy")
+    assert (row["method"], row["shots"], row["fraction"], row["n"]) == ("linear_probe", 1, 0.5, 5)
+    draws = select(load_records(run.directory / "metrics.json"), metric="top1", split="easy", shots=1)
+    assert row["mean"] == pytest.approx(np.mean([draw.value for draw in draws]))

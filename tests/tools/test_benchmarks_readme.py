@@ -10,6 +10,7 @@ BENCHMARKS = Path(__file__).parents[2] / "tools" / "benchmarks"
 README = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
 FRACTIONS = (0.1, 0.3, 1.0)
 SPLITS = ("seen", "unseen")
+METHODS = ("visual_only", "multimodal", "text_only", "multimodal_concat", "visual_web", "shuffled_phrases")
 was_read = set()
 
 
@@ -46,17 +47,9 @@ def cell(rows, *key):
 
 def demo():
     rows = rows_of("table1-emoji")
-    methods = (
-        "visual_only",
-        "multimodal",
-        "text_only",
-        "multimodal_concat",
-        "visual_web",
-        "shuffled_phrases",
-    )
     for split in SPLITS:
         for fraction in FRACTIONS:
-            cells = [cell(rows, "table1", split, fraction, method, "top1") for method in methods]
+            cells = [cell(rows, "table1", split, fraction, method, "top1") for method in METHODS]
             yield split, f"{fraction:.0%}", *cells
 
 
@@ -116,16 +109,8 @@ def larger_vocabulary():
 
 def photographs(name):
     rows = rows_of(f"table1-{name}")
-    methods = (
-        "visual_only",
-        "multimodal",
-        "text_only",
-        "multimodal_concat",
-        "visual_web",
-        "shuffled_phrases",
-    )
     for fraction in FRACTIONS:
-        cells = (cell(rows, "table1", "test", fraction, method, "top1") for method in methods)
+        cells = (cell(rows, "table1", "test", fraction, method, "top1") for method in METHODS)
         gain = over(rows, "table1", "test", fraction, "multimodal", "top1_over_visual_web")
         yield f"{fraction:.0%}", *cells, gain
 
@@ -154,8 +139,10 @@ def fine_tuned_tower():
 
 def few_shot():
     rows = {
-        (row["data"], row["split"], row["method"], row["shots"]): plus_minus(row["mean"], row["deviation"])
-        for row in read("few_shot")["rows"]
+        (data, row["split"], row["method"], row["shots"]): plus_minus(row["mean"], row["deviation"])
+        for data in ("emoji", "photos")
+        for row in read(f"few-shot-{data}")["rows"]
+        if row["metric"] == "top1"
     }
     methods = {
         "multimodal_pool": "pool",

@@ -16,7 +16,6 @@ import datetime
 import importlib.metadata
 import os
 import platform
-import subprocess
 import sys
 import threading
 import time
@@ -29,6 +28,7 @@ import tensorflow as tf
 import ctxvision as cv
 from ctxvision._files import write_json
 from ctxvision.serving.loading import LoadedExport, load_export
+from ctxvision.training.versions import source_commit
 
 RESULT = Path(__file__).parent / "results" / "batching.json"
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -50,12 +50,11 @@ def main(arguments: list[str]) -> None:
         rows.append({"batch": batch, "threads": threads, **measure(export, batch, threads, chosen.seconds)})
         print(rows[-1], flush=True)
     cores = len(os.sched_getaffinity(0))
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     write_json(
         RESULT,
         {
             "date": datetime.date.today().isoformat(),
-            "commit": commit.stdout.strip(),
+            "commit": source_commit(),
             "machine": f"{platform.machine()}, {cores} cores",
             "load_before": round(load, 2),
             "versions": {

@@ -14,7 +14,6 @@ import importlib.metadata
 import multiprocessing
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ import numpy as np
 
 import ctxvision
 from ctxvision._files import write_json
+from ctxvision.training.versions import source_commit
 from ctxvision.vocabulary import PhraseTable, build_prototypes
 
 RESULTS = Path(__file__).parent / "results"
@@ -113,12 +113,9 @@ def main(arguments: list[str]) -> None:
         table = PhraseTable.load(f"{folder}/table")
         assert len(table) == given.queries and int(table.counts.sum()) == given.pairs
         difference = compare(given.pairs, given.queries, table)
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
     result = {
         "date": datetime.date.today().isoformat(),
-        "commit": commit,
+        "commit": source_commit(),
         "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",
         "versions": {
             "python": platform.python_version(),

@@ -16,7 +16,6 @@ import argparse
 import csv
 import dataclasses
 import datetime
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,6 +31,7 @@ from ctxvision.classifier.fork import new_run
 from ctxvision.classifier.fusion import train_classifier
 from ctxvision.classifier.visual import train_visual
 from ctxvision.training.progress import Progress
+from ctxvision.training.versions import source_commit
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -55,12 +55,11 @@ def main(arguments: list[str]) -> None:
     by_words = [row for row in rows if row["draw"] is None]
     found = summary([row for row in rows if row["draw"] is not None]) | {"words": summary(by_words)}
     print(found)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     write_json(
         RESULTS / f"concepts-{whole.data.name}.json",
         {
             "date": datetime.date.today().isoformat(),
-            "commit": commit.stdout.strip(),
+            "commit": source_commit(),
             "versions": read_json(whole.directory / "config.json")["versions"],
             "shots": chosen.shots,
             "labels": len(enough),

@@ -29,7 +29,7 @@ import numpy as np
 import ctxvision as cv
 from ctxvision._files import write_json
 from ctxvision.data import Manifest, write_demo_data
-from ctxvision.training.versions import installed_versions
+from ctxvision.training.versions import installed_versions, source_commit
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from write_tfrecords import write_tfrecords  # noqa: E402
@@ -67,10 +67,9 @@ def main(arguments: list[str]) -> None:
             write_demo_data(given.folder)
         writer = written(cv.load_data(given.folder), given.folder, Path(place))
     print(manifest, writer, sep="\n")
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     facts = {
         "date": datetime.date.today().isoformat(),
-        "commit": commit.stdout.strip(),
+        "commit": source_commit(),
         "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",
         "versions": installed_versions(),
     }

@@ -14,7 +14,6 @@ subset of the size of `val` is drawn 60 times to fit thresholds.
 import argparse
 import dataclasses
 import datetime
-import subprocess
 import sys
 from pathlib import Path
 from statistics import mean, stdev
@@ -30,6 +29,7 @@ from ctxvision.evaluation.calibration import at_thresholds, probabilities_on_val
 from ctxvision.evaluation.features import Features
 from ctxvision.metrics.records import load_records, summary
 from ctxvision.training.progress import Progress
+from ctxvision.training.versions import source_commit
 
 RESULTS = Path(__file__).parent / "results"
 # Measured in addition to the suites of training.
@@ -55,12 +55,11 @@ def main(arguments: list[str]) -> None:
         measured.append(figures(one_label) | figures(several))
         deals.append({"seed": seed, **precision_over_redraws(several, DEALS)})
         print(deals[-1], flush=True)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     write_json(
         RESULTS / "demo_seeds.json",
         {
             "date": datetime.date.today().isoformat(),
-            "commit": commit.stdout.strip(),
+            "commit": source_commit(),
             "versions": read_json(one_label.directory / "config.json")["versions"],
             "seeds": seeds,
             "rows": over_seeds(measured),

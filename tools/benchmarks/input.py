@@ -16,7 +16,6 @@ import argparse
 import datetime
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -36,7 +35,7 @@ from ctxvision.data import record_batches, write_demo_data
 from ctxvision.training.batches import tiled_batches
 from ctxvision.training.fit import cosine_adamw
 from ctxvision.training.loaded_data import LoadedData
-from ctxvision.training.versions import installed_versions
+from ctxvision.training.versions import installed_versions, source_commit
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from write_tfrecords import write_tfrecords  # noqa: E402
@@ -61,10 +60,9 @@ def main(arguments: list[str]) -> None:
             given.data = f"{folder}/emoji"
             write_demo_data(given.data)
         found = measured(given.data, config, given.steps, folder)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     facts = {
         "date": datetime.date.today().isoformat(),
-        "commit": commit.stdout.strip(),
+        "commit": source_commit(),
         "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",
         "versions": installed_versions(),
         "data": Path(given.data).name,

@@ -2,8 +2,8 @@
 
     python tools/benchmarks/table1.py [RUN [NAME [SUITE]]]
 
-NAME defaults to the name of the data. SUITE is another suite that the run has measured; its records go to
-results/SUITE-NAME.json. Accuracies are mean and sample deviation over the heads' seeds. The file also holds the
+NAME defaults to the name of the data. With SUITE the script measures that suite of the run, or resumes it, and writes
+its records to results/SUITE-NAME.json instead. Accuracies are mean and sample deviation over the heads' seeds. The file also holds the
 settings that differ from the preset "small", date, commit, versions, machine, minutes and peak memory (None for a run
 trained earlier).
 """
@@ -35,6 +35,8 @@ def main(arguments: list[str]) -> None:
         run = cv.demo("runs/bench-demo")
         minutes = round((time.monotonic() - start) / 60, 1)
         memory = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
+    for suite in arguments[2:]:
+        cv.evaluate(run, suite)
     wanted = arguments[2:] or SUITES
     records = [one for one in load_records(run.directory / "metrics.json") if one.suite in wanted]
     rows = summary(records, by=KEYS if arguments[2:] else KEYS[:5])

@@ -9,7 +9,6 @@ the label, like those of callers.
 """
 
 import datetime
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +21,7 @@ import tensorflow as tf
 import ctxvision as cv
 from ctxvision._files import read_json, write_json
 from ctxvision.serving.loading import load_export
+from ctxvision.training.versions import source_commit
 
 RESULTS = Path(__file__).parent / "results"
 DRAWS = 3
@@ -36,10 +36,9 @@ def main(arguments: list[str]) -> None:
         export = load_export(version)
         rows = [row for split in run.data.test_splits for row in measured(run, split, export.signatures)]
     print(*rows, sep="\n")
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     facts = {
         "date": datetime.date.today().isoformat(),
-        "commit": commit.stdout.strip(),
+        "commit": source_commit(),
         "versions": read_json(run.directory / "config.json")["versions"],
     }
     write_json(RESULTS / f"with_context-{run.data.name}.json", {**facts, "rows": rows})

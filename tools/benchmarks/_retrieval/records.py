@@ -4,7 +4,6 @@ import datetime
 import importlib.metadata
 import os
 import platform
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 
 import ctxvision
 from ctxvision._files import read_json, write_json
+from ctxvision.training.versions import source_commit
 
 PACKAGES = ("tensorflow", "scann", "faiss-cpu", "hnswlib", "numpy")
 PART = ("data", "rows", "method")
@@ -48,12 +48,9 @@ def save(file: Path, new: list[Record], provenance: Record) -> None:
 
 def provenance(threads: int) -> Record:
     """Describes date, commit, machine, load, threads and versions of a measurement."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "commit": commit,
+        "commit": source_commit(),
         "machine": f"{platform.machine()}, {_processor()}, {len(os.sched_getaffinity(0))} cores",
         "load": round(os.getloadavg()[0], 2),
         "threads": threads,
