@@ -15,8 +15,9 @@ from ctxvision.training.batches import epochs_of, tiled_batches
 from ctxvision.training.cached_features import CachedFeatures
 from ctxvision.training.fine_tuning import set_trainable, steps_of
 from ctxvision.training.fit import cosine_adamw, fit_resumably
-from ctxvision.training.loaded_data import LoadedData, QueryLog
+from ctxvision.training.loaded_data import LoadedData
 from ctxvision.training.progress import Progress
+from ctxvision.training.query_log import QueryLog
 from ctxvision.training.strategies import building, is_chief, policy_of, steps_per_execution
 from ctxvision.training.weights import save_weights, take_part_in_saving
 

@@ -15,8 +15,9 @@ from ctxvision.data.associations import association_batches, read_associations, 
 from ctxvision.layers import DualEncoderText
 from ctxvision.models import SiameseText
 from ctxvision.training.fit import fit_resumably
-from ctxvision.training.loaded_data import LoadedData, QueryLog
+from ctxvision.training.loaded_data import LoadedData
 from ctxvision.training.progress import Progress
+from ctxvision.training.query_log import QueryLog
 from ctxvision.training.strategies import building, is_chief, steps_per_execution
 from ctxvision.training.weights import save_weights
 from ctxvision.vocabulary import Ngrams

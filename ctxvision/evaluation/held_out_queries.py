@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ctxvision.errors import InputError
-from ctxvision.training.loaded_data import QueryLog
+from ctxvision.training.query_log import QueryLog
 
 SHARE = 0.1
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

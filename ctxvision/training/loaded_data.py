@@ -3,51 +3,25 @@
 import dataclasses
 import functools
 import hashlib
-import math
-import os
-from array import array
-from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from ctxvision._files import atomic_path, file_name, read_json, write_json
-from ctxvision.data import Split, check_pictures, load_data, load_encoded, load_pictures
+from ctxvision._files import read_json, write_json
+from ctxvision.data import Split, check_pictures, load_data
 from ctxvision.data.source import Source
 from ctxvision.errors import InputError
 from ctxvision.training.data_facts import source_name
+from ctxvision.training.picture_arrays import PictureArrays
+from ctxvision.training.query_log import QueryLog
 from ctxvision.training.shared_features import ids_of
+from ctxvision.training.strata import fraction_rows, is_held_out
 
-MOST_IN_MEMORY = 2 << 30
 UNKNOWN = -1.0
 
 
-class QueryLog(NamedTuple):
-    """The queries of the `web` split, in descending order of count; equal counts are sorted by text.
-
-    Attributes:
-        phrases: the Q texts.
-        languages: the Q language codes.
-        counts: int64 [Q], pictures per query.
-        pair_picture: int32 [P], rows of pictures.
-        pair_query: int32 [P], numbers of the queries that led to these pictures.
-    """
-
-    phrases: list[str]
-    languages: list[str]
-    counts: np.ndarray
-    pair_picture: np.ndarray
-    pair_query: np.ndarray
-
-
 class LoadedData:
-    """Loads and decodes the splits that a context or a run learns from.
-
-    Each split is decoded once and held in memory. A split of more than `MOST_IN_MEMORY` bytes is kept in a
-    memory-mapped file instead: it takes that much disk, and only as much memory as the machine can spare.
+    """Loads and decodes the splits that a context or a run learns from; each split is decoded once.
 
     Args:
         source: source of the data, see `load_data`.
@@ -55,7 +29,7 @@ class LoadedData:
         seed: seed of the held-out part and of fractions.
         label_column: column of the labels, or several columns separated by `|`.
         multi_label: whether a picture may have several labels.
-        folder: folder for the files of large splits; None keeps all pictures in memory.
+        folder: folder for the files of large splits, see `PictureArrays`; None keeps all pictures in memory.
         merge_labels: whether labels that look alike are merged.
         known: file with a digest of each split's pictures, written when the split is first decoded and compared
             later; None keeps no digests.
@@ -80,6 +54,7 @@ class LoadedData:
         self.multi_label = multi_label
         self.folder = folder
         self._known = known
+        self._arrays = PictureArrays(image_size, folder)
         self.manifest = load_data(source, label_column, merge_labels)
         self.name = source_name(source)
         self._loaded: dict[str, tuple[Split, np.ndarray]] = {}
@@ -140,41 +115,11 @@ class LoadedData:
     @functools.cached_property
     def query_log(self) -> QueryLog:
         """The queries of the `web` split."""
-        rows = self.split("web").queries
-        number: dict[str, int] = {}
-        languages: list[str] = []
-        queries = array("i")
-        for row in rows:
-            for query in row:
-                if query.text not in number:
-                    number[query.text] = len(number)
-                    languages.append(query.language)
-                queries.append(number[query.text])
-        texts, pair_query = list(number), np.array(queries, np.int32)
-        counts = np.bincount(pair_query, minlength=len(texts))
-        order = sorted(range(len(texts)), key=lambda i: (-counts[i], texts[i]))
-        rank = np.empty(len(texts), np.int32)
-        rank[order] = np.arange(len(texts))
-        return QueryLog(
-            [texts[i] for i in order],
-            [languages[i] for i in order],
-            counts[order].astype(np.int64),
-            np.repeat(np.arange(len(rows), dtype=np.int32), [len(row) for row in rows]),
-            rank[pair_query],
-        )
+        return QueryLog.of(self.split("web").queries)
 
     def fraction_of(self, name: str, fraction: float) -> np.ndarray:
-        """Returns the rows of a labelled split that make up `fraction` of each label, at least one row per label.
-
-        The rows of a smaller fraction are part of the rows of a larger one. A picture with several labels counts for
-        its rarest label.
-        """
-        labels = self.split(name).labels
-        order = np.random.default_rng([self.seed, 1]).permutation(len(labels)).tolist()
-        chosen = set(_first_of_each_label(labels, order))
-        for rows in _strata(labels, order):
-            chosen.update(rows[: max(1, round(fraction * len(rows)))])
-        return np.array(sorted(chosen))
+        """Returns rows of a labelled split, see `fraction_rows`."""
+        return fraction_rows(self.split(name).labels, fraction, self.seed)
 
     def _part(self, name: str) -> tuple[Split, np.ndarray]:
         """Loads a split; `pretrain` falls back to `train`, a missing `val` to a tenth of each label of `train`."""
@@ -196,7 +141,7 @@ class LoadedData:
         if not undecodable:
             return split, pictures
         rows = np.delete(np.arange(len(split)), undecodable)
-        return kept, self._rows(f"{name}-decodable", pictures, rows, split)
+        return kept, self._arrays.rows(f"{name}-decodable", pictures, rows, split)
 
     def _check_unchanged(self, name: str, pictures: np.ndarray) -> None:
         """Raises if a split's pictures differ from those that a part was trained on."""
@@ -217,90 +162,14 @@ class LoadedData:
         """Returns the pictures of a split, and the rows of the pictures that cannot be decoded."""
         if (shared := self._shared.get(id(split.paths))) is not None:
             return shared
-        size = self.image_size
-        shape = (len(split), size, size, 3)
-
-        def decode(out: np.ndarray) -> list[int]:
-            if split.stored is None:
-                return load_pictures(split.paths, size, out)[1]
-            return load_encoded(split.encoded(), len(split), size, out)[1]
-
-        found = self._kept(split.name, shape, decode, split)
+        found = self._arrays.decoded(split)
         if sum(other.paths is split.paths for other in self.manifest.by_split.values()) > 1:
             self._shared[id(split.paths)] = found  # `web` and `train` of the same pictures
         return found
 
-    def _rows(self, name: str, pictures: np.ndarray, rows: np.ndarray, split: Split) -> np.ndarray:
-        """Copies these rows of the pictures into a new array."""
-
-        def copy(out: np.ndarray) -> list[int]:
-            for start in range(0, len(rows), 1024):
-                out[start : start + 1024] = pictures[rows[start : start + 1024]]
-            return []
-
-        return self._kept(name, (len(rows), *pictures.shape[1:]), copy, split)[0]
-
-    def _kept(
-        self, name: str, shape: tuple[int, ...], fill: Callable[[np.ndarray], list[int]], split: Split
-    ) -> tuple[np.ndarray, list[int]]:
-        """Returns a uint8 array that `fill` has filled, and the result of `fill`.
-
-        The array is in memory, or in a file that an earlier call filled from the same files of `split`.
-        """
-        if self.folder is None or math.prod(shape) <= MOST_IN_MEMORY:
-            pictures = np.zeros(shape, np.uint8)
-            return pictures, fill(pictures)
-        path = self.folder / f"{file_name(name)}.npy"
-        facts, made_from = path.with_suffix(".json"), _files_digest(split)
-        if not facts.is_file() or (made_from and read_json(facts)["made_from"] != made_from):
-            with atomic_path(path) as temporary:
-                mapped = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
-                failed = fill(mapped)
-                mapped.flush()
-                del mapped
-            write_json(facts, {"undecodable": failed, "made_from": made_from})
-        return np.load(path, mmap_mode="r", allow_pickle=False), read_json(facts)["undecodable"]
-
     def _hold_out_val(self) -> None:
         split, pictures = self._read("train")
-        order = np.random.default_rng([self.seed, 0]).permutation(len(split.paths)).tolist()
-        # All copies of a picture go into the same part; else `val` would hold pictures that are learnt from.
-        _, first, picture = np.unique(ids_of(pictures), axis=0, return_index=True, return_inverse=True)
-        originals, val = set(first.tolist()), np.zeros(len(split.paths), bool)
-        for rows in _strata(split.labels, [row for row in order if row in originals]):
-            val[rows[: math.ceil(len(rows) / 10) if len(rows) > 1 else 0]] = True
-        val = val[first[picture.ravel()]]
-        kept = picture.ravel()[_first_of_each_label(split.labels, order[::-1])]
-        val &= ~np.isin(picture.ravel(), kept)  # `train` keeps every label
+        val = is_held_out(split.labels, ids_of(pictures), self.seed)
         for name, chosen in (("train", np.flatnonzero(~val)), ("val", np.flatnonzero(val))):
             part = dataclasses.replace(split.take(chosen), name=name)
-            self._loaded[name] = part, self._rows(f"{name}-held-out", pictures, chosen, split)
-
-
-def _files_digest(split: Split) -> str:
-    """Returns a digest of names, sizes and times of a split's files; "" for pictures that lie inside other files."""
-    found = []
-    for path in split.paths if split.stored is None else []:
-        with suppress(OSError):
-            status = os.stat(path)
-            found.append(f"{path} {status.st_size} {status.st_mtime_ns}")
-    return hashlib.blake2b("\n".join(found).encode(), digest_size=16).hexdigest() if found else ""
-
-
-def _strata(labels: Sequence[tuple[str, ...]], order: Sequence[int]) -> list[list[int]]:
-    """Groups rows by the rarest of each row's labels; rows keep the given order."""
-    counts = Counter(label for row in labels for label in row)
-    strata: dict[str | None, list[int]] = {}
-    for row in order:
-        rarest = min(labels[row], key=lambda label: (counts[label], label), default=None)
-        strata.setdefault(rarest, []).append(row)
-    return list(strata.values())
-
-
-def _first_of_each_label(labels: Sequence[tuple[str, ...]], order: Sequence[int]) -> list[int]:
-    """Returns the first row of each label in the given order."""
-    first: dict[str, int] = {}
-    for row in order:
-        for label in labels[row]:
-            first.setdefault(label, row)
-    return list(first.values())
+            self._loaded[name] = part, self._arrays.rows(f"{name}-held-out", pictures, chosen, split)

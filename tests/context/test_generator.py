@@ -4,7 +4,7 @@ import numpy as np
 
 import ctxvision as cv
 from ctxvision.context.generator import class_numbers, padded_classes
-from ctxvision.training.loaded_data import QueryLog
+from ctxvision.training.query_log import QueryLog
 
 
 def test_queries_of_enough_pictures_in_the_contexts_languages_are_classes():

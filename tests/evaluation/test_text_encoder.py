@@ -11,8 +11,8 @@ from ctxvision.errors import InputError
 from ctxvision.evaluation.held_out_queries import hold_out, misspelt
 from ctxvision.evaluation.text_encoder import AverageText, bag_similarity, make_tests, text_encoder
 from ctxvision.metrics.records import select
-from ctxvision.training.loaded_data import QueryLog
 from ctxvision.training.progress import Progress
+from ctxvision.training.query_log import QueryLog
 
 
 def log_of(pictures):

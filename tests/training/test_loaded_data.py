@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from ctxvision.data.split import Split
-from ctxvision.training import loaded_data
 from ctxvision.training.data_facts import data_facts, located
 from ctxvision.training.loaded_data import LoadedData
 from tests.data.layouts import write_image_folder
@@ -22,7 +21,7 @@ def test_large_splits_are_mapped_files_that_are_written_once(tmp_path, monkeypat
         names = ("web", "train", "val", "test:easy")
         pictures = {name: expected.pictures(name) for name in names}
     assert not any(isinstance(one, np.memmap) for one in pictures.values())
-    monkeypatch.setattr(loaded_data, "MOST_IN_MEMORY", 0)
+    monkeypatch.setattr("ctxvision.training.picture_arrays.MOST_IN_MEMORY", 0)
     for _ in range(2):
         with pytest.warns(UserWarning, match="1 of 200 pictures of split 'web'"):
             data = LoadedData(folder, 8, folder=tmp_path / "kept")
@@ -89,7 +88,7 @@ def test_copies_of_a_picture_stay_in_one_of_train_and_val(tmp_path):
 
 
 def test_split_names_that_differ_in_punctuation_have_different_files(tmp_path, monkeypatch):
-    monkeypatch.setattr("ctxvision.training.loaded_data.MOST_IN_MEMORY", 0)
+    monkeypatch.setattr("ctxvision.training.picture_arrays.MOST_IN_MEMORY", 0)
     rows = [
         f"{split}.png,{split},{label},"
         for split, label in (("train", "a"), ("test:a:b", "a"), ("test:a-b", "a"))
