@@ -6,7 +6,15 @@ import signal
 
 import ctxvision
 from ctxvision.cli.parser import Parser
-from ctxvision.cli.runs import add_config, add_preset, progress_of
+from ctxvision.cli.runs import (
+    add_config,
+    add_json,
+    add_preset,
+    add_sources,
+    add_strategy,
+    add_to,
+    progress_of,
+)
 
 
 def add_context(parser: Parser, task: str) -> None:
@@ -20,20 +28,16 @@ def add_context(parser: Parser, task: str) -> None:
 
     verb = verbs.add_verb(
         "train",
-        "Train a context on pictures and the queries that led to them.",
+        "Train a context on the pictures of split web and the queries that led to them.",
         "ctxvision context train weblog --out contexts/web",
     )
-    verb.add_argument(
-        "data", nargs="+", metavar="DATA", help="as for ctxvision train; its split web has queries"
-    )
+    add_sources(verb)
     _add_out(verb)
     add_preset(verb)
     verb.add_argument(
         "--associations", metavar="FILE", help="more pairs of queries: TSV of query, query, optional weight"
     )
-    verb.add_argument(
-        "--strategy", default="auto", metavar="NAME", help="as for ctxvision train (default: %(default)s)"
-    )
+    add_strategy(verb)
     verb.set_defaults(verb=_train)
 
     verb = verbs.add_verb(
@@ -65,10 +69,10 @@ def add_context(parser: Parser, task: str) -> None:
         "Predict phrases of pictures; no labels are needed.",
         "ctxvision context describe contexts/web picture.jpg",
     )
-    verb.add_argument("context", help="folder of the context")
+    _add_folder(verb)
     verb.add_argument("images", nargs="+", metavar="IMAGE", help="pictures, or folders of them")
     verb.add_argument("-k", type=int, default=5, help="phrases for each picture (default: %(default)s)")
-    verb.add_argument("--json", action="store_true", help="print one JSON object a line")
+    add_json(verb)
     verb.set_defaults(verb=_describe)
 
     verb = verbs.add_verb(
@@ -76,7 +80,7 @@ def add_context(parser: Parser, task: str) -> None:
         "Measure a context and write its card.",
         "ctxvision context evaluate contexts/web photos",
     )
-    verb.add_argument("context", help="folder of the context")
+    _add_folder(verb)
     verb.add_argument("data", nargs="+", metavar="DATA", help="pictures with queries, labels or both")
     verb.add_argument("--label-column", default="label", help="column of the labels (default: %(default)s)")
     verb.set_defaults(verb=_evaluate)
@@ -86,9 +90,13 @@ def add_context(parser: Parser, task: str) -> None:
         "Write a context as a tagger for TF Serving, a SavedModel from pixels to phrases.",
         "ctxvision context export contexts/web --to serving/tagger",
     )
-    verb.add_argument("context", help="folder of the context")
-    verb.add_argument("--to", required=True, help="folder of the model; the next version is written into it")
+    _add_folder(verb)
+    add_to(verb)
     verb.set_defaults(verb=_export)
+
+
+def _add_folder(verb: Parser) -> None:
+    verb.add_argument("context", help="folder of the context")
 
 
 def _add_out(verb: Parser) -> None:
@@ -114,7 +122,7 @@ def _train(chosen: argparse.Namespace) -> None:
         progress=progress_of(chosen),
         strategy=chosen.strategy,
     )
-    print(f"context  {context.directory}\ncard     {context.directory / 'README.md'}")
+    _print_products(context)
 
 
 def _build(chosen: argparse.Namespace) -> None:
@@ -129,6 +137,10 @@ def _build(chosen: argparse.Namespace) -> None:
         progress_of(chosen),
         preset=chosen.preset,
     )
+    _print_products(context)
+
+
+def _print_products(context: "ctxvision.Context") -> None:
     print(f"context  {context.directory}\ncard     {context.directory / 'README.md'}")
 
 

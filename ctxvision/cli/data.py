@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctxvision.cli.parser import Parser
-from ctxvision.cli.runs import add_config, add_preset
+from ctxvision.cli.runs import add_config, add_preset, add_sources
 from ctxvision.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def add_data(parser: Parser, task: str) -> None:
         "Show what data holds, what is wrong with it, and whether training accepts it.",
         "ctxvision data check photos --sheet sheet.html",
     )
-    verb.add_argument("data", nargs="+", metavar="DATA", help="as for ctxvision train")
+    add_sources(verb)
     verb.add_argument("--context", help="folder of the context to train with: then no queries are needed")
     add_preset(verb)
     add_config(verb)
@@ -45,14 +45,14 @@ def add_label_arguments(verb: argparse.ArgumentParser) -> None:
 
 
 def label_settings(chosen: argparse.Namespace) -> dict[str, Any]:
-    """Settings from the arguments of `add_label_arguments`, without those that were not given."""
+    """Returns the settings from the arguments of `add_label_arguments`, without those that were not given."""
     settings: dict[str, Any] = {"label_column": chosen.label_column} if chosen.label_column else {}
     settings |= {"multi_label": True} if chosen.multi_label else {}
     return settings | ({"merge_labels": True} if chosen.merge_labels else {})
 
 
 def config_of(chosen: argparse.Namespace, **settings: Any) -> "Config":
-    """The configuration of `--preset` and `--config`; `settings` replace those of both."""
+    """Returns the configuration of `--preset` and `--config`; `settings` replace those of both."""
     from ctxvision.classifier.config import Config
 
     if chosen.config:

@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from ctxvision.training.progress import Progress
 
 
+def add_sources(verb: argparse.ArgumentParser) -> None:
+    """Adds `DATA...`."""
+    verb.add_argument(
+        "data",
+        nargs="+",
+        metavar="DATA",
+        help="folder with images.csv, or another source such as imagenet:DIR, or several sources",
+    )
+
+
 def add_run(verb: argparse.ArgumentParser) -> None:
     """Adds `RUN`, `--context` and `--data`."""
     verb.add_argument("run", metavar="RUN", help="folder of the run")
@@ -39,14 +49,34 @@ def add_config(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--config", help="JSON file of settings that replace those of the preset")
 
 
+def add_strategy(verb: argparse.ArgumentParser) -> None:
+    """Adds `--strategy`."""
+    verb.add_argument(
+        "--strategy",
+        default="auto",
+        metavar="NAME",
+        help="auto, cpu, gpu, mirrored, tpu or multiworker (default: %(default)s)",
+    )
+
+
+def add_to(verb: argparse.ArgumentParser) -> None:
+    """Adds `--to`."""
+    verb.add_argument("--to", required=True, help="folder of the model; the next version is written into it")
+
+
+def add_json(verb: argparse.ArgumentParser) -> None:
+    """Adds `--json`."""
+    verb.add_argument("--json", action="store_true", help="print one JSON object a line")
+
+
 def run_of(chosen: argparse.Namespace) -> "Run":
-    """The run that the arguments of `add_run` name."""
+    """Returns the run that the arguments of `add_run` name."""
     data = chosen.data[0] if chosen.data and len(chosen.data) == 1 else chosen.data
     return ctxvision.Run(chosen.run, chosen.context, data)
 
 
 def owner_of(chosen: argparse.Namespace) -> "Context | Run":
-    """The context or run that the arguments of `add_owner` name."""
+    """Returns the context or run that the arguments of `add_owner` name."""
     from ctxvision.classifier.phrases import opened
 
     if chosen.context is None:
@@ -60,7 +90,7 @@ def owner_of(chosen: argparse.Namespace) -> "Context | Run":
 
 
 def progress_of(chosen: argparse.Namespace) -> "Progress":
-    """Progress on standard error, or nowhere with `--quiet`."""
+    """Returns the progress on standard error, or nowhere with `--quiet`."""
     from ctxvision.training.progress import Progress
 
     return Progress(io.StringIO() if chosen.quiet else None)

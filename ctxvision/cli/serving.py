@@ -6,7 +6,7 @@ import signal
 
 import ctxvision
 from ctxvision.cli.parser import Parser, print_error
-from ctxvision.cli.runs import add_run, progress_of, run_of
+from ctxvision.cli.runs import add_json, add_run, add_to, progress_of, run_of
 from ctxvision.errors import InputError
 
 
@@ -19,7 +19,7 @@ def add_export(parser: Parser, task: str) -> None:
         task,
     )
     add_run(verb)
-    verb.add_argument("--to", required=True, help="folder of the model; the next version is written into it")
+    add_to(verb)
     verb.add_argument(
         "--retrieval",
         choices=("ivf", "exact", "scann"),
@@ -84,7 +84,7 @@ def add_predict(parser: Parser, task: str) -> None:
         "--name", default="default", help="name of the model on a server (default: %(default)s)"
     )
     verb.add_argument("--explain", action="store_true", help="show what each phrase adds to the top label")
-    verb.add_argument("--json", action="store_true", help="print one JSON object a line")
+    add_json(verb)
     verb.set_defaults(verb=_predict)
 
 

@@ -7,7 +7,7 @@ import signal
 import ctxvision
 from ctxvision.cli.data import add_label_arguments, config_of, label_settings
 from ctxvision.cli.parser import Parser
-from ctxvision.cli.runs import add_config, add_preset, add_run, progress_of, run_of
+from ctxvision.cli.runs import add_config, add_preset, add_run, add_sources, add_strategy, progress_of, run_of
 
 
 def add_train(parser: Parser, task: str) -> None:
@@ -18,12 +18,7 @@ def add_train(parser: Parser, task: str) -> None:
         "ctxvision train photos --out runs/photos",
         task,
     )
-    verb.add_argument(
-        "data",
-        nargs="+",
-        metavar="DATA",
-        help="folder with images.csv, or another source such as imagenet:DIR, or several sources",
-    )
+    add_sources(verb)
     verb.add_argument(
         "--context",
         help="folder of a context to use; without one, the queries of the data train one in the run",
@@ -35,12 +30,7 @@ def add_train(parser: Parser, task: str) -> None:
     verb.add_argument(
         "--shared-tower", action="store_true", help="use one ConvNet as phrase generator and visual encoder"
     )
-    verb.add_argument(
-        "--strategy",
-        default="auto",
-        metavar="NAME",
-        help="auto, cpu, gpu, mirrored, tpu or multiworker (default: %(default)s)",
-    )
+    add_strategy(verb)
     verb.set_defaults(verb=_train)
 
 
@@ -118,7 +108,7 @@ def _train(chosen: argparse.Namespace) -> None:
     run = ctxvision.train(
         chosen.data, chosen.out, config, chosen.context, progress_of(chosen), strategy=chosen.strategy
     )
-    print(f"report  {run.directory / 'report.html'}\nexport  {run.directory / 'export'}")
+    _print_products(run)
 
 
 def _demo(chosen: argparse.Namespace) -> None:
@@ -131,7 +121,12 @@ def _demo(chosen: argparse.Namespace) -> None:
         print(f"{time['part']:<34}  {time['seconds']:5.0f} s")
     print("\nThree test pictures, answered over gRPC:\n")
     print("\n\n".join(format_prediction(prediction, explain=True) for prediction in predictions))
-    print(f"\nreport  {run.directory / 'report.html'}\nexport  {run.directory / 'export'}")
+    print()
+    _print_products(run)
+
+
+def _print_products(run: "ctxvision.Run") -> None:
+    print(f"report  {run.directory / 'report.html'}\nexport  {run.directory / 'export'}")
 
 
 def _evaluate(chosen: argparse.Namespace) -> None:
