@@ -138,7 +138,7 @@ def _card(example: dict[str, Any]) -> dict[str, Any]:
             {
                 "name": phrase["phrase"],
                 "width": f"{100 * min(max(phrase['score'], 0), 1):.0f}",
-                "score": f"{phrase['score']:.2f}",
+                "score": f"{phrase['score']:.2f}".replace("-", "−"),
                 "share": findings.signed(100 * phrase["share"]),
             }
             for phrase in example["phrases"][:SHOWN_PHRASES]

@@ -137,7 +137,9 @@ def _nice_ticks(low: float, high: float) -> list[float]:
     power = 10.0 ** math.floor(math.log10(span / 3))
     step = next(power * factor for factor in (1, 2, 5, 10) if span / (power * factor) <= 4)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(step * count, 10) for count in range(first, max(last, first + 1) + 1)]
+    if first == last:  # one value: the axis ends there, so that it does not go beyond 100%
+        first, last = (first - 1, last) if low > 0 else (first, last + 1)
+    return [round(step * count, 10) for count in range(first, last + 1)]
 
 
 def _legible(ticks: Sequence[tuple[float, str]], box: _Box) -> list[tuple[float, str]]:

@@ -368,6 +368,11 @@ def test_whiskers_stay_inside_the_chart():
     assert len(ends) == 6 and min(ends) >= 12 and max(ends) <= 244
 
 
+def test_the_axis_of_one_value_does_not_go_beyond_it():
+    chart = line_chart([Series("a", [(0.1, 100.0), (1.0, 100.0)], 0)], "t", [(0.1, "10%"), (1.0, "100%")])
+    assert [tick.text for tick in chart.y_ticks] == ["50", "100"]
+
+
 def test_ticks_that_would_touch_the_next_are_left_out():
     xs = [0.1, 0.3, 0.5, 0.7, 1.0]
     series = [Series("a long name of it", [(x, x) for x in xs], 0)]
@@ -405,5 +410,13 @@ def test_the_page_breaks_no_rule_of_axe_core(run, tmp_path_factory):
                 assert browser.run("document.documentElement.scrollWidth") <= width, (
                     "the page is wider than the screen"
                 )
+        # A4 between its margins: 718 pixels. A reader in dark mode prints on white paper.
+        browser.open(url, 718, dark=True)
+        scheme = {"name": "prefers-color-scheme", "value": "dark"}
+        browser.call("Emulation.setEmulatedMedia", media="print", features=[scheme])
+        assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert (
+            browser.run("Math.max(...[...document.querySelectorAll('table')].map(t => t.scrollWidth))") <= 718
+        )
     finally:
         browser.close()

@@ -178,6 +178,10 @@ def test_pictures_are_dropped_and_answered(browser, server, files, width):
     assert browser.run("document.querySelector('form').hidden")
     assert browser.run("document.documentElement.scrollWidth") <= width, "the page is wider than the screen"
     assert browser.run("document.images.length") == 3, "a file name became HTML"
+    browser.call("Emulation.setEmulatedMedia", media="print", features=[])
+    shown = "[...document.querySelectorAll('input, button')].filter(one => one.offsetParent).length"
+    assert browser.run(shown) == 0, "controls are printed"
+    browser.call("Emulation.setEmulatedMedia", media="", features=[])
     assert browser.complaints == []
     assert all(asked.startswith((url(server), "blob:" + url(server))) for asked in browser.requested)
 

@@ -37,6 +37,7 @@ function base64(file) {
 }
 
 const percent = (share) => `${(100 * share).toFixed(1)}%`;
+const cosine = (score) => score.toFixed(2).replace("-", "−");
 const signed = (share) => `${share < 0 ? "−" : "+"}${Math.abs(100 * share).toFixed(1)}`;
 
 function element(name, className, text) {
@@ -83,7 +84,7 @@ function row(name, score, share, most) {
 
 function showPhrases(card, answer, explained) {
   const rows = explained ? rowsOfReasons(answer, explained) : answer.phrases.flatMap((phrase, place) =>
-    phrase ? [row(phrase, answer.phrase_scores[place].toFixed(2))] : []);
+    phrase ? [row(phrase, cosine(answer.phrase_scores[place]))] : []);
   card.querySelector("tbody").replaceChildren(...rows);
   if (!explained) return;
   card.querySelector("thead .adds").textContent = `points added to ${explained.labels[0]}`;
@@ -108,7 +109,7 @@ function rowsOfReasons(answer, explained) {
     groups.get(group).names.push(phrase);
     groups.get(group).share += explained.phrase_shares[0][place];
   });
-  const reasons = [...groups.values()].map(({ names, score, share }) => [names.join(", "), score.toFixed(2), share]);
+  const reasons = [...groups.values()].map(({ names, score, share }) => [names.join(", "), cosine(score), share]);
   reasons.push(["the picture itself", "", explained.visual_shares[0]]);
   reasons.push(["what the phrase generator sees", "", explained.query_shares[0]]);
   reasons.sort((one, other) => Math.abs(other[2]) - Math.abs(one[2]));
