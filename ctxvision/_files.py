@@ -56,8 +56,8 @@ def only_here(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
         try:
             yield
         finally:
-            # A process that has opened this file may lock it now, beside another process that makes a new file. That
-            # takes three processes within a moment, and is not prevented.
+            # A waiting process can lock the removed file while a third process locks a new one. Nothing prevents this,
+            # because it takes three processes within a moment.
             place.unlink(missing_ok=True)
             if made and not os.listdir(folder):  # nothing was written
                 os.rmdir(folder)
@@ -118,3 +118,20 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 def read_json(path: str | os.PathLike[str]) -> Any:
     """Reads a JSON file, with or without a UTF-8 byte order mark."""
     return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+
+
+def read_json_of(path: Path, kind: type, command: str) -> Any:
+    """Reads a JSON file that must hold a `kind`, dict or list.
+
+    Raises:
+        InputError: the file is damaged or holds something else; `command` makes it again.
+    """
+    remedy = f"delete the file and run `{command}` again."
+    try:
+        value = read_json(path)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} must be JSON and is damaged ({error}); {remedy}") from error
+    if not isinstance(value, kind):
+        name = "object" if kind is dict else "list"
+        raise InputError(f"{path} must hold a JSON {name}, got {type(value).__name__}; {remedy}")
+    return value

@@ -181,7 +181,7 @@ def test_concepts(tiny_run, tmp_path, capsys):
     assert typed("remove", "our mascot") == ["removed 'our mascot'; export again to serve without"]
     assert typed("list") == ["pictures  label  concept"]
     assert main(["concepts", "remove", str(run), "our mascot"]) == 2
-    assert "it has none" in capsys.readouterr().err
+    assert "the run has none" in capsys.readouterr().err
 
     assert typed("add", "tomato", "--words", "ripe tomato|fresh lawn") == [
         "added 'tomato' with label 'tomato', learnt from the words ripe tomato, fresh lawn; export again to serve it"

@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 
 LARGEST_WEIGHT = 100.0
-# Prior weights of a single member, of one of several members, and of the labels' terms; about the weights that `val` of
-# the demo and of photographs gave.
+# Prior weights of a single member, of one of several members, and of the labels' terms, close to the weights that were
+# fitted on `val` of the demo and of photographs.
 ALONE, ONE_OF_SEVERAL, TERMS = 1.0, 0.35, 2.5
-# Strength of the prior in nats: a weight of 0, or of twice the prior's, costs half of it.
+# Strength of the prior in nats. A weight of 0, or of twice the prior weight, costs half as much.
 PRIOR_NATS = 3.0
 SMALLEST_SHARE_OF_PRIOR = 0.01
 _LARGEST_SHARE = 0.5

@@ -106,8 +106,8 @@ class ConceptStore:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise InputError(
-                    f"concepts of {str(self.folder.parent)!r} must be changed by one at a time, got another change "
-                    "under way: try again when that change is done."
+                    f"concepts of {str(self.folder.parent)!r} must be changed by one process at a time, got another "
+                    "change under way: try again when that change is done."
                 ) from None
             self._recover()
             yield
@@ -121,7 +121,7 @@ class ConceptStore:
         (self.folder / "unfinished.json").unlink()
 
     def is_orphan(self, phrase: str, table: PhraseTable) -> bool:
-        """Whether the vocabulary holds a phrase that was brought by a concept which does not exist."""
+        """Returns whether the vocabulary holds the phrase of a concept that does not exist."""
         owned = any(concept.name == phrase and concept.brought_phrase for concept in self.read())
         return not owned and knows(table, phrase)
 

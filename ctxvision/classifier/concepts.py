@@ -126,9 +126,8 @@ def remove_concept(run: RunFolder, name: str) -> None:
         concepts = store.read()
         names = [concept.name for concept in concepts]
         if name not in names:
-            raise InputError(
-                f"name must be a concept of the run, got {name!r}: it has {', '.join(map(repr, names)) or 'none'}."
-            )
+            remedy = f"name one of {', '.join(map(repr, names))}" if names else "the run has none"
+            raise InputError(f"name must be a concept of the run, got {name!r}: {remedy}.")
         concept = concepts[names.index(name)]
         left = [other for other in concepts if other != concept]
         with _phrase_as_concept(run, store, concept):

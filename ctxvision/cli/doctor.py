@@ -31,7 +31,7 @@ def diagnose() -> Iterator[Finding]:
 
 
 def version_of(distribution: str) -> str:
-    """The installed version, or "not installed"."""
+    """Returns the installed version, or "not installed"."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

@@ -46,7 +46,7 @@ class Parser(argparse.ArgumentParser):
         return verb
 
     def format_help(self) -> str:
-        """The help page: summary, verbs by task, argparse's own page, example."""
+        """Writes the help page: summary, verbs by task, argparse's own page, example."""
         tasks = [
             f"{task}:\n"
             + "\n".join(

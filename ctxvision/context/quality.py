@@ -56,7 +56,6 @@ def text_recall(context: Context, data: LoadedData, split: str) -> dict[str, flo
 
     Returns:
         `text_recall@1` and `text_recall@10`, 0..1, over at most 2,000 pairs; empty if no picture has two queries.
-        `text_recall@1` and `text_recall@10`, 0..1, over at most 2,000 pairs; empty where no picture has two queries.
     """
     table = context.phrase_table
     kept = context.retrievable_ids()

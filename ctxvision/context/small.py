@@ -19,7 +19,9 @@ FEWEST = 100
 
 
 def small_context(context: Context, progress: Progress) -> Context:
-    """Trains a context with the most frequent tenth of the queries, at least 100, as classes, the others as prototypes.
+    """Trains a context whose classes are the most frequent tenth of the queries, at least 100.
+
+    The other queries get only prototypes.
 
     The first call trains it, which takes about as long as the context did, and keeps it in `CONTEXT/small`.
 
@@ -46,7 +48,7 @@ def small_context(context: Context, progress: Progress) -> Context:
     if (counts >= least).sum() == (counts >= config.min_class_count).sum():
         raise InputError(
             "a second, small generator needs queries that differ in their number of pictures, got "
-            f"{len(counts)} queries and no fewer with {least} pictures or more: give more queries."
+            f"{len(counts)} queries, whose classes all have at least {least} pictures: give more queries."
         )
     few = dataclasses.replace(config, min_class_count=least)
     return train_context(source, folder, few, progress=progress, loaded=data)

@@ -78,7 +78,7 @@ def require_label_column(source: str, label_column: str) -> None:
     """Raises an InputError unless `label_column` is "label", the only label of data sets with a fixed layout."""
     if label_column != "label":
         raise InputError(
-            f"label_column must be 'label' for {source}, got {label_column!r}: leave it out, {source} has one label."
+            f"label_column must be 'label' for {source}, got {label_column!r}: leave it out, because {source} has one column of labels."
         )
 
 

@@ -122,7 +122,7 @@ def _read_rows(path: Path, label_columns: Sequence[str]) -> Iterator[tuple[int, 
     """Yields (line, fields) of the header, after checking its columns, and then of each row."""
     if not path.is_file():
         raise InputError(
-            f"data must be a folder with an images.csv, got {path.parent} without: check the path."
+            f"data must be a folder with an images.csv, got {path.parent}, which has none: check the path."
         )
     csv.field_size_limit(_LARGEST_FIELD)
     with open(path, encoding="utf-8-sig", newline="") as file:

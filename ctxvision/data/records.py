@@ -73,7 +73,7 @@ def read_records(pattern: str, label_column: str = "label") -> Manifest:
     if damaged:
         found = f"{len(damaged)} of {total} records of {pattern!r} are damaged"
         if too_many(len(damaged), total):
-            raise InputError(f"{found}, at most 1% may be: write them again: {few(damaged)}.")
+            raise InputError(f"{found}, at most 1% may be: write these records again ({few(damaged)}).")
         warnings.warn(f"{found} and are left out: {few(damaged)}.", stacklevel=3)
     return Manifest(os.path.dirname(shards[0]), label_column, rows.splits(shards), {}, f"records:{pattern}")
 

@@ -113,7 +113,7 @@ def check_pictures(split: Split, undecodable: Sequence[int]) -> Split:
     found = f"{len(failed)} of {len(split)} pictures of split {split.name!r} cannot be read or decoded"
     if too_many(len(failed), len(split)):
         raise InputError(
-            f"{found}, at most 1% may fail: repair these files or leave their rows out: {names}."
+            f"{found}, at most 1% may fail: repair these files, or leave their rows out ({names})."
         )
     warnings.warn(f"{found} and are left out: {names}.", stacklevel=2)
     return split.take(row for row in range(len(split)) if row not in failed)

@@ -101,13 +101,13 @@ def refused_queries(manifest: Manifest, needs: QueryNeeds) -> list[str]:
         )
     elif classes < 2:
         refused.append(
-            f"queries must leave 2 with {needs.min_class_count} pictures or more in {spoken}, got {classes}: give more "
+            f"queries must include at least 2 with {needs.min_class_count} pictures or more in {spoken}, got {classes}: give more "
             "pictures, or lower min_class_count."
         )
     found = sum(number >= needs.min_phrase_count for number in counts.values())
     if found < needs.phrases:
         refused.append(
-            f"queries must leave {needs.phrases} with {needs.min_phrase_count} pictures or more in {spoken}, got {found}: "
+            f"queries must include at least {needs.phrases} with {needs.min_phrase_count} pictures or more in {spoken}, got {found}: "
             "give more pictures, or lower context_phrases or min_phrase_count."
         )
     return refused
@@ -145,7 +145,11 @@ def missing_files(split: Split) -> list[str]:
 def refused_files(manifest: Manifest) -> list[str]:
     """Makes sentences about the splits with too many missing files."""
     missing = [(split, missing_files(split)) for split in manifest.by_split.values()]
-    return [told_missing(split, paths) for split, paths in missing if too_many(len(paths), len(split))]
+    return [
+        f"{told_missing(split, paths)}; at most 1% may be: restore the files, or remove their rows."
+        for split, paths in missing
+        if too_many(len(paths), len(split))
+    ]
 
 
 def told_missing(split: Split, paths: Sequence[str]) -> str:

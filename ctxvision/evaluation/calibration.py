@@ -120,7 +120,7 @@ def _named(splits: Sequence[str]) -> dict[str, Sequence[str]]:
 
 
 def at_thresholds(probabilities: np.ndarray, targets: np.ndarray, thresholds: np.ndarray) -> dict[str, float]:
-    """`precision_at_threshold` and `recall_at_threshold` over all decisions; no precision if nothing is accepted."""
+    """Computes `precision_at_threshold` and `recall_at_threshold` over all decisions; no precision if nothing is accepted."""
     accepted = (probabilities >= thresholds) & (targets >= 0)
     right = targets[accepted].sum()
     recall = {"recall_at_threshold": float(right / max(1, (targets > 0).sum()))}

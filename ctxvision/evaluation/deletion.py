@@ -121,7 +121,7 @@ def _falls(
     counts: Sequence[int],
     seed: int,
 ) -> dict[str, np.ndarray]:
-    """Falls of the label's probability under `head`, float32 [N, counts], of `first` and `random`; see `deletion`."""
+    """Computes how far the label's probability falls under `head` for `first` and `random`, float32 [N, counts]; see `deletion`."""
     absent = explained.scores <= -1
     rank = _places(np.where(absent, np.inf, -explained.shares))
     drawn = np.random.default_rng(seed).random(absent.shape)
@@ -146,7 +146,7 @@ def _falls(
 
 
 def _places(values: np.ndarray) -> np.ndarray:
-    """The rank of each value in its row, int [N, k], 0 for the smallest."""
+    """Returns the rank of each value in its row, int [N, k], 0 for the smallest."""
     return values.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
 
 

@@ -26,8 +26,8 @@ def write_examples(run: Run, path: Path) -> list[Record]:
     training) is wrong; a loss is the reverse. An answer is right if its top label is a label of the picture.
 
     Args:
-        run: trained to the end.
-        path: of the JSON file; `write_report` describes its content.
+        run: a run whose stages are finished.
+        path: path of the JSON file; `write_report` describes its content.
 
     Returns:
         Suite `answers`, which `metrics.json` then also holds: the share of `win`, `loss`, `both_right` and

@@ -27,7 +27,7 @@ class ContextRecipe(NamedTuple):
     Attributes:
         vocabulary: a named vocabulary, or the number of most searched phrases.
         k: phrases a picture.
-        weighting: of the phrases, "uniform" or "similarity".
+        weighting: weighting of the phrases, "uniform" or "similarity".
     """
 
     vocabulary: str | int
@@ -39,8 +39,8 @@ class Features:
     """Features of a run's splits, kept in memory; trains missing visual encoders.
 
     Args:
-        run: trained to the end.
-        progress: of the suite.
+        run: a run whose stages are finished.
+        progress: shows the suite's progress.
         context: gives phrases and query embeddings; the run's own by default.
         fine_tune: whether `web` may be fine-tuned, see `WebFeatures`.
 
@@ -57,17 +57,17 @@ class Features:
         self._tables: dict[str | int, PhraseTable | None] = {ALL: self.source.phrase_table}
 
     def labels(self, split: str) -> np.ndarray:
-        """Label ids, int32 [N]."""
+        """Returns the label numbers of a split, int32 [N]."""
         return self.run.data.label_ids(split)
 
     def visual(self, split: str, fraction: float) -> np.ndarray:
-        """Visual features, float32 [N, D], of the encoder of a pre-training fraction; trains it if it is missing."""
+        """Returns the visual features float32 [N, D] of the encoder of a fraction; trains a missing encoder."""
         if not self.run.stages.is_done(f"visual/{fraction:g}"):
             train_visual(self.run, fraction, self.progress)
         return self.run.visual_features(split, fraction)
 
     def bottleneck(self, split: str) -> np.ndarray:
-        """Query embeddings, float32 [N, 64], L2-normalised."""
+        """Returns the query embeddings of a split, float32 [N, 64], L2-normalised."""
         if self.source is self.run.context:
             return self.run.query_embeddings(split)
         cached = CachedFeatures(self.run.directory / "features", self.run.data.pictures)
@@ -75,7 +75,7 @@ class Features:
         return cached.of(name, lambda: self.source.phrase_generator, split, shared=True)
 
     def context(self, split: str, context: ContextRecipe | None = None) -> np.ndarray:
-        """Context vectors, float32 [N, 200]; by default those of the run's classifier.
+        """Returns the context vectors of a split, float32 [N, 200]; by default those of the run's classifier.
 
         Raises:
             InputError: the vocabulary has fewer phrases than the recipe needs.
@@ -100,7 +100,7 @@ class Features:
         return terms_of_run(self.run, [*inputs, self.context("train"), self.bottleneck("train")])
 
     def table(self, vocabulary: str | int) -> PhraseTable | None:
-        """The phrases of a vocabulary, or None if it is empty."""
+        """Returns the phrase table of a vocabulary, or None if it is empty."""
         if vocabulary not in self._tables:
             table = self.source.phrase_table
             if vocabulary == NO_LABEL_WORDS:
@@ -132,7 +132,7 @@ class Features:
 
 
 def words_of(phrase: str) -> set[str]:
-    """The words of three letters or more, without a plural s: "cat faces" -> {"cat", "face"}."""
+    """Returns the words of three letters or more, without a plural s: "cat faces" -> {"cat", "face"}."""
     words = "".join(c if c.isalnum() else " " for c in phrase.lower()).split()
     return {word.removesuffix("s") for word in words if len(word) > 2}
 
@@ -146,5 +146,5 @@ def shuffled(features: np.ndarray, split: str, seed: int) -> np.ndarray:
 
 
 def short_name(split: str) -> str:
-    """The reported name of a split: "test:seen" -> "seen"."""
+    """Returns the reported name of a split: "test:seen" -> "seen"."""
     return split.partition(":")[2] or split

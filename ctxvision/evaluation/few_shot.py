@@ -32,9 +32,9 @@ def few_shot(run: Run, progress: Progress, seeds: int) -> list[Record]:
     all pictures and the new half has 5 each; each half is measured among its own labels.
 
     Args:
-        run: trained to the end.
-        progress: of the suite.
-        seeds: draws for each row; at least 5 are used.
+        run: a run whose stages are finished.
+        progress: shows the suite's progress.
+        seeds: number of draws for each row; at least 5 are used.
 
     Returns:
         `top1` and `top5`, 0..1, of each draw, and `top1_over_linear_probe` with the ends of its interval, by `shots`.
@@ -72,7 +72,7 @@ class _FewShot:
         self._done = 0
 
     def shots(self) -> list[Record]:
-        """Records of the draws with the same number of pictures of each label."""
+        """Returns the records of the draws with the same number of pictures of each label."""
         records = []
         for shots in self.possible:
             keys = {"fraction": self.fraction, "shots": shots}
@@ -91,7 +91,7 @@ class _FewShot:
         return records
 
     def base_to_new(self) -> list[Record]:
-        """Records of the base-to-new setting; none if too few labels have 5 pictures."""
+        """Returns the records of the base-to-new setting; none if too few labels have 5 pictures."""
         new = self._new_labels()
         if not len(new):
             return []
@@ -138,14 +138,14 @@ class _FewShot:
                         yield dataclasses.replace(one, metric="top1_harmonic", value=mean)
 
     def _new_labels(self) -> np.ndarray:
-        """The new half of the labels, the same for all draws; empty if too few labels have 5 pictures."""
+        """Returns the new half of the labels, the same for all draws; empty if too few labels have 5 pictures."""
         rng = np.random.default_rng([self.run.config.seed, 3])
         order = rng.permutation(np.flatnonzero(self.counts >= NEW_SHOTS))
         half = self.num_labels // 2
         return np.sort(order[:half]) if len(order) >= half >= 2 else np.array([], int)
 
     def _drawn(self, shots: int, draw: int, labels: np.ndarray | None = None) -> np.ndarray:
-        """Rows of `train`: `shots` pictures of each label, or all of them; a larger draw extends a smaller one."""
+        """Draws rows of `train`: `shots` pictures of each label, or all of them; a larger draw extends a smaller one."""
         order = np.random.default_rng([self.run.config.seed, 2, draw]).permutation(len(self.ids))
         labels = np.arange(self.num_labels) if labels is None else labels
         return np.concatenate([order[self.ids[order] == label][:shots] for label in labels])
@@ -159,7 +159,7 @@ class _FewShot:
         draw: int,
         halves: dict[str, np.ndarray] | None = None,
     ) -> Ranks:
-        """The rank of each test picture's true label; with `halves`, among the labels of its half, as `HALF/SPLIT`."""
+        """Returns the rank of each test picture's true label; with `halves`, among the labels of its half, as `HALF/SPLIT`."""
         self.features.progress.update(self._done / self._total)
         self._done += 1
         method = METHODS[name]
@@ -182,7 +182,7 @@ class _FewShot:
         return self.kept.arrays(f"{setup}-{name}-draw{draw}", measure)
 
     def _setting(self, name: str, shots: int) -> float:
-        """The method's best setting on `val` with one draw of `shots` pictures a label; of equal settings the first."""
+        """Returns the method's best setting on `val` with one draw of `shots` pictures per label; of equal settings the first."""
         method = METHODS[name]
         rows, truth = self._drawn(shots, 0), self.features.labels("val")
         if len(method.settings) == 1 or not len(truth):

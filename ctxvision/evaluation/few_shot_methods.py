@@ -10,7 +10,7 @@ from ctxvision.classifier.head import probabilities_of, train_head
 from ctxvision.classifier.terms import PlacedTerms, scores_by_terms
 from ctxvision.evaluation.linear_probe import LinearProbe
 
-# One array [N, D_i] a modality: visual features, then context, then query embedding.
+# One array [N, D_i] per modality: visual features, then context, then query embedding.
 Inputs = Sequence[np.ndarray]
 
 
@@ -22,7 +22,7 @@ class Support(NamedTuple):
         labels: int [N] in 0..num_labels-1; every label occurs.
         num_labels: L.
         steps, seed: for the training of a head.
-        terms: of the labels.
+        terms: terms of the labels.
     """
 
     inputs: Inputs
@@ -52,19 +52,19 @@ class Method(NamedTuple):
 
 
 def linear_probe(support: Support, l2: float) -> Callable[[Inputs], np.ndarray]:
-    """Logistic regression over the concatenated modalities; see `LinearProbe`."""
+    """Fits a logistic regression over the concatenated modalities; see `LinearProbe`."""
     probe = LinearProbe(np.concatenate(support.inputs, axis=1), support.labels, support.num_labels, l2)
     return lambda inputs: probe.probabilities(np.concatenate(inputs, axis=1))
 
 
 def fusion_head(support: Support, _: float) -> Callable[[Inputs], np.ndarray]:
-    """The library's own head, trained like the head of the run's classifier."""
+    """Trains the library's own head, like the head of the run's classifier."""
     head = train_head(support.inputs, support.labels, support.num_labels, support.steps, support.seed)
     return lambda inputs: probabilities_of(head, inputs)
 
 
 def pool(support: Support, l2: float) -> Callable[[Inputs], np.ndarray]:
-    """The run's fusion for few pictures: a pool of a linear probe for each modality and the labels' terms.
+    """Fits the run's fusion for few pictures: a pool of a linear probe for each modality and the labels' terms.
 
     The weights of the members are fitted on the support by cross-validation in up to 5 folds, so no other labelled
     pictures are needed. With one picture a label nothing can be held out: each probe then has the weight `ONE_SHOT`,
@@ -101,7 +101,7 @@ def pool(support: Support, l2: float) -> Callable[[Inputs], np.ndarray]:
 
 
 def _folds(labels: np.ndarray) -> np.ndarray:
-    """The fold of each picture, int [N]: as many folds as the rarest label has pictures, at most 5."""
+    """Returns the fold of each picture, int [N]: as many folds as the rarest label has pictures, at most 5."""
     most = min(MOST_FOLDS, int(np.unique(labels, return_counts=True)[1].min()))
     folds = np.zeros(len(labels), int)
     for label in np.unique(labels):
@@ -111,7 +111,7 @@ def _folds(labels: np.ndarray) -> np.ndarray:
 
 
 def cache(support: Support, sharpness: float) -> Callable[[Inputs], np.ndarray]:
-    """A training-free key-value cache (Tip-Adapter, Zhang et al. 2022, Eq. 4–5): pictures are keys, labels are values.
+    """Builds a key-value cache without training (Tip-Adapter, Zhang et al. 2022, Eq. 4–5): pictures are keys, labels values.
 
     A picture's affinity to a key is exp(-sharpness · (1 - cosine)), where cosine is the mean over the modalities. A
     label's score is the mean affinity to its keys, so that labels with more pictures are not preferred.
@@ -124,7 +124,7 @@ def cache(support: Support, sharpness: float) -> Callable[[Inputs], np.ndarray]:
 
 
 def prototypes(support: Support, _: float) -> Callable[[Inputs], np.ndarray]:
-    """The nearest class mean by cosine."""
+    """Finds the nearest class mean by cosine."""
     normalize = _Normalizer(support.inputs)
     values = np.eye(support.num_labels, dtype=np.float32)[support.labels]
     means = values.T @ normalize(support.inputs)

@@ -92,7 +92,7 @@ def fusion(run: Run, progress: Progress, seeds: int) -> list[Record]:
 
 
 def equal_budgets(dims: Sequence[int], num_labels: int) -> dict[str, dict[str, Any]]:
-    """Arguments of `ContextFusion` for each fusion; joint heads have about as many parameters as concatenation.
+    """Returns the arguments of `ContextFusion` for each fusion; joint heads have about as many parameters as concatenation.
 
     The rank of MLB is fitted, and the width of MUTAN's stages at rank 5.
 
@@ -114,7 +114,7 @@ def equal_budgets(dims: Sequence[int], num_labels: int) -> dict[str, dict[str, A
 
 
 def num_parameters(dims: Sequence[int], **arguments: Any) -> int:
-    """The number of parameters of `ContextFusion(**arguments)` over modalities of these widths."""
+    """Counts the parameters of `ContextFusion(**arguments)` over modalities of these widths."""
     layer = ContextFusion(**arguments)
     layer([tf.zeros([1, dim]) for dim in dims])
     return layer.count_params()

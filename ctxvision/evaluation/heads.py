@@ -21,7 +21,7 @@ class Heads:
     """Trains the heads of a suite and keeps their answers on disk.
 
     Args:
-        features: of the run.
+        features: features of the run.
         suite: name of the suite.
         total: number of heads, for the progress.
     """
@@ -41,12 +41,12 @@ class Heads:
         """Trains a head on `train` and ranks the true label of each picture of every test split.
 
         Args:
-            name: of the head, without the seed; part of a file name.
-            inputs: maps a split to its features, one array a modality.
-            seed: of the head.
-            suite: whose folder keeps the ranks; another suite's name shares its heads. This suite by default.
+            name: name of the head, without the seed; part of a file name.
+            inputs: maps a split to its features, one array per modality.
+            seed: seed of the head.
+            suite: name of the suite whose folder keeps the ranks, to share its heads; this suite by default.
             train: a function with the first arguments and the result of `trained_head`.
-            **arguments: of `train`.
+            **arguments: further arguments of `train`.
         """
         run = self.features.run
         self.features.progress.update(min(1.0, self._done / self._total))
@@ -62,7 +62,7 @@ class Heads:
         return Kept(run, suite or self.suite).arrays(f"{name}-seed{seed}", measure)
 
     def accuracy(self, ranks: Ranks, **keys: Any) -> list[Record]:
-        """Records of `top1` and `top5` of one head on every split."""
+        """Returns the records of `top1` and `top5` of one head on every split."""
         return [
             self._record(split, metric=f"top{k}", value=float((places < k).mean()), **keys)
             for split, places in ranks.items()
@@ -70,19 +70,19 @@ class Heads:
         ]
 
     def gain(self, ranks: Sequence[Ranks], base: Sequence[Ranks], over: str, **keys: Any) -> list[Record]:
-        """Records of `top1_over_BASE` with `_low` and `_high`, the ends of its 95% interval, on every split.
+        """Returns the records of `top1_over_BASE` with `_low` and `_high`, the ends of its 95% interval, on every split.
 
         Args:
             ranks, base: one entry for each seed, in the same order.
             over: name of the base method.
-            **keys: of the records.
+            **keys: keys of the records.
         """
         return self.mean_gain([ranks], [base], over, **keys)
 
     def mean_gain(
         self, ranks: Sequence[Sequence[Ranks]], base: Sequence[Sequence[Ranks]], over: str, **keys: Any
     ) -> list[Record]:
-        """Like `gain`, averaged over settings such as fractions: `ranks[setting][seed]` and `base[setting][seed]`."""
+        """Returns the records of `gain`, averaged over settings such as fractions: `ranks[setting][seed]` and `base[setting][seed]`."""
         records = []
         for split in ranks[0][0]:
             right, of_base = (

@@ -32,8 +32,8 @@ def hold_out(log: QueryLog, seed: int) -> HeldOut:
     Pictures with the same set of queries stay on one side; otherwise training would see the test's associations.
 
     Args:
-        log: of the run.
-        seed: of the draw.
+        log: query log of the run.
+        seed: seed of the draw.
 
     Raises:
         InputError: no association is left to test on.
@@ -76,7 +76,7 @@ def misspelt(text: str, rng: np.random.Generator) -> str:
 
 
 def _associations(keys: Iterable[tuple[int, ...]], size: int) -> np.ndarray:
-    """All ordered pairs of different queries of a key, coded as left · size + right, int64, sorted."""
+    """Lists all ordered pairs of different queries of a key, coded as left · size + right, int64, sorted."""
     parts = [np.zeros(0, np.int64)]
     for key in keys:
         queries = np.array(key, np.int64)

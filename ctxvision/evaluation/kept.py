@@ -12,7 +12,7 @@ class Kept:
     """Arrays by name in `RUN/measured/SUITE/<generation of the vocabulary>`.
 
     Args:
-        run: trained to the end.
+        run: a run whose stages are finished.
         suite: name of the suite.
     """
 

@@ -60,7 +60,7 @@ def knowledge(run: Run, progress: Progress, seeds: int) -> list[Record]:
 
 
 def methods_of(features: Features) -> list[str]:
-    """The methods that the run's phrases and queries allow, in the order of `METHODS`."""
+    """Returns the methods that the run's phrases and queries allow, in the order of `METHODS`."""
     run = features.run
     left_out = []
     for method, vocabulary in VOCABULARIES.items():
@@ -73,7 +73,7 @@ def methods_of(features: Features) -> list[str]:
 
 
 def true_context(run: Run, split: str) -> np.ndarray:
-    """The mean text embedding of each picture's queries in the run's languages, float32 [N, 200].
+    """Returns the mean text embedding of each picture's queries in the run's languages, float32 [N, 200].
 
     A picture without queries has zeros, as in `ContextPooling`.
 

@@ -13,7 +13,7 @@ class LinearProbe:
         features: float [N, D], standardised by their own mean and deviation.
         labels: int [N] in 0..L-1.
         num_labels: L.
-        l2: of the weights, above 0; the bias is not regularised.
+        l2: strength of the L2 penalty of the weights, above 0; the bias is not regularised.
 
     Attributes:
         weights: float64 [D+1, L]; the last row is the bias.
@@ -44,11 +44,11 @@ class LinearProbe:
         self.weights: np.ndarray = found.x.reshape(shape)
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """Probabilities, float64 [N, L], of features [N, D]."""
+        """Returns the probabilities float64 [N, L] of features [N, D]."""
         return tf.nn.softmax(self._rows(features) @ self.weights).numpy()
 
     def _rows(self, features: np.ndarray) -> np.ndarray:
-        """Standardised features and a column of ones for the bias, float64 [N, D+1]."""
+        """Returns the standardised features and a column of ones for the bias, float64 [N, D+1]."""
         scaled = (features - self.mean) / self.deviation
         return np.concatenate([scaled, np.ones([len(scaled), 1])], axis=1)
 

@@ -18,7 +18,7 @@ class Method(NamedTuple):
             inputs of `ContextFusion`.
         fusion: "pool", or the name of a joint head.
         terms: whether the head also scores labels by their own terms.
-        vocabulary: of the context's phrases.
+        vocabulary: vocabulary of the context's phrases.
         shuffled: whether each picture gets the context and query embedding of another picture, in training and test.
     """
 
@@ -54,7 +54,7 @@ METHODS = {
 
 
 def methods_of(features: Features) -> dict[str, Method]:
-    """The methods that the run allows.
+    """Returns the methods that the run allows.
 
     `multimodal_no_label_words` needs enough phrases without label words, and methods with "web" need two ConvNets.
     """
@@ -69,7 +69,7 @@ def methods_of(features: Features) -> dict[str, Method]:
 
 
 def inputs_of(features: Features, method: Method, split: str, fraction: float, seed: int) -> list[np.ndarray]:
-    """The inputs of a method's head for a split, one array a modality."""
+    """Returns the inputs of a method's head for a split, one array per modality."""
     recipe = features.chosen._replace(vocabulary=method.vocabulary)
     parts = []
     for part in method.sees:

@@ -39,9 +39,9 @@ def multi_label(run: Run, progress: Progress, seeds: int, trainable_min: int | N
     """Trains a head for each method, fraction and seed on `train`, and measures it on every test split.
 
     Args:
-        run: trained to the end.
-        progress: of the suite.
-        seeds: heads for each row.
+        run: a run whose stages are finished.
+        progress: shows the suite's progress.
+        seeds: number of heads for each row.
         trainable_min: pictures in `train` that a label of `map` needs; see `TRAINABLE` for the default.
 
     Returns:
@@ -117,7 +117,7 @@ def long_tail(targets: np.ndarray, seed: int) -> np.ndarray:
 
     Args:
         targets: [N, L] of zeros and ones.
-        seed: of the order of labels and pictures.
+        seed: seed of the order of labels and pictures.
 
     Returns:
         The rows that are kept, ascending.
@@ -166,7 +166,7 @@ class _Suite:
 def _measured(
     found: dict[str, list[np.ndarray]], targets: np.ndarray, trainable: np.ndarray, labels: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Keys and values of the records of one split; `found` has probabilities, float32 [N, L], of each seed."""
+    """Yields keys and values of the records of one split; `found` has probabilities, float32 [N, L], of each seed."""
     rows: list[dict[str, Any]] = []
     counted = trainable & (targets > 0).any(axis=0)
     if not counted.any():
@@ -194,7 +194,7 @@ def _measured(
 
 
 def _long_tailed(suite: _Suite, train: np.ndarray, seeds: int) -> list[Record]:
-    """Records of `multimodal_long_tailed`, at the smallest fraction."""
+    """Returns the records of `multimodal_long_tailed`, at the smallest fraction."""
     run, fraction = suite.features.run, min(suite.features.run.config.fractions)
     records = []
     for seed in range(seeds):

@@ -39,5 +39,5 @@ def measure_phrases(run: Run) -> list[Record]:
 
 
 def found_phrases(run: Run, split: str, depth: int) -> list[list[str]]:
-    """See `ctxvision.context.pooled.found_phrases`."""
+    """Returns the phrases found for a split, see `ctxvision.context.pooled.found_phrases`."""
     return pooled.found_phrases(run.context, run.query_embeddings(split), depth)

@@ -14,7 +14,7 @@ def quantization_cost(run: Run, before: ContextClassifier, after: ContextClassif
     """Compares a model with its quantised version on `val`, or on `train` if `val` has no pictures.
 
     Args:
-        run: of both models.
+        run: the run of both models.
         before, after: the model without and with quantised tables.
 
     Returns:

@@ -16,7 +16,7 @@ def facts_of(run: Run, context: bool = True) -> dict[str, Any]:
     """Collects the training and the quality of a run.
 
     Args:
-        run: trained to the end.
+        run: a run whose stages are finished.
         context: whether the facts are about the head with context or the visual-only head.
 
     Returns:

@@ -36,10 +36,10 @@ def table1(
       synset terms; left out if too few phrases remain.
 
     Args:
-        run: trained to the end.
-        progress: of the suite.
-        seeds: heads for each row.
-        fractions: of visual pre-training.
+        run: a run whose stages are finished.
+        progress: shows the suite's progress.
+        seeds: number of heads for each row.
+        fractions: fractions of visual pre-training.
         fine_tune: whether `web_features` may be fine-tuned.
 
     Returns:

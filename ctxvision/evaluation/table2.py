@@ -30,10 +30,10 @@ def table2(run: Run, progress: Progress, seeds: int, fractions: Sequence[float] 
     all phrases.
 
     Args:
-        run: trained to the end.
-        progress: of the suite.
-        seeds: heads for each row.
-        fractions: of visual pre-training.
+        run: a run whose stages are finished.
+        progress: shows the suite's progress.
+        seeds: number of heads for each row.
+        fractions: fractions of visual pre-training.
 
     Returns:
         `top1` and `top5`, 0..1, of each head, with the number of retrievable phrases as `vocabulary`; for both methods
@@ -89,7 +89,7 @@ def table2(run: Run, progress: Progress, seeds: int, fractions: Sequence[float] 
 
 
 def curve_sizes(smallest: int, largest: int) -> list[int]:
-    """At most ten integers in equal ratios, rising, with both ends."""
+    """Returns at most ten integers in equal ratios, rising, with both ends."""
     return sorted({round(size) for size in np.geomspace(smallest, largest, POINTS)})
 
 

@@ -152,7 +152,7 @@ def make_tests(run: Run, held: HeldOut, spoken: np.ndarray) -> tuple[list[str], 
 
 
 def bag_similarity(texts: list[str], others: list[str]) -> np.ndarray:
-    """Cosines of hashed unigram and bigram counts, float32 [T, C]."""
+    """Computes the cosines of hashed unigram and bigram counts, float32 [T, C]."""
     from scipy.sparse import csr_array, diags_array
 
     hasher = DualEncoderText(dim=1)

@@ -27,8 +27,8 @@ class WebFeatures:
     features that are better on `val`. If the visual encoder is frozen, there is no fine-tuning.
 
     Args:
-        run: past its stage `head`.
-        progress: of the suite.
+        run: a run whose stage `head` is finished.
+        progress: shows the suite's progress.
         fine_tune: whether to try fine-tuning.
     """
 
@@ -43,17 +43,17 @@ class WebFeatures:
         return self._run.config.visual_backbone != SHARED
 
     def of(self, split: str, fraction: float) -> np.ndarray:
-        """Features of a split, float32 [N, D]: the better ones for a fraction of the labelled pictures."""
+        """Returns the features of a split, float32 [N, D]: the better ones for a fraction of the labelled pictures."""
         return self._fine_tuned(split, fraction) if self.fine_tuned(fraction) else self._frozen(split)
 
     def fine_tuned(self, fraction: float) -> bool:
-        """Whether the fine-tuned ConvNet is the better one."""
+        """Returns whether the fine-tuned ConvNet is better on `val` than the frozen one."""
         if fraction not in self._better:
             self._better[fraction] = self._fine_tune and self._learns(fraction) and self._is_better(fraction)
         return self._better[fraction]
 
     def _learns(self, fraction: float) -> bool:
-        """Whether the visual encoder of the fraction was trained and the ConvNet is trainable."""
+        """Returns whether the visual encoder of the fraction was trained and the ConvNet is trainable."""
         learnt = self._run.stages.facts(f"visual/{fraction:g}")["steps"] > 0
         return learnt and bool(_encoder(self._run).trainable_weights)
 
@@ -61,7 +61,7 @@ class WebFeatures:
         return self._on_val(lambda split: self._fine_tuned(split, fraction)) > self._on_val(self._frozen)
 
     def _on_val(self, features: Callable[[str], np.ndarray]) -> float:
-        """The task's metric of a head over these features on `val`, mean over the run's seeds."""
+        """Computes the task's metric of a head over these features on `val`, as the mean over the run's seeds."""
         run = self._run
         heads = (trained_head(run, lambda split: [features(split)], seed) for seed in range(run.config.seeds))
         val, task = run.data.label_targets("val"), task_of(run.config)
@@ -84,7 +84,7 @@ class WebFeatures:
 
 
 def _encoder(run: Run) -> VisualEncoder:
-    """A copy of the phrase generator's ConvNet."""
+    """Returns a copy of the phrase generator's ConvNet."""
     generator = Context(run.context.directory).phrase_generator
     size = generator.tower.input_shape[1] or run.data.image_size
     encoder = VisualEncoder(generator.tower, size, name="web_encoder")

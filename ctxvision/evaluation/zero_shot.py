@@ -109,7 +109,7 @@ class ZeroShotScores:
     """Scores of a run's labels by their terms, float [N, L].
 
     Args:
-        features: of the run.
+        features: features of the run.
     """
 
     def __init__(self, features: Features):
@@ -121,7 +121,7 @@ class ZeroShotScores:
     def mixed(
         self, split: str, context: ContextRecipe, text_share: float, closest: bool = True
     ) -> np.ndarray:
-        """Scores by cosines in query space, weight 1 − text_share, and in text space, weight text_share.
+        """Returns scores by cosines in query space, weight 1 − text_share, and in text space, weight text_share.
 
         The mean over the pictures of `train` is subtracted.
         """
@@ -133,13 +133,13 @@ class ZeroShotScores:
         return self.terms.per_label(cosines(split) - cosines("train").mean(axis=0), closest)
 
     def by_text_model(self, split: str) -> np.ndarray:
-        """Scores by cosines in query space, with all terms placed by the text model; the mean is subtracted."""
+        """Returns scores by cosines in query space, with all terms placed by the text model; the mean is subtracted."""
         scores, usual = (self.features.bottleneck(one) @ self.placed.predicted.T for one in (split, "train"))
         return self.terms.per_label(scores - usual.mean(axis=0))
 
 
 def _ranks_among(known: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The true label's rank among the known labels, or -1 if it is not one of them."""
+    """Returns the true label's rank among the known labels, or -1 if it is not one of them."""
     asked = np.isin(labels, known)
     ranks = np.full(len(labels), -1)
     if asked.any():

@@ -91,6 +91,19 @@ def opened(backbone: Backbone) -> Backbone:
     return _loaded_model(os.fspath(backbone))
 
 
+def backbone_config(backbone: Backbone) -> Any:
+    """Returns a backbone as the config of a layer holds it: a Keras model as a dict, others unchanged."""
+    return keras.layers.serialize(backbone) if isinstance(backbone, keras.Model) else backbone
+
+
+def with_backbone(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns the config of a layer with the Keras model that `backbone_config` made a dict of."""
+    backbone = config["backbone"]
+    return (
+        {**config, "backbone": keras.layers.deserialize(backbone)} if isinstance(backbone, dict) else config
+    )
+
+
 def check_backbone(backbone: Backbone, pixels: str | None = None, weights: Weights = None) -> None:
     """Raises a ValueError for arguments that `build_backbone` refuses, without building the model."""
     if pixels is not None and pixels not in PIXELS:

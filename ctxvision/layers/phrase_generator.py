@@ -6,7 +6,15 @@ import tensorflow as tf
 import tf_keras as keras
 
 from ctxvision.layers._batch_norm import batch_norm
-from ctxvision.layers.backbone import Backbone, Weights, build_backbone, check_backbone, opened
+from ctxvision.layers.backbone import (
+    Backbone,
+    Weights,
+    backbone_config,
+    build_backbone,
+    check_backbone,
+    opened,
+    with_backbone,
+)
 from ctxvision.layers.backbone_features import features_of
 
 
@@ -78,12 +86,9 @@ class PhraseGenerator(keras.layers.Layer):
         return tf.math.l2_normalize(embedding, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
-        backbone = self.backbone
-        if isinstance(backbone, keras.Model):
-            backbone = keras.layers.serialize(backbone)
         return {
             **super().get_config(),
-            "backbone": backbone,
+            "backbone": backbone_config(self.backbone),
             "embedding_dim": self.embedding_dim,
             "image_size": self.image_size,
             "pixels": self.pixels,
@@ -93,6 +98,4 @@ class PhraseGenerator(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "PhraseGenerator":
-        if isinstance(config["backbone"], dict):
-            config = {**config, "backbone": keras.layers.deserialize(config["backbone"])}
-        return cls(**config)
+        return cls(**with_backbone(config))

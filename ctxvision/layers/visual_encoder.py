@@ -5,7 +5,15 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from ctxvision.layers.backbone import Backbone, Weights, build_backbone, check_backbone, opened
+from ctxvision.layers.backbone import (
+    Backbone,
+    Weights,
+    backbone_config,
+    build_backbone,
+    check_backbone,
+    opened,
+    with_backbone,
+)
 from ctxvision.layers.backbone_features import features_of
 
 
@@ -69,12 +77,9 @@ class VisualEncoder(keras.layers.Layer):
         return VisualEncoder.from_config({**self.get_config(), "backbone": tower})
 
     def get_config(self) -> dict[str, Any]:
-        backbone = self.backbone
-        if isinstance(backbone, keras.Model):
-            backbone = keras.layers.serialize(backbone)
         return {
             **super().get_config(),
-            "backbone": backbone,
+            "backbone": backbone_config(self.backbone),
             "image_size": self.image_size,
             "dim": self.dim,
             "pixels": self.pixels,
@@ -83,6 +88,4 @@ class VisualEncoder(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "VisualEncoder":
-        if isinstance(config["backbone"], dict):
-            config = {**config, "backbone": keras.layers.deserialize(config["backbone"])}
-        return cls(**config)
+        return cls(**with_backbone(config))

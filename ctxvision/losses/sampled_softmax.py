@@ -35,7 +35,7 @@ def sampled_softmax_loss(
     log_expected_count: tf.Tensor,
     scale: float,
 ) -> tf.Tensor:
-    """Cross-entropy of each picture's true queries against a sample of all queries (section 3.2).
+    """Computes the cross-entropy of each picture's true queries against a sample of all queries (section 3.2).
 
     The logit of picture x and class c is scale · cos(x, c); Eq. 1 has scale 1. The logit of a sampled class is
     reduced by the logarithm of its expected number of draws, so that the sum over the sample estimates the sum over
@@ -49,7 +49,7 @@ def sampled_softmax_loss(
         sampled_rows: float32 [S, D], the L2-normalised class weights of the sample.
         sampled_classes: int32 [S].
         log_expected_count: float32 [S], from `log_uniform_sample`.
-        scale: of the logits.
+        scale: factor of the logits.
 
     Returns:
         float32 [B], the mean over each picture's true queries; 0 for a picture without queries.

@@ -10,7 +10,7 @@ from ctxvision.metrics.intervals import Interval
 
 
 def average_precision(scores: ArrayLike, targets: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
-    """The area under each label's precision-recall curve: the mean of the precision at each positive.
+    """Computes the area under each label's precision-recall curve: the mean of the precision at each positive.
 
     Pictures with equal scores are accepted together, so a constant score has the precision of chance.
 
@@ -40,7 +40,7 @@ def average_precision(scores: ArrayLike, targets: ArrayLike, weights: ArrayLike 
 
 
 def mean_average_precision(scores: ArrayLike, targets: ArrayLike) -> float:
-    """The mean of `average_precision` over the labels that have positives.
+    """Computes the mean of `average_precision` over the labels that have positives.
 
     Raises:
         ValueError: see `average_precision`; or no label has a positive.
@@ -52,7 +52,7 @@ def mean_average_precision(scores: ArrayLike, targets: ArrayLike) -> float:
 
 
 def map_draws(scores: ArrayLike, targets: ArrayLike, draws: int = 300, seed: int = 0) -> np.ndarray:
-    """The mAP of bootstrap samples of the pictures, float64 [draws].
+    """Computes the mAP of bootstrap samples of the pictures, float64 [draws].
 
     The samples depend only on N, `draws` and `seed`, so the draws of two methods are paired.
     """
@@ -64,7 +64,7 @@ def map_draws(scores: ArrayLike, targets: ArrayLike, draws: int = 300, seed: int
 def interval_of_draws(
     values: Sequence[float], draws: ArrayLike, confidence: float = 0.95, seed: int = 0
 ) -> Interval:
-    """The mean over S seeds, with a bootstrap interval over seeds and pictures.
+    """Computes the mean over S seeds, with a bootstrap interval over seeds and pictures.
 
     A picture that is drawn twice ranks beside itself, so drawn average precisions are biased upwards. The interval
     keeps the spread of the draws and is shifted to the mean of the values.
@@ -73,7 +73,7 @@ def interval_of_draws(
         values: float [S], such as differences of mAP.
         draws: float [S, D], the same quantity for D bootstrap samples of the pictures.
         confidence: share of the draws inside the interval, 0..1.
-        seed: of the draw of seeds.
+        seed: seed of the draw of seeds.
     """
     drawn = np.asarray(draws, float)
     seeds, number = drawn.shape
@@ -85,7 +85,7 @@ def interval_of_draws(
 
 
 def _one_label(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The average precision of one label, float64 [D]; only the positives need cumulative sums."""
+    """Computes the average precision of one label, float64 [D]; only the positives need cumulative sums."""
     known = targets >= 0
     if not known.all():
         scores, targets, weights = scores[known], targets[known], weights[:, known]

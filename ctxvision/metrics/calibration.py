@@ -17,7 +17,7 @@ class Reliability(NamedTuple):
     Attributes:
         confidence: the mean probability.
         accuracy: the share of decisions that are true.
-        share: of all decisions that fall into the bin.
+        share: share of all decisions that fall into the bin.
     """
 
     confidence: np.ndarray
@@ -26,7 +26,7 @@ class Reliability(NamedTuple):
 
 
 def reliability_bins(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> Reliability:
-    """Mean confidence and accuracy in bins of confidence.
+    """Computes mean confidence and accuracy in bins of confidence.
 
     Args:
         confidence: float in 0..1, any shape: the probability of the top label, or of every label of a multi-label
@@ -57,7 +57,7 @@ def reliability_bins(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS
 
 
 def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> float:
-    """The mean distance between accuracy and confidence of the bins, weighted by share (Guo et al. 2017).
+    """Computes the mean distance between accuracy and confidence of the bins, weighted by share (Guo et al. 2017).
 
     See `reliability_bins` for the arguments and errors.
 
@@ -70,7 +70,7 @@ def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: 
 
 
 def calibration_error_by_chance(confidence: ArrayLike, bins: int = BINS, seed: int = 0) -> float:
-    """The mean `expected_calibration_error` of a perfectly calibrated model on as many pictures.
+    """Computes the mean `expected_calibration_error` of a perfectly calibrated model on as many pictures.
 
     Draws outcomes with the given probabilities, 200 times (consistency resampling, Bröcker & Smith 2007). An error of
     this size is no evidence against a model.
@@ -78,7 +78,7 @@ def calibration_error_by_chance(confidence: ArrayLike, bins: int = BINS, seed: i
     Args:
         confidence: see `reliability_bins`.
         bins: number of bins.
-        seed: of the draws.
+        seed: seed of the draws.
     """
     confidence = np.asarray(confidence, float).ravel()
     rng = np.random.default_rng(seed)

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 
 def top_k_accuracy(probabilities: ArrayLike, labels: ArrayLike, k: int) -> float:
-    """The fraction of rows whose true label is among the `k` most probable labels.
+    """Computes the fraction of rows whose true label is among the `k` most probable labels.
 
     Of equal probabilities the lower label comes first, so a model that gives every label the same probability is
     right only where the true label is one of the first `k`.
@@ -33,7 +33,7 @@ def top_k_accuracy(probabilities: ArrayLike, labels: ArrayLike, k: int) -> float
 
 
 def ranks_of(probabilities: ArrayLike, labels: ArrayLike) -> np.ndarray:
-    """The rank of each row's true label, 0 for the most probable label.
+    """Returns the rank of each row's true label, 0 for the most probable label.
 
     Args:
         probabilities: float [N, L], scores of any scale that rank the labels; no NaN. Of equal scores the lower label
@@ -113,7 +113,7 @@ def phrase_hits(found: Sequence[Sequence[str]], true_queries: Sequence[Collectio
 
 
 def hit_at_k(hits: ArrayLike, k: int) -> float:
-    """The fraction of pictures for which one of the first `k` phrases is a query of the picture.
+    """Computes the fraction of pictures for which one of the first `k` phrases is a query of the picture.
 
     Args:
         hits: bool [N, K] from `phrase_hits`; column j is the j-th phrase.
@@ -145,7 +145,7 @@ def hit_at_k(hits: ArrayLike, k: int) -> float:
 
 
 def mean_and_deviation(values: ArrayLike) -> tuple[float, float]:
-    """Mean and sample standard deviation (n - 1 in the denominator) over seeds.
+    """Computes mean and sample standard deviation (n - 1 in the denominator) over seeds.
 
     Args:
         values: float [n], finite, n at least 1.

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def cluster_accuracy(found: Sequence[Hashable], labels: Sequence[Hashable]) -> float:
-    """The fraction of pictures whose answer matches their label, under the best matching (Conti et al. 2023).
+    """Computes the fraction of pictures whose answer matches their label, under the best matching (Conti et al. 2023).
 
     Pictures with the same answer form a cluster. Each cluster is matched with at most one label, and each label with
     at most one cluster, so that the most pictures lie in a cluster that is matched with their label.

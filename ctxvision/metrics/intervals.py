@@ -23,7 +23,7 @@ class Interval(NamedTuple):
 def paired_interval(
     differences: ArrayLike, confidence: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> Interval:
-    """The mean of paired differences, with a percentile bootstrap interval over seeds and pictures.
+    """Computes the mean of paired differences, with a percentile bootstrap interval over seeds and pictures.
 
     Each draw samples S seeds and N pictures with replacement, and uses the same pictures for every seed. So the
     interval covers the variation of training and of the test set.
@@ -32,7 +32,7 @@ def paired_interval(
         differences: float [S, N], seeds by pictures, such as the right answers of one method minus those of another.
         confidence: share of the draws inside the interval, 0..1.
         draws: number of draws.
-        seed: of the draws.
+        seed: seed of the draws.
 
     Raises:
         ValueError: there are no seeds or no pictures, or a value is not finite.

@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike
 
 
 def sign_flip_p_value(differences: ArrayLike, draws: int = 10000, seed: int = 0) -> float:
-    """The two-sided p value of paired differences, if each sign were equally likely.
+    """Computes the two-sided p value of paired differences, if each sign were equally likely.
 
     The p value is the share of sign flips whose mean lies at least as far from 0 as the measured mean
     (`scipy.stats.permutation_test`). If there are at most `draws` different flips, all of them count. Otherwise `draws`
@@ -14,7 +14,7 @@ def sign_flip_p_value(differences: ArrayLike, draws: int = 10000, seed: int = 0)
     Args:
         differences: float [N], one a picture.
         draws: number of sign flips.
-        seed: of the random flips.
+        seed: seed of the random flips.
 
     Returns:
         A float in 0..1.

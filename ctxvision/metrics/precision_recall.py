@@ -9,7 +9,7 @@ from ctxvision.metrics._checks import known_decisions
 def precision_recall_curve(
     scores: ArrayLike, targets: ArrayLike
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Precision and recall at each threshold; a decision is accepted if its score reaches the threshold.
+    """Computes precision and recall at each threshold; a decision is accepted if its score reaches the threshold.
 
     Args:
         scores: float, any shape; no NaN. All labels of all pictures give the micro average (section 4.2.3).
@@ -38,13 +38,13 @@ def precision_recall_curve(
 
 
 def recall_at_precision(scores: ArrayLike, targets: ArrayLike, precision: float = 0.8) -> float:
-    """The highest recall of a threshold with at least this precision; 0.0 if no threshold has it."""
+    """Returns the highest recall of a threshold with at least this precision; 0.0 if no threshold has it."""
     reached, recall, _ = precision_recall_curve(scores, targets)
     return float(recall[reached >= precision].max(initial=0.0))
 
 
 def precision_at_recall(scores: ArrayLike, targets: ArrayLike, recalls: ArrayLike) -> np.ndarray:
-    """The highest precision of a threshold with at least each recall, float64 of the shape of `recalls`."""
+    """Returns the highest precision of a threshold with at least each recall, float64 of the shape of `recalls`."""
     precision, recall, _ = precision_recall_curve(scores, targets)
     best = np.maximum.accumulate(precision[::-1])[::-1]
     return best[np.searchsorted(recall, np.asarray(recalls) - 1e-12)]

@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike
 
 
 def spearman(first: ArrayLike, second: ArrayLike) -> float:
-    """Spearman's rank correlation (`scipy.stats.spearmanr`); equal values share their mean rank.
+    """Computes Spearman's rank correlation (`scipy.stats.spearmanr`); equal values share their mean rank.
 
     Args:
         first, second: float [N], N at least 2, finite, neither of them constant.

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 
 def mean_reciprocal_rank(hits: ArrayLike) -> float:
-    """The mean of 1 / place of each row's first hit; a row without a hit counts 0.
+    """Computes the mean of 1 / place of each row's first hit; a row without a hit counts 0.
 
     Args:
         hits: bool [N, K] from `phrase_hits`, best first.
@@ -32,7 +32,7 @@ def mean_reciprocal_rank(hits: ArrayLike) -> float:
 
 
 def filtered_ranks(scores: ArrayLike, targets: ArrayLike, others: Sequence[ArrayLike]) -> np.ndarray:
-    """The filtered rank of each row's target: other right answers do not count (Bordes et al. 2013).
+    """Returns the filtered rank of each row's target: other right answers do not count (Bordes et al. 2013).
 
     Args:
         scores: float [N, C] of C candidates, no NaN.
@@ -64,7 +64,7 @@ def filtered_ranks(scores: ArrayLike, targets: ArrayLike, others: Sequence[Array
 
 
 def word_overlap(phrase: set[str], other: set[str]) -> float:
-    """The intersection over union of two sets of words; 0.0 if both are empty.
+    """Computes the intersection over union of two sets of words; 0.0 if both are empty.
 
     Example:
         >>> word_overlap({"red", "fox"}, {"fox"})

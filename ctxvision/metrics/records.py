@@ -1,6 +1,5 @@
 """The records of `metrics.json`: a flat list of measured values."""
 
-import json
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -8,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ctxvision._files import read_json, write_json
+from ctxvision._files import read_json_of, write_json
 from ctxvision.errors import InputError
 from ctxvision.metrics.classification import mean_and_deviation
 
@@ -24,7 +23,7 @@ class Record:
         fraction: share of the labelled pictures that pre-trained the visual encoder, 0..1.
         shots: pictures per label in few-shot suites.
         vocabulary: number of phrases that could be retrieved.
-        seed: of the training.
+        seed: seed of the training.
         split: the part of the data, such as "test".
         metric: "top1", "top5", "hit@3", ...
         value: a finite number; accuracies lie in 0..1.
@@ -67,14 +66,9 @@ def load_records(path: str | os.PathLike[str]) -> list[Record]:
     path = Path(path)
     run = path.parent
     if not path.is_file():
-        raise InputError(f"{run} must hold {path.name} and does not; `ctxvision evaluate {run}` makes it.")
-    remedy = f"delete the file and run `ctxvision evaluate {run}` again."
-    try:
-        rows = read_json(path)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} must be JSON and is damaged ({error}); {remedy}") from error
-    if not isinstance(rows, list):
-        raise InputError(f"{path} must hold a list of records, got {type(rows).__name__}; {remedy}")
+        raise InputError(f"{run} must hold {path.name}, got none: run ctxvision evaluate {run}.")
+    command = f"ctxvision evaluate {run}"
+    rows = read_json_of(path, list, command)
     records = []
     for number, row in enumerate(rows):
         try:
@@ -82,7 +76,7 @@ def load_records(path: str | os.PathLike[str]) -> list[Record]:
         except (TypeError, ValueError) as error:
             raise InputError(
                 f"{path} must hold records with the keys {', '.join(KEYS)}, and record {number} is not "
-                f"one ({error}); {remedy}"
+                f"one ({error}); delete the file and run `{command}` again."
             ) from error
     return records
 

@@ -1,4 +1,4 @@
-"""The report's charts, from records."""
+"""Makes the report's charts from records."""
 
 import re
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ class Figure(NamedTuple):
 def chart_along(records: Sequence[Record], metric: str, axis: str) -> Figure | None:
     """Draws a metric of one split against a logarithmic axis: one line a method, whiskers of one deviation.
 
-    Returns None where the axis has fewer than two values.
+    Returns None if the axis has fewer than two values.
     """
     here, styles, series = select(records, metric=metric), _styles(records), []
     for method in methods_of(here):
@@ -68,7 +68,7 @@ def chart_along(records: Sequence[Record], metric: str, axis: str) -> Figure | N
 def chart_of_family(records: Sequence[Record], family: str) -> Figure | None:
     """Draws the metrics `FAMILY/NUMBER` of one split against the number: one line a method.
 
-    Returns None where there are fewer than two numbers.
+    Returns None if there are fewer than two numbers.
     """
     styles, series = _styles(records), []
     for method in methods_of(records):
@@ -91,7 +91,7 @@ def chart_of_family(records: Sequence[Record], family: str) -> Figure | None:
 def reliability_chart(records: Sequence[Record]) -> Figure | None:
     """Draws accuracy against confidence of one split, by method; empty bins are left out.
 
-    Returns None where no method has bins.
+    Returns None if no method has bins.
     """
     series = [Series("perfect", [(0.0, 0.0), (1.0, 100.0)], 1)]
     for method in methods_of(records):

@@ -1,4 +1,4 @@
-"""Sentences about differences, no stronger than the numbers."""
+"""Writes sentences about differences, no stronger than the numbers."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -24,7 +24,7 @@ class Difference(NamedTuple):
         points: the mean; `low` and `high` are the ends of its 95% interval, or None where only seeds are paired.
         deviation: over `seeds` seeds; used where there is no interval.
         base, reached: the values of both methods in %, or None where they are unknown.
-        fraction, shots: of both methods.
+        fraction, shots: fraction and number of shots of both methods.
     """
 
     split: str
@@ -73,37 +73,37 @@ class Difference(NamedTuple):
 
 
 def signed(value: float) -> str:
-    """ "+1.5", with a true minus sign."""
+    """Formats a number of points as "+1.5", with a true minus sign."""
     return spread(value, 0.0, 1, sign=True)
 
 
 def spread(value: float, deviation: float, seeds: int, sign: bool = False) -> str:
-    """ "10.0 ± 0.4", with a true minus sign; one seed has no spread."""
+    """Formats a mean and its deviation as "10.0 ± 0.4", with a true minus sign; one seed has no spread."""
     number = f"{round(value, 1) + 0.0:{'+' if sign else ''}.1f}".replace("-", "−")
     return f"{number} ± {deviation:.1f}" if seeds > 1 else number
 
 
 def percent(fraction: float) -> str:
-    """0.1 -> "10%"."""
+    """Formats a share: 0.1 -> "10%"."""
     return f"{100 * fraction:.3g}%"
 
 
 def splits_of(records: Sequence[Record]) -> list[str]:
-    """The splits in order of appearance, `unseen` first: it is the harder claim."""
+    """Returns the splits in order of appearance, `unseen` first, because it is the harder claim."""
     names = list(dict.fromkeys(record.split for record in records if record.split))
     return sorted(names, key=lambda name: name != "unseen")
 
 
 def fractions_of(records: Sequence[Record]) -> list[float]:
-    """The pre-training fractions, ascending."""
+    """Returns the pre-training fractions, ascending."""
     return sorted({record.fraction for record in records if record.fraction is not None})
 
 
 def intervals(records: Sequence[Record], method: str, metric: str) -> list[Difference]:
-    """The recorded differences of a method, sorted by fraction, shots and split.
+    """Returns the recorded differences of a method, sorted by fraction, shots and split.
 
     Args:
-        records: of one suite.
+        records: records of one suite.
         method: its name.
         metric: such as "top1_over_visual_only"; `METRIC_low` and `METRIC_high` hold the ends of the interval.
     """
@@ -125,7 +125,7 @@ def intervals(records: Sequence[Record], method: str, metric: str) -> list[Diffe
 
 
 def differences(records: Sequence[Record], method: str, base: str = "visual_only") -> list[Difference]:
-    """The top-1 of `method` minus that of `base`, for each fraction and split for which both have a seed in common.
+    """Subtracts the top-1 of `base` from that of `method`, for each fraction and split where both have a common seed.
 
     A difference has its recorded interval where there is one, else the deviation over seeds.
     """
@@ -158,10 +158,10 @@ def differences(records: Sequence[Record], method: str, base: str = "visual_only
 
 
 def opening(records: Sequence[Record]) -> list[str]:
-    """The report's first sentences: the effect of context with the fewest labels, the controls, other fractions.
+    """Writes the report's first sentences: the effect of context with the fewest labels, the controls, other fractions.
 
     Args:
-        records: those of suite "table1".
+        records: the records of suite "table1".
 
     Returns:
         Plain text; the first entry is the headline.
@@ -193,7 +193,7 @@ def opening(records: Sequence[Record]) -> list[str]:
 
 
 def beyond_web(records: Sequence[Record]) -> str:
-    """The gain of words over the same web pictures without words, with the fewest labels; "" if unknown."""
+    """Tells the gain of words over the same web pictures without words, with the fewest labels; "" if unknown."""
     found = differences(records, "multimodal", "visual_web")
     fewest = [one._replace(base=None) for one in found if one.fraction == found[0].fraction]
     setting = " beyond the same web pictures without words (visual + web features)"
@@ -203,7 +203,7 @@ def beyond_web(records: Sequence[Record]) -> str:
 
 
 def at_share(fraction: float | None) -> str:
-    """ " with 10% of the labels", or "" for None."""
+    """Returns " with 10% of the labels" for 0.1, and "" for None."""
     return "" if fraction is None else f" with {percent(fraction)} of the labels"
 
 
@@ -223,10 +223,10 @@ def compared(subject: str, found: Sequence[Difference], metric: str = "top-1", s
 
 
 def listed(found: Sequence[Difference]) -> str:
-    """ "+9.8 ± 0.2 points on unseen (20.9 → 30.7%) and +15.2 ± 0.3 points on seen (35.8 → 51.0%)"."""
+    """Lists differences: "+9.8 ± 0.2 points on unseen (20.9 → 30.7%) and +15.2 ± 0.3 points on seen (35.8 → 51.0%)"."""
     return in_words([one.sentence for one in found])
 
 
 def in_words(parts: Sequence[str]) -> str:
-    """ "a, b and c"."""
+    """Joins words: "a, b and c"."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -50,7 +50,7 @@ def page(
         check: the result of stage `visual_only` on `val`, or empty.
         left_out: maps a suite to the reason why it was not measured.
         times: seconds of each part of the training.
-        weights: of the members of the run's head, or empty.
+        weights: weights of the members of the run's head, or empty.
     """
     suites = suites_of(records)
     found = {suite: finding_of(suite, select(records, suite=suite)) for suite in suites}
@@ -82,7 +82,7 @@ def _no_lead(records: Sequence[Record]) -> Finding:
 
 
 def _paragraphs(records: Sequence[Record], check: dict[str, Any], weights: Sequence[float]) -> list[str]:
-    """Below the lead: the check on `val`, the gain beyond the web pictures, and the weights of the members."""
+    """Returns the paragraphs below the lead: the check on `val`, the gain beyond the web pictures, the members' weights."""
     told = [str(check.get("sentence", "")), findings.beyond_web(select(records, suite="table1"))]
     if weights:
         parts = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(MEMBERS, weights))
@@ -95,7 +95,7 @@ def _paragraphs(records: Sequence[Record], check: dict[str, Any], weights: Seque
 
 
 def _overview(found: dict[str, Finding | None], left_out: dict[str, str]) -> list[dict[str, str]]:
-    """One line for each suite; a suite that was left out has no section and so no `id`."""
+    """Returns one line for each suite; a suite that was left out has no section and so no `id`."""
     lines = [
         {"id": suite, "title": title_of(suite), "verdict": one.verdict, "text": unbroken(one.text)}
         for suite, one in found.items()
@@ -108,7 +108,7 @@ def _overview(found: dict[str, Finding | None], left_out: dict[str, str]) -> lis
 
 
 def _gallery(examples: Sequence[dict[str, Any]], answers: Sequence[Record]) -> list[dict[str, Any]]:
-    """Pictures by kind. Wins and losses are always there; the other kinds are folded, and absent without pictures."""
+    """Returns the pictures by kind. Wins and losses are always there; the other kinds are folded, and absent without pictures."""
     kinds = []
     for kind, (heading, meaning) in KINDS.items() if examples else ():
         cards = [_card(example) for example in examples if example["kind"] == kind]
@@ -121,7 +121,7 @@ def _gallery(examples: Sequence[dict[str, Any]], answers: Sequence[Record]) -> l
 
 
 def _card(example: dict[str, Any]) -> dict[str, Any]:
-    """One picture, with the phrases that moved the answer most."""
+    """Returns the card of one picture, with the phrases that moved the answer most."""
     parts = {
         "picture": example["visual_share"],
         "phrase generator": example["query_share"],

@@ -33,8 +33,8 @@ class Claim(NamedTuple):
     """A comparison of a suite.
 
     Attributes:
-        subject: of the sentence.
-        method, metric: of the recorded difference.
+        subject: subject of the sentence.
+        method, metric: method and metric of the recorded difference.
         decides: whether the suite's verdict depends on it.
     """
 
@@ -80,11 +80,11 @@ CLAIMS = {
 
 
 def finding_of(suite: str, records: Sequence[Record]) -> Finding | None:
-    """The finding of a suite, or None where its records hold no known comparison.
+    """Returns the finding of a suite, or None if its records hold no known comparison.
 
     Args:
         suite: its name.
-        records: those of the suite.
+        records: the suite's records.
     """
     if suite == "table1" and differences(records, "multimodal"):
         found = differences(records, "multimodal")
@@ -107,7 +107,7 @@ def finding_of(suite: str, records: Sequence[Record]) -> Finding | None:
 
 
 def _first_setting(found: Sequence[Difference]) -> list[Difference]:
-    """Differences without a fraction (means over all fractions), else with the smallest; then with the fewest shots."""
+    """Selects the differences without a fraction (means over all fractions), else with the smallest; then with the fewest shots."""
     for key in ("fraction", "shots"):
         values = [getattr(one, key) for one in found]
         first = None if None in values else min(values, default=None)
@@ -129,7 +129,7 @@ def _verdict(found: Sequence[Difference]) -> str:
 
 
 def _deletion(records: Sequence[Record]) -> Finding | None:
-    """Judges explanations on other heads: for the head that ranked the phrases they hold by construction."""
+    """Judges explanations on other heads, because the head that ranked the phrases agrees with its own ranking by construction."""
     found = intervals(records, "first_on_other_head", "probability_fall_over_random")
     if not found:
         return None
@@ -153,7 +153,7 @@ def _p_value(value: float) -> str:
 
 
 def _means(records: Sequence[Record], metric: str) -> dict[tuple[str, str], float]:
-    """(split, method) to the mean of a metric over its seeds."""
+    """Maps (split, method) to the mean of a metric over its seeds."""
     rows = summary(select(records, metric=metric), by=("split", "method"))
     return {(row["split"], row["method"]): row["mean"] for row in rows}
 

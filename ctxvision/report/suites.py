@@ -1,4 +1,4 @@
-"""The report's section of a suite: finding, tables, charts, and differences with intervals."""
+"""Makes the report's section of a suite: finding, tables, charts, and differences with intervals."""
 
 import re
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from ctxvision.report.tables import (
 
 
 class About(NamedTuple):
-    """What a reader must know of a suite: the title of its section, a note, and the meaning of terms."""
+    """The explanation of a suite: the title of its section, a note, and the meaning of terms."""
 
     title: str
     note: str = ""
@@ -107,23 +107,23 @@ PREFERRED = ("top1", "map")
 
 
 def suites_of(records: Sequence[Record]) -> list[str]:
-    """The suites that have a section here: known ones in the order of `ABOUT`, then others as they appear."""
+    """Returns the suites that have a section: known ones in the order of `ABOUT`, then others as they appear."""
     there = dict.fromkeys(record.suite for record in records)
     known = [name for name in ABOUT if name in there]
     return known + [name for name in there if name not in ABOUT and name not in OWN_SECTION]
 
 
 def title_of(suite: str) -> str:
-    """The title of its section."""
+    """Returns the title of a suite's section."""
     return ABOUT[suite].title if suite in ABOUT else suite
 
 
 def section(suite: str, records: Sequence[Record]) -> Section:
-    """The whole section of a suite.
+    """Makes the section of a suite.
 
     Args:
         suite: its name.
-        records: those of the suite.
+        records: the suite's records.
     """
     found, about = finding_of(suite, records), ABOUT.get(suite, About(suite))
     lines = findings.opening(records) if suite == "table1" else [found.text] if found else []
@@ -173,19 +173,19 @@ def _is_plain(record: Record) -> bool:
 
 
 def _family(record: Record) -> str:
-    """ "precision_at_recall" of "precision_at_recall/0.05"; "" for a metric without parts."""
+    """Returns the name before the slash: "precision_at_recall" of "precision_at_recall/0.05"; "" for a metric without parts."""
     return record.metric.rpartition("/")[0] and record.metric.partition("/")[0]
 
 
 def _in_one_setting(records: Sequence[Record]) -> list[Record]:
-    """The metrics with parts, at the smallest fraction."""
+    """Selects the metrics with parts, at the smallest fraction."""
     found = [record for record in records if _family(record)]
     fractions = findings.fractions_of(found)
     return select(found, fraction=fractions[0]) if fractions else found
 
 
 def _by_axis(suite: str, records: Sequence[Record]) -> list[tuple[str | None, list[Record]]]:
-    """Groups of methods that vary along the same axis; None groups the methods that vary along no axis."""
+    """Groups the methods that vary along the same axis; None groups the methods that vary along no axis."""
     groups: dict[str | None, list[Record]] = {}
     for method in methods_of(records):
         own = select(records, method=method)
@@ -200,7 +200,7 @@ def _by_axis(suite: str, records: Sequence[Record]) -> list[tuple[str | None, li
 
 
 def _in_parts(records: Sequence[Record]) -> list[Table]:
-    """A table for each split and metric named `METRIC/PART`, with a row for each part, such as a label."""
+    """Makes a table for each split and metric named `METRIC/PART`, with a row for each part, such as a label."""
     tables = []
     for split in findings.splits_of(records):
         here = _in_one_setting(select(records, split=split))

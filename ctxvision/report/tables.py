@@ -1,4 +1,4 @@
-"""The report's tables, from records."""
+"""Makes the report's tables from records."""
 
 import re
 from collections.abc import Sequence
@@ -89,30 +89,30 @@ NOTHING = Cell("–")
 
 
 def method_name(method: str) -> str:
-    """The name of a method in tables and charts."""
+    """Returns the name of a method in tables and charts."""
     return METHODS.get(method, method.replace("_", " "))
 
 
 def metric_name(metric: str) -> str:
-    """ "top1" -> "top-1"."""
+    """Returns the name of a metric in tables and charts: "top1" -> "top-1"."""
     return METRICS.get(metric) or re.sub(r"^top(\d+)", r"top-\1", metric).replace("_", " ")
 
 
 def axis_value(key: str, value: Any) -> str:
-    """A value of an axis in words, such as "10%", "5 shots" or "1,000 phrases"."""
+    """Formats a value of an axis, such as "10%", "5 shots" or "1,000 phrases"."""
     if key == "fraction":
         return findings.percent(value)
     return f"{value:,} " + ("phrases" if key == "vocabulary" else "shot" + "s" * (value != 1))
 
 
 def methods_of(records: Sequence[Record]) -> list[str]:
-    """The methods of the records: known ones in the order of `METHODS`, then others as they appear."""
+    """Returns the methods of the records: known ones in the order of `METHODS`, then others as they appear."""
     there = dict.fromkeys(record.method for record in records if record.method)
     return [method for method in METHODS if method in there] + [one for one in there if one not in METHODS]
 
 
 def table_along(records: Sequence[Record], axis: str) -> Table:
-    """A column for each method of one split, a row for each metric and value of `axis`, one of `AXIS_NAMES`."""
+    """Makes a table of one split: a column for each method, a row for each metric and value of `axis`, one of `AXIS_NAMES`."""
     methods, bodies = methods_of(records), []
     gains = {record.suite for record in records} == {"table1"}
     for metric in dict.fromkeys(record.metric for record in records):
@@ -131,10 +131,10 @@ def table_along(records: Sequence[Record], axis: str) -> Table:
 
 
 def table_of_methods(records: Sequence[Record], comparable: bool = True) -> Table:
-    """A row for each method of one split, a column for each metric.
+    """Makes a table of one split: a row for each method, a column for each metric.
 
     Args:
-        records: of one split.
+        records: records of one split.
         comparable: whether the best cell of each column is marked.
     """
     methods, metrics = methods_of(records), list(dict.fromkeys(record.metric for record in records))
@@ -148,7 +148,7 @@ def table_of_methods(records: Sequence[Record], comparable: bool = True) -> Tabl
 
 
 def table_of_differences(records: Sequence[Record]) -> list[Table]:
-    """Every recorded difference with its interval: a row for each comparison, a column for each split.
+    """Makes a table of every recorded difference with its interval: a row for each comparison, a column for each split.
 
     Returns:
         One table, or none where there are no differences.
@@ -174,7 +174,7 @@ def table_of_differences(records: Sequence[Record]) -> list[Table]:
 
 
 def table_of_hits(records: Sequence[Record]) -> Table | None:
-    """The suite `phrases`: a row for each split, a column for each hit@k; None where there are no records."""
+    """Makes the table of suite `phrases`: a row for each split, a column for each hit@k; None if there are no records."""
     metrics, body = sorted({record.metric for record in records}), []
     for split in findings.splits_of(records):
         found = {row["metric"]: row for row in summary(select(records, split=split), by=("metric",))}
@@ -184,7 +184,7 @@ def table_of_hits(records: Sequence[Record]) -> Table | None:
 
 
 def cells(rows: Sequence[dict[str, Any] | None], metric: str, comparable: bool = True) -> list[Cell]:
-    """Cells of summary rows, in % unless the metric is a plain number; the best of several is starred and bold."""
+    """Makes the cells of summary rows, in % unless the metric is a plain number; the best of several is starred and bold."""
     means = [round(100 * row["mean"], 1) for row in rows if row]
     best = (min if metric in LOWER_IS_BETTER else max)(means) if means else None
     starred = comparable and len(means) > 1 and metric not in PLAIN_NUMBERS | NEITHER_IS_BETTER

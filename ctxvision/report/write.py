@@ -1,12 +1,11 @@
 """Writes `report.html`, one self-contained page about a run."""
 
-import json
 import os
 import re
 from pathlib import Path
 from typing import Any
 
-from ctxvision._files import atomic_path, read_json
+from ctxvision._files import atomic_path, read_json_of
 from ctxvision.errors import InputError
 from ctxvision.metrics.records import load_records
 from ctxvision.report.page import KINDS, page
@@ -48,10 +47,8 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
     records = load_records(run / "metrics.json")
     config_path = run / "config.json"
     if not config_path.is_file():
-        raise InputError(
-            f"{run} must hold config.json and does not; give the folder that `ctxvision train` wrote."
-        )
-    config = _read(config_path, dict, "ctxvision train")
+        raise InputError(f"{run} must hold config.json, got none: give the folder of a run.")
+    config = read_json_of(config_path, dict, "ctxvision train")
     examples = _read_optional(run / "evaluation" / "examples.json", list, "ctxvision evaluate")
     for number, example in enumerate(examples):
         _check_example(example, number, run / "evaluation" / "examples.json")
@@ -74,21 +71,7 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
 
 
 def _read_optional(path: Path, kind: type, command: str) -> Any:
-    return _read(path, kind, command) if path.is_file() else kind()
-
-
-def _read(path: Path, kind: type, command: str) -> Any:
-    remedy = f"delete the file and run `{command}` again."
-    try:
-        value = read_json(path)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} must be JSON and is damaged ({error}); {remedy}") from error
-    if not isinstance(value, kind):
-        raise InputError(
-            f"{path} must hold a JSON {'object' if kind is dict else 'list'}, got "
-            f"{type(value).__name__}; {remedy}"
-        )
-    return value
+    return read_json_of(path, kind, command) if path.is_file() else kind()
 
 
 def _check_example(example: Any, number: int, path: Path) -> None:

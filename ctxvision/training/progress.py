@@ -1,4 +1,4 @@
-"""What a person sees while a run trains."""
+"""Shows a person the progress of a training."""
 
 import sys
 import time
@@ -31,14 +31,14 @@ class Progress:
             self._print(f"{name}: started")
 
     def skip(self, name: str) -> None:
-        """Tells that an earlier call has done the stage."""
+        """Prints that an earlier call has finished the stage."""
         self._print(f"{name}: done before, kept")
 
     def update(self, done: float, note: str = "", total: float = 1.0, unit: str = "") -> None:
         """Shows how much of the stage is done.
 
         Speed and remaining time count from the stage's first update: what a resumed stage did before does not count.
-        They count anew where `done` falls, as between the parts of a stage.
+        Both start again when `done` falls, as between the parts of a stage.
 
         Args:
             done: how much of `total`.

@@ -37,7 +37,7 @@ class Settings:
 
     @classmethod
     def names(cls) -> list[str]:
-        """The names of the settings."""
+        """Returns the names of the settings."""
         return [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
 
     @classmethod
@@ -59,7 +59,7 @@ def refuse_unknown(settings: dict[str, Any], names: list[str]) -> None:
     """Raises an InputError for a setting that is not in `names`."""
     for name in settings:
         if name not in names:
-            raise InputError(f"config has no setting {name!r}: use one of {', '.join(names)}.")
+            raise InputError(f"config must hold known settings, got {name!r}: use one of {', '.join(names)}.")
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:

@@ -20,7 +20,6 @@ class SharedFeatures:
 
     Args:
         key: digest of the tower.
-        key: digest of the tower.
     """
 
     def __init__(self, key: str):

@@ -36,7 +36,9 @@ class Stages:
         """
         folder = self.directory / stage
         if not self.is_done(stage):
-            raise InputError(f"{str(self.directory)!r} has no finished stage {stage!r}: {self._remedy}.")
+            raise InputError(
+                f"{str(self.directory)!r} must have the finished stage {stage!r}, got none: {self._remedy}."
+            )
         return folder
 
     def is_done(self, stage: str) -> bool:

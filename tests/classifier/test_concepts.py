@@ -208,7 +208,9 @@ def test_a_failed_change_changes_nothing(run, purple, monkeypatch):
 def test_one_change_at_a_time(run, purple):
     with (
         ConceptStore(run.directory).changing(),
-        pytest.raises(cv.InputError, match="must be changed by one at a time, got another change under way"),
+        pytest.raises(
+            cv.InputError, match="must be changed by one process at a time, got another change under way"
+        ),
     ):
         cv.Run(run.directory).add_concept(MASCOT, purple)
 
@@ -256,7 +258,7 @@ BAD = {
     ),
     "an unknown name": (
         lambda run, place: run.remove_concept("dog"),
-        f"name must be a concept of the run, got 'dog': it has '{MASCOT}'",
+        f"name must be a concept of the run, got 'dog': name one of '{MASCOT}'",
     ),
 }
 

@@ -26,7 +26,7 @@ def test_a_file_and_overrides(tmp_path):
         ({"fractions": [0.1, 2]}, r"fractions must be numbers above 0 and up to 1, got \(0.1, 2\)"),
         ({"languages": []}, "languages must be a list of language codes"),
         ({"phrase_backbone": ""}, "phrase_backbone must be a non-empty text, got ''"),
-        ({"colour": 1}, "config has no setting 'colour': use one of seed, "),
+        ({"colour": 1}, "config must hold known settings, got 'colour': use one of seed, "),
     ],
 )
 def test_bad_settings(settings, sentence):

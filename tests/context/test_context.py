@@ -79,7 +79,9 @@ def test_a_damaged_or_newer_context(tmp_path, content, sentence):
 @pytest.mark.parametrize("stage", ["generator", "table", "text"])
 def test_an_incomplete_context(copy, stage):
     shutil.rmtree(copy / stage)
-    with pytest.raises(cv.InputError, match=f"has no finished stage '{stage}': make the context again"):
+    with pytest.raises(
+        cv.InputError, match=f"must have the finished stage '{stage}', got none: make the context again"
+    ):
         cv.Context(copy).describe(np.zeros((1, 16, 16, 3), np.uint8), 1)
 
 

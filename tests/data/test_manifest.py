@@ -93,7 +93,9 @@ def test_damaged_label_terms(load, labels):
 def test_folder_or_file_missing(tmp_path):
     with pytest.raises(InputError, match="data must name a folder .* got .*nowhere, which is not a folder"):
         Manifest.load(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="must be a folder with an images.csv, got .* without: check"):
+    with pytest.raises(
+        InputError, match="must be a folder with an images.csv, got .*, which has none: check"
+    ):
         Manifest.load(tmp_path)
 
 

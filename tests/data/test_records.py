@@ -83,7 +83,7 @@ def test_damaged_records_are_counted_named_and_refused_over_one_percent(copy):
     assert len(manifest.split("web")) == 95 and len(dict(manifest.split("web").encoded())) == 95
     damage(shards[1], 0)
     with pytest.raises(
-        InputError, match=r"2 of 192 records of .* are damaged, at most 1% may be: write them again: "
+        InputError, match=r"2 of 192 records of .* are damaged, at most 1% may be: write these records again "
     ):
         load_data(f"records:{copy}/*.tfrecord")
 

@@ -249,7 +249,9 @@ def test_a_vocabulary_smaller_than_k(tiny_run, tiny_data, tmp_path):
     stored["settings"]["min_phrase_count"] = 1000
     context.write_text(json.dumps(stored))
     settings = {**tiny_settings(tiny_data), "min_phrase_count": 1000}
-    with pytest.raises(cv.InputError, match="queries must leave 3 with 1000 pictures or more in en, got 0"):
+    with pytest.raises(
+        cv.InputError, match="queries must include at least 3 with 1000 pictures or more in en, got 0"
+    ):
         cv.train(tiny_data, copy, cv.Config.from_dict(settings))
 
 
@@ -257,7 +259,7 @@ def test_too_few_softmax_classes(tiny_data, tmp_path):
     settings = {**tiny_settings(tiny_data), "min_class_count": 1000, "visual_steps": 1, "fractions": [1.0]}
     with pytest.raises(
         cv.InputError,
-        match="queries must leave 2 with 1000 pictures or more in en, got 0: give more pictures, or lower",
+        match="queries must include at least 2 with 1000 pictures or more in en, got 0: give more pictures, or lower",
     ):
         cv.train(tiny_data, tmp_path / "run", cv.Config.from_dict(settings))
 
@@ -277,7 +279,7 @@ def test_a_damaged_run(tmp_path, tiny_data, content):
 
 def test_an_unfinished_run(tiny_run, tmp_path):
     (tmp_path / "config.json").write_text((tiny_run.directory / "config.json").read_text())
-    with pytest.raises(cv.InputError, match="has no finished stage 'visual/1'"):
+    with pytest.raises(cv.InputError, match="must have the finished stage 'visual/1'"):
         _ = cv.Run(tmp_path).visual_encoder(1.0)
 
 

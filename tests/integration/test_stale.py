@@ -79,7 +79,7 @@ def test_a_folder_without_a_finished_stage_takes_other_settings(tiny_data, tmp_p
     stored = json.loads((tmp_path / "run" / "config.json").read_text())
     shutil.copy(data / "images" / "train-5.png", data / "images" / "train-1.png")
     settings = {**tiny_settings(data), "seed": 1, "languages": ["xx"]}
-    with pytest.raises(cv.InputError, match="queries must leave 2"):  # not "choose another folder"
+    with pytest.raises(cv.InputError, match="queries must include at least 2"):  # not "choose another folder"
         cv.train(data, tmp_path / "run", cv.Config.from_dict(settings))
     assert json.loads((tmp_path / "run" / "config.json").read_text()) == stored
 

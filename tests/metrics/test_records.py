@@ -86,7 +86,7 @@ def test_a_value_is_a_finite_number(value):
     "text, message",
     [
         ("[{", "must be JSON and is damaged"),
-        ('{"suite": 1}', "must hold a list of records, got dict"),
+        ('{"suite": 1}', "must hold a JSON list, got dict"),
         ('[{"suite": "table1"}]', "and record 0 is not one"),
         ('[{"suite": "table1", "metric": "top1", "value": NaN}]', "and record 0 is not one .*finite"),
         ("[3]", "and record 0 is not one"),
@@ -101,7 +101,5 @@ def test_damaged_files_are_named(tmp_path, text, message):
 
 
 def test_a_missing_file_names_the_command_that_makes_it(tmp_path):
-    with pytest.raises(
-        InputError, match=r"must hold metrics.json and does not; `ctxvision evaluate .*` makes it"
-    ):
+    with pytest.raises(InputError, match=r"must hold metrics.json, got none: run ctxvision evaluate "):
         load_records(tmp_path / "metrics.json")

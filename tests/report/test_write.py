@@ -293,12 +293,12 @@ def test_a_run_without_table1_examples_or_curves_still_has_a_report(run):
 @pytest.mark.parametrize(
     "file, text, message",
     [
-        ("metrics.json", None, "must hold metrics.json and does not; `ctxvision evaluate .*` makes it"),
+        ("metrics.json", None, "must hold metrics.json, got none: run ctxvision evaluate "),
         ("metrics.json", "[", "metrics.json must be JSON and is damaged"),
         (
             "config.json",
             None,
-            "must hold config.json and does not; give the folder that `ctxvision train` wrote",
+            "must hold config.json, got none: give the folder of a run",
         ),
         ("config.json", "[]", "config.json must hold a JSON object, got list"),
         ("logs/history.json", "{", "history.json must be JSON and is damaged"),

@@ -23,7 +23,7 @@ def test_a_stage_runs_once_and_keeps_its_facts(tmp_path):
     stages.run("text", Progress(), lambda: pytest.fail("it is done"))
     facts = stages.facts("text")
     assert facts["classes"] == 3 and 0 <= facts["seconds"] < 60
-    with pytest.raises(InputError, match="has no finished stage 'table': train again"):
+    with pytest.raises(InputError, match="must have the finished stage 'table', got none: train again"):
         stages.folder("table")
 
 

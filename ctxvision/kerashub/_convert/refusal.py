@@ -1,4 +1,4 @@
-"""The refusal of an input, and words of the errors that lead to it."""
+"""Refuses an input that cannot be converted, and shortens the errors that lead to the refusal."""
 
 import re
 

@@ -20,7 +20,6 @@ def warm_up(export: LoadedExport) -> int:
 
     Raises:
         RequestError, tf.errors.OpError: a request is refused, or the file is damaged.
-        RequestError, tf.errors.OpError: a request was refused, or the file is damaged.
     """
     path = export.directory / WARMUP_FILE
     if not path.is_file():
