@@ -5,10 +5,11 @@ import dataclasses
 import tensorflow as tf
 
 from ctxvision.classifier.config import Config
+from ctxvision.context.towers import found_tower
 from ctxvision.errors import InputError
 from ctxvision.layers import PhraseGenerator, VisualEncoder
-from ctxvision.layers.backbone import Backbone, absolute, check_backbone, image_size_of, pixels_of
-from ctxvision.training.fine_tuning import check_train, set_trainable, train_of
+from ctxvision.layers.backbone import Backbone
+from ctxvision.training.fine_tuning import check_train, set_trainable
 
 # Name of the phrase generator's ConvNet, after its training on queries, as a visual backbone.
 SHARED = "shared"
@@ -59,25 +60,13 @@ def with_found_tower(config: Config, context_image_size: int) -> Config:
     Raises:
         InputError: the backbone cannot be built.
     """
-    name, weights = config.visual_backbone, config.visual_weights
-    check_train(config.visual_train, name, weights, "visual_train")
-    if name == SHARED:
-        if weights is not None:
-            raise InputError(
-                f"visual_weights must be left out for the backbone 'shared', which has its own, got {weights!r}: leave "
-                "the setting out."
-            )
-        return dataclasses.replace(config, image_size=config.image_size or context_image_size)
-    try:
-        check_backbone(name, config.visual_pixels, weights)
-        size, pixels = config.image_size or image_size_of(name), config.visual_pixels or pixels_of(name)
-    except ValueError as error:
-        raise InputError(f"visual_{error}") from None
-    return dataclasses.replace(
-        config,
-        image_size=size,
-        visual_backbone=absolute(name),
-        visual_weights=absolute(weights) if weights else None,
-        visual_train=train_of(config.visual_train, weights),
-        visual_pixels=pixels,
-    )
+    weights = config.visual_weights
+    if config.visual_backbone != SHARED:
+        return dataclasses.replace(config, **found_tower(config, "visual", "visual_backbone"))
+    check_train(config.visual_train, SHARED, weights, "visual_train")
+    if weights is not None:
+        raise InputError(
+            f"visual_weights must be left out for the backbone 'shared', which has its own, got {weights!r}: leave "
+            "the setting out."
+        )
+    return dataclasses.replace(config, image_size=config.image_size or context_image_size)

@@ -4,6 +4,7 @@ import dataclasses
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -46,28 +47,41 @@ def new_phrase_generator(
 
 
 def with_found_tower(config: ContextConfig, argument: str = "phrase_backbone") -> ContextConfig:
-    """Returns the settings with everything known of the backbone: absolute paths, image size and pixel range.
+    """Returns the settings with everything known of the backbone, see `found_tower`."""
+    return dataclasses.replace(config, **found_tower(config, "phrase", argument))
+
+
+def found_tower(config: Any, tower: str, argument: str) -> dict[str, Any]:
+    """Finds everything known of a tower's backbone: absolute paths, image size and pixel range.
+
+    Args:
+        config: a `ContextConfig`, or the settings of a run.
+        tower: "phrase" or "visual", with which the names of the tower's settings begin.
+        argument: name of the backbone in errors.
+
+    Returns:
+        The settings to replace.
 
     Raises:
         InputError: the backbone cannot be built.
     """
-    name, weights = config.phrase_backbone, config.phrase_weights
-    check_train(config.phrase_train, name, weights, "phrase_train")
+    parts = ("backbone", "weights", "pixels", "train")
+    name, weights, pixels, train = (getattr(config, f"{tower}_{part}") for part in parts)
+    check_train(train, name, weights, f"{tower}_train")
     try:
-        check_backbone(name, config.phrase_pixels, weights)
-        size, pixels = config.image_size or image_size_of(name), config.phrase_pixels or pixels_of(name)
+        check_backbone(name, pixels, weights)
+        found = {
+            "image_size": config.image_size or image_size_of(name),
+            f"{tower}_pixels": pixels or pixels_of(name),
+        }
     except ValueError as error:
-        raise InputError(
-            re.sub("^backbone", argument, re.sub("^(pixels|weights)", r"phrase_\1", str(error)))
-        ) from None
-    return dataclasses.replace(
-        config,
-        image_size=size,
-        phrase_backbone=absolute(name),
-        phrase_weights=absolute(weights) if weights else None,
-        phrase_train=train_of(config.phrase_train, weights),
-        phrase_pixels=pixels,
-    )
+        sentence = re.sub("^backbone", argument, re.sub("^(pixels|weights)", rf"{tower}_\1", str(error)))
+        raise InputError(sentence) from None
+    return found | {
+        f"{tower}_backbone": absolute(name),
+        f"{tower}_weights": absolute(weights) if weights else None,
+        f"{tower}_train": train_of(train, weights),
+    }
 
 
 def tower_name(config: ContextConfig) -> str:

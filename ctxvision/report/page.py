@@ -87,7 +87,9 @@ def _paragraphs(records: Sequence[Record], check: dict[str, Any], weights: Seque
     if weights:
         parts = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(MEMBERS, weights))
         idle = [name for name, weight in zip(MEMBERS, weights) if weight < 0.005]
-        left_out = f" {findings.in_words(idle).capitalize()}: no help on val, so no weight." if idle else ""
+        left_out = (
+            f" {findings.in_words(idle).capitalize()} did not help on val and got no weight." if idle else ""
+        )
         told.append(
             f"The answer is a weighted sum of separate heads. Weights, fitted on val: {parts}.{left_out}"
         )

@@ -69,7 +69,7 @@ ABOUT = {
     "bottleneck": About(
         "Words beside the 64-d bottleneck", terms={"64-d": "the query embedding itself as context."}
     ),
-    "fusion": About("How picture and phrases meet"),
+    "fusion": About("Ways to combine picture and phrases"),
     "multi-label": About("Several labels a picture"),
     "calibration": About(
         "Calibration",
@@ -90,7 +90,7 @@ ABOUT = {
         },
     ),
     "knowledge": About(
-        "What phrases know beyond label names",
+        "What phrases add beyond label names",
         terms={
             "no label words": "multimodal without phrases that hold a word of a label.",
             "label words only": "multimodal with only the phrases that hold such a word.",
@@ -98,7 +98,7 @@ ABOUT = {
         },
     ),
     "zero-shot": About("No labelled pictures"),
-    "open-vocabulary": About("The phrases themselves"),
+    "open-vocabulary": About("Phrases as answers"),
     "text-encoder": About("The text encoder"),
 }
 NOT_COMPARABLE = {"deletion", "open-vocabulary"}
