@@ -58,5 +58,8 @@ def test_the_model_without_context_answers_from_the_picture_and_shows_phrases(ru
 
 def test_a_run_without_the_stage(run):
     shutil.rmtree(run.directory / "visual_only")
-    with pytest.raises(cv.InputError, match="no finished stage 'visual_only': run the same ctxvision train"):
+    with pytest.raises(
+        cv.InputError,
+        match="must have the finished stage 'visual_only', got none: run the same ctxvision train",
+    ):
         cv.export(run, run.directory / "export", context=False)
