@@ -20,6 +20,7 @@ from ctxvision.layers import VisualEncoder
 from ctxvision.training.cached_features import CachedFeatures, Tower
 from ctxvision.training.data_facts import data_facts, located
 from ctxvision.training.loaded_data import LoadedData
+from ctxvision.training.progress import Progress
 from ctxvision.training.stages import Stages
 from ctxvision.training.versions import installed_versions, source_commit
 from ctxvision.training.weights import load_weights
@@ -117,13 +118,14 @@ class RunFolder:
         """Returns the query embeddings float32 [N, embedding_dim] of a split, each L2-normalised; computed once."""
         return self._features.of("queries", lambda: self.context.phrase_generator, split, shared=True)
 
-    def visual_features(self, split: str, fraction: float) -> np.ndarray:
+    def visual_features(self, split: str, fraction: float, progress: Progress | None = None) -> np.ndarray:
         """Returns the features float32 [N, D] of a split from the visual encoder of `fraction`; computed once."""
-        return self._features.of(f"visual-{fraction:g}", lambda: self.visual_encoder(fraction), split)
+        name = f"visual-{fraction:g}"
+        return self._features.of(name, lambda: self.visual_encoder(fraction), split, progress=progress)
 
-    def tower_inputs(self, tower: Tower, split: str) -> np.ndarray:
+    def tower_inputs(self, tower: Tower, split: str, progress: Progress | None = None) -> np.ndarray:
         """Returns the pictures of a split, or a frozen backbone's features of them, see `CachedFeatures`."""
-        return self._features.tower_inputs(tower, split)
+        return self._features.tower_inputs(tower, split, progress)
 
     @functools.cached_property
     def _features(self) -> CachedFeatures:

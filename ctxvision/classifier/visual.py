@@ -80,7 +80,7 @@ def train_encoder(
     curves: dict[str, list[float]] = {}
     for step in steps_of(train):
         set_trainable(encoder.tower, "none" if step.frozen else train)
-        pictures = run.tower_inputs(encoder, "pretrain")
+        pictures = run.tower_inputs(encoder, "pretrain", progress)
         rate = config.learning_rate * step.rate
         with building(strategy, policy_of(strategy)):
             model = visual_model(encoder, logits, pictures.shape[1:], stage.replace("/", "_"))

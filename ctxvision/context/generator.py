@@ -52,7 +52,7 @@ def train_generator(
     curves: dict[str, list[float]] = {}
     for step in steps_of(config.phrase_train):
         set_trainable(generator.tower, "none" if step.frozen else config.phrase_train)
-        pictures = features_of_web(context, data).tower_inputs(generator, "web")
+        pictures = features_of_web(context, data).tower_inputs(generator, "web", progress)
         with building(strategy, policy_of(strategy)):
             model.compile(
                 cosine_adamw(config.learning_rate * step.rate, epochs * steps_per_epoch),

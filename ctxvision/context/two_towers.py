@@ -111,7 +111,7 @@ def build_context(
     made_from = {"phrases": total, "text_tower": tower.directory, "picture_tower": config.phrase_backbone}
     _check_towers(config, prototypes)
     context = create_context(out, config, pictures, TWO_TOWERS, licence, made_from)
-    context.stages.run("generator", progress, lambda: _place_generator(context, data, prototypes))
+    context.stages.run("generator", progress, lambda: _place_generator(context, data, prototypes, progress))
     context.stages.run("table", progress, lambda: _write_table(context, phrases, tower, prototypes, texts))
     context.stages.run("text", progress, lambda: _keep_text_tower(context, tower, texts))
     finish_context(context, data, progress)
@@ -153,11 +153,11 @@ def _check_towers(config: ContextConfig, prototypes: Projection) -> None:
         )
 
 
-def _place_generator(context: Context, data: LoadedData, prototypes: Projection) -> None:
+def _place_generator(context: Context, data: LoadedData, prototypes: Projection, progress: Progress) -> None:
     """Saves the picture tower with the projection of the phrases as its bottleneck, centred on the pictures' mean."""
     generator = new_phrase_generator(context.config, unit_features=True)
     split = next((name for name in ("train", "web") if name in data.manifest.splits), data.manifest.splits[0])
-    features = features_of_web(context, data).tower_inputs(generator, split)
+    features = features_of_web(context, data).tower_inputs(generator, split, progress)
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     kernel = prototypes.kernel
     generator.bottleneck.kernel.assign(kernel)

@@ -64,7 +64,7 @@ class Features:
         """Returns the visual features float32 [N, D] of the encoder of a fraction; trains a missing encoder."""
         if not self.run.stages.is_done(f"visual/{fraction:g}"):
             train_visual(self.run, fraction, self.progress)
-        return self.run.visual_features(split, fraction)
+        return self.run.visual_features(split, fraction, self.progress)
 
     def bottleneck(self, split: str) -> np.ndarray:
         """Returns the query embeddings of a split, float32 [N, 64], L2-normalised."""

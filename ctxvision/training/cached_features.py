@@ -13,6 +13,7 @@ import numpy as np
 from ctxvision._files import atomic_path, file_name
 from ctxvision.layers import PhraseGenerator, VisualEncoder
 from ctxvision.layers.backbone_features import features_of
+from ctxvision.training.progress import Progress
 from ctxvision.training.shared_features import SharedFeatures, ids_of
 from ctxvision.training.weights import embed
 
@@ -39,7 +40,14 @@ class CachedFeatures:
         self.folder = folder
         self.pictures = pictures
 
-    def of(self, name: str, tower: Callable[[], Tower], split: str, shared: bool = False) -> np.ndarray:
+    def of(
+        self,
+        name: str,
+        tower: Callable[[], Tower],
+        split: str,
+        shared: bool = False,
+        progress: Progress | None = None,
+    ) -> np.ndarray:
         """Returns the features float32 [N, D] that a tower gives for a split.
 
         Args:
@@ -47,16 +55,17 @@ class CachedFeatures:
             tower: function that builds the tower.
             split: name of the split.
             shared: whether other runs use the same trained tower.
+            progress: shows how many pictures are done.
         """
 
         def computation() -> _Computation:
             built = tower()
             key = _digest_of_weights(built) if shared else None
-            return _Computation(built, self.tower_inputs(built, split), BATCH, key)
+            return _Computation(built, self.tower_inputs(built, split, progress), BATCH, key, progress)
 
         return self._cached(name, split, computation)
 
-    def tower_inputs(self, tower: Tower, split: str) -> np.ndarray:
+    def tower_inputs(self, tower: Tower, split: str, progress: Progress | None = None) -> np.ndarray:
         """Returns the inputs of a tower for a split: its pictures, uint8 [N, S, S, 3].
 
         A tower with a frozen backbone takes the backbone's features instead, float32 [N, D]. They are computed once,
@@ -69,7 +78,7 @@ class CachedFeatures:
         return self._cached(
             f"backbone-{name}",
             split,
-            lambda: _Computation(backbone, self.pictures(split), BACKBONE_BATCH, name),
+            lambda: _Computation(backbone, self.pictures(split), BACKBONE_BATCH, name, progress),
         )
 
     def _cached(self, name: str, split: str, computation: "Callable[[], _Computation]") -> np.ndarray:
@@ -91,17 +100,22 @@ class _Computation(NamedTuple):
     inputs: np.ndarray
     batch: int  # pictures per batch
     key: str | None  # digest of the tower; None if the features are not shared
+    progress: Progress | None
 
 
 def _compute(path: Path, computation: _Computation, shards: str = "") -> None:
     """Writes features shard by shard, so that a stop loses little."""
     folder, parts = path.with_name(f"{path.stem}{shards}.shards"), []
-    for start in range(0, max(1, len(computation.inputs)), SHARD):
+    layer, inputs, batch, _, progress = computation
+    for start in range(0, max(1, len(inputs)), SHARD):
         part = folder / f"{start}.npy"
+
+        def after_batch(done: int, start: int = start) -> None:
+            if progress is not None:
+                progress.update(start + done, total=len(inputs), unit="pictures")
+
         if not part.exists():
-            _write(
-                part, embed(computation.layer, computation.inputs[start : start + SHARD], computation.batch)
-            )
+            _write(part, embed(layer, inputs[start : start + SHARD], batch, after_batch))
         parts.append(np.load(part, allow_pickle=False))
     _write(path, np.concatenate(parts))
     shutil.rmtree(folder)

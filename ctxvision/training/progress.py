@@ -38,7 +38,7 @@ class Progress:
         """Shows how much of the stage is done.
 
         Speed and remaining time count from the stage's first update: what a resumed stage did before does not count.
-        Both start again when `done` falls, as between the parts of a stage.
+        Both start again when `done` falls or `total` changes, as between the parts of a stage.
 
         Args:
             done: how much of `total`.
@@ -47,7 +47,7 @@ class Progress:
             unit: what is counted, such as "pictures"; the speed is shown only with a unit.
         """
         bar = self._bar
-        if bar is None or bar.total is None or done < bar.n:
+        if bar is None or bar.total != total or done < bar.n:
             bar = self._open(done, total, unit, note)
         bar.set_postfix_str(note, refresh=False)
         bar.update(done - bar.n)

@@ -11,12 +11,23 @@ import tf_keras as keras
 from ctxvision.errors import InputError
 
 
-def embed(layer: Callable[..., tf.Tensor], pictures: np.ndarray, batch_size: int = 256) -> np.ndarray:
-    """Runs `layer` in inference mode over uint8 pictures [N, S, S, 3] or other inputs; returns float32 [N, D]."""
+def embed(
+    layer: Callable[..., tf.Tensor],
+    pictures: np.ndarray,
+    batch_size: int = 256,
+    after_batch: Callable[[int], None] = lambda done: None,
+) -> np.ndarray:
+    """Runs `layer` in inference mode over uint8 pictures [N, S, S, 3] or other inputs; returns float32 [N, D].
+
+    `after_batch` is called after each batch with the number of pictures so far.
+    """
     if not len(pictures):  # one blank picture tells the width
         return embed(layer, np.zeros((1, *pictures.shape[1:]), pictures.dtype))[:0]
-    starts = range(0, len(pictures), batch_size)
-    parts = [layer(tf.constant(pictures[i : i + batch_size]), training=False) for i in starts]
+    parts = []
+    for start in range(0, len(pictures), batch_size):
+        batch = pictures[start : start + batch_size]
+        parts.append(layer(tf.constant(batch), training=False))
+        after_batch(start + len(batch))
     return np.concatenate(parts)
 
 

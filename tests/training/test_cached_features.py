@@ -5,6 +5,7 @@ import pytest
 
 from ctxvision.training import cached_features
 from ctxvision.training.cached_features import CachedFeatures
+from ctxvision.training.progress import Progress
 
 PICTURES = np.arange(10 * 12, dtype=np.uint8).reshape(10, 2, 2, 3)
 
@@ -40,6 +41,21 @@ def test_features_from_before_a_stop_are_not_computed_again(features):
     assert second.asked == [2]
     np.testing.assert_allclose(found, PICTURES.mean(axis=(1, 2)))
     assert [path.name for path in features.folder.glob("visual/*")] == ["test%3Aseen.npy"]
+
+
+def test_progress_tells_how_many_pictures_are_done(features):
+    progress = Counted()
+    features.of("visual", Tower, "train", progress=progress)
+    assert progress.seen == [(4, 10, "pictures"), (8, 10, "pictures"), (10, 10, "pictures")]
+
+
+class Counted(Progress):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def update(self, done, note="", total=1.0, unit=""):
+        self.seen.append((done, total, unit))
 
 
 def test_the_tower_is_built_only_if_features_are_missing(features):

@@ -71,6 +71,10 @@ def test_speed_and_remaining_time_do_not_count_what_a_resumed_stage_did_before(k
     clock.now += 10
     progress.update(0.75)
     assert drawn(stream)[-1].endswith(", 00:10 elapsed, 00:10 left")
+    progress.update(64, "", 640, "pictures")  # a part of more
+    clock.now += 10
+    progress.update(128, "", 640, "pictures")
+    assert drawn(stream)[-1].startswith("predict:  20%")
 
 
 def test_a_stage_inside_a_stage():
