@@ -22,7 +22,18 @@ _MAGIC = (
     (0, b"%PDF", "PDF"),
     (0, b"<svg", "SVG"),
     (0, b"<?xml", "XML or SVG"),
+    (0, b"\x00\x00\x01\x00", "an icon (ICO)"),
+    (0, b"P6", "PPM"),
+    (0, b"version https://git-lfs", "a Git LFS pointer"),
+    (0, b"<!DOCTYPE html", "an HTML page"),
+    (0, b"<!doctype html", "an HTML page"),
+    (0, b"<html", "an HTML page"),
 )
+_REMEDIES = {
+    "video": "save one frame of it",
+    "a Git LFS pointer": "get the picture with git lfs pull",
+    "an HTML page": "download the picture again",
+}
 _BRANDS = {
     "HEIC": (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"),
     "AVIF": (b"avif", b"avis"),
@@ -55,9 +66,7 @@ def reason_of(content: bytes) -> str:
 
 
 def _convert(kind: str) -> str:
-    if kind == "video":
-        return "save one frame of it"
-    return "convert it to JPEG, for example with ImageMagick: magick IN OUT.jpg"
+    return _REMEDIES.get(kind, "convert it to JPEG, for example with ImageMagick: magick IN OUT.jpg")
 
 
 def _size(content: bytes) -> tuple[int, int] | None:

@@ -28,6 +28,11 @@ def box(brand):
         (b"MM\x00*" + bytes(20), "TIFF or camera raw: convert"),
         (b"\x00\x00\x00\x0cJXL \r\n", "JPEG XL"),
         (b"%PDF-1.7", "PDF"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "a Git LFS pointer: get the picture with git lfs pull",
+        ),
+        (b"<!doctype html><title>404</title>", "an HTML page: download the picture again"),
         (b"BM" + bytes(26) + b"\x10\x00" + bytes(30), "a BMP of 16 bits: convert"),
         (b"BM" + bytes(26) + b"\x08\x00\x01" + bytes(30), "a BMP of 8 bits, compressed: convert"),
         (b"hello", "damaged, or not a picture: leave it out"),
