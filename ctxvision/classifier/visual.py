@@ -103,6 +103,11 @@ def train_encoder(
     )
 
 
+def was_trained(run: RunFolder, fraction: float) -> bool:
+    """Returns whether the stage trained the visual encoder of `fraction`; a frozen encoder is not trained."""
+    return run.stages.facts(f"visual/{fraction:g}")["steps"] > 0
+
+
 def _same_weights(run: RunFolder) -> Path | None:
     """Returns the weights file that another fraction's stage wrote of an encoder without training, or None."""
     stages = [f"visual/{fraction:g}" for fraction in run.config.fractions]

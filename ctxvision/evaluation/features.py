@@ -1,13 +1,14 @@
 """Inputs of the heads, computed once: visual features, query embeddings and contexts."""
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from ctxvision.classifier.run import Run
 from ctxvision.classifier.terms import terms_of_run
-from ctxvision.classifier.visual import train_visual
+from ctxvision.classifier.visual import train_visual, was_trained
 from ctxvision.context.context import Context
 from ctxvision.context.pooled import contexts_of
 from ctxvision.errors import InputError
@@ -59,6 +60,11 @@ class Features:
     def labels(self, split: str) -> np.ndarray:
         """Returns the label numbers of a split, int32 [N]."""
         return self.run.data.label_ids(split)
+
+    def distinct(self, fractions: Sequence[float]) -> Sequence[float]:
+        """Returns the fractions whose visual encoders differ: a frozen encoder is the same at each of them."""
+        largest = max(self.run.config.fractions)
+        return fractions if was_trained(self.run, largest) else [largest]
 
     def visual(self, split: str, fraction: float) -> np.ndarray:
         """Returns the visual features float32 [N, D] of the encoder of a fraction; trains a missing encoder."""

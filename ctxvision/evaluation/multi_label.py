@@ -66,10 +66,10 @@ def multi_label(run: Run, progress: Progress, seeds: int, trainable_min: int | N
     train = run.data.label_targets("train")
     steps = TRAINABLE if trainable_min is None else (trainable_min,)
     least, trainable = trainable_labels(train, steps)
-    methods = {name: METHODS[name] for name in ROWS}
-    suite = _Suite(features, total=(len(methods) * len(run.config.fractions) + 2) * seeds)
+    methods, fractions = {name: METHODS[name] for name in ROWS}, features.distinct(run.config.fractions)
+    suite = _Suite(features, total=(len(methods) * len(fractions) + 2) * seeds)
     records = []
-    for fraction in run.config.fractions:
+    for fraction in fractions:
         found: dict[str, list[Answers]] = {}
         for method in methods:
             name = f"{method}-{fraction:g}" if methods[method].by_fraction else method

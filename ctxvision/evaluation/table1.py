@@ -39,7 +39,7 @@ def table1(
         run: a run whose stages are finished.
         progress: shows the suite's progress.
         seeds: number of heads for each row.
-        fractions: fractions of visual pre-training.
+        fractions: fractions of visual pre-training; a frozen encoder has only the largest of the run's.
         fine_tune: whether `web_features` may be fine-tuned.
 
     Returns:
@@ -47,7 +47,7 @@ def table1(
         `multimodal` the same over each of `COMPARED`.
     """
     features = Features(run, progress, fine_tune=fine_tune)
-    methods = methods_of(features)
+    fractions, methods = features.distinct(fractions), methods_of(features)
     heads = Heads(features, "table1", total=len(fractions) * seeds * len(methods))
     records = []
     for fraction in fractions:

@@ -33,7 +33,7 @@ def table2(run: Run, progress: Progress, seeds: int, fractions: Sequence[float] 
         run: a run whose stages are finished.
         progress: shows the suite's progress.
         seeds: number of heads for each row.
-        fractions: fractions of visual pre-training.
+        fractions: fractions of visual pre-training; a frozen encoder has only the largest of the run's.
 
     Returns:
         `top1` and `top5`, 0..1, of each head, with the number of retrievable phrases as `vocabulary`; for both methods
@@ -44,6 +44,7 @@ def table2(run: Run, progress: Progress, seeds: int, fractions: Sequence[float] 
         InputError: every phrase was a class, and the pictures for a second generator are missing.
     """
     own = Features(run, progress)
+    fractions = own.distinct(fractions)
     features, kept_as = own, ""
     same = _size(own, CLASSES) == _size(own, ALL)
     if same and _size(own, ALL) >= FEWEST_PHRASES:

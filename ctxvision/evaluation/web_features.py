@@ -10,7 +10,7 @@ from ctxvision.classifier.run import Run
 from ctxvision.classifier.task import task_of
 from ctxvision.classifier.towers import SHARED
 from ctxvision.classifier.trained_head import trained_head
-from ctxvision.classifier.visual import train_encoder
+from ctxvision.classifier.visual import train_encoder, was_trained
 from ctxvision.context.context import Context
 from ctxvision.layers import VisualEncoder
 from ctxvision.training.cached_features import CachedFeatures
@@ -54,8 +54,7 @@ class WebFeatures:
 
     def _learns(self, fraction: float) -> bool:
         """Returns whether the visual encoder of the fraction was trained and the ConvNet is trainable."""
-        learnt = self._run.stages.facts(f"visual/{fraction:g}")["steps"] > 0
-        return learnt and bool(_encoder(self._run).trainable_weights)
+        return was_trained(self._run, fraction) and bool(_encoder(self._run).trainable_weights)
 
     def _is_better(self, fraction: float) -> bool:
         return self._on_val(lambda split: self._fine_tuned(split, fraction)) > self._on_val(self._frozen)
