@@ -1,6 +1,7 @@
 """Features of the phrase generator's ConvNet: web pictures as plain pre-training, without words."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -86,6 +87,10 @@ def _encoder(run: Run) -> VisualEncoder:
     """Returns a copy of the phrase generator's ConvNet."""
     generator = Context(run.context.directory).phrase_generator
     size = generator.tower.input_shape[1] or run.data.image_size
-    encoder = VisualEncoder(generator.tower, size, name="web_encoder")
+    if isinstance(generator.backbone, str) and Path(generator.backbone).is_dir():
+        # The cache knows a SavedModel by its folder, and has its features where the visual encoder is the same one.
+        encoder = VisualEncoder(generator.backbone, size, pixels=generator.pixels, name="web_encoder")
+    else:
+        encoder = VisualEncoder(generator.tower, size, name="web_encoder")
     encoder(tf.zeros([1, size, size, 3]))
     return encoder

@@ -75,6 +75,16 @@ def test_a_context_includes_its_tower(tiny_data, tmp_path, settings):
         _ = cv.Context(moved).phrase_generator
 
 
+def test_a_frozen_encoder_is_measured_once_for_all_fractions(tiny_data, tmp_path, settings):
+    few = {"fractions": [0.5, 1.0], "seeds": 1, "phrase_steps": 1, "text_steps": 1, "head_steps": 1}
+    run = cv.train(tiny_data, tmp_path / "run", cv.Config.from_dict({**settings, **few}))
+    records = read_records(run.directory / "evaluation" / "table1.jsonl")
+    assert {record.fraction for record in records} == {1.0}
+    assert {"visual_only", "web_features", "visual_web"} <= {record.method for record in records}
+    # All methods share the features of the one SavedModel.
+    assert len(list((run.directory / "features").glob("backbone-*"))) == 1
+
+
 @pytest.mark.slow
 def test_a_linear_layer_on_top_learns_the_labels(tiny_data, tmp_path, settings):
     changes = {"visual_dim": 8, "learning_rate": 0.03, "phrase_steps": 1, "text_steps": 1}
