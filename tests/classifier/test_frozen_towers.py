@@ -10,6 +10,7 @@ import ctxvision as cv
 from ctxvision.classifier.fork import new_run
 from ctxvision.classifier.run_folder import create_run
 from ctxvision.classifier.visual import train_visual
+from ctxvision.metrics.records import load_records, select
 from ctxvision.training.progress import Progress
 from tests.layer_checks import check_layer
 from tests.tiny_data import tiny_settings
@@ -78,7 +79,7 @@ def test_a_context_includes_its_tower(tiny_data, tmp_path, settings):
 def test_a_frozen_encoder_is_measured_once_for_all_fractions(tiny_data, tmp_path, settings):
     few = {"fractions": [0.5, 1.0], "seeds": 1, "phrase_steps": 1, "text_steps": 1, "head_steps": 1}
     run = cv.train(tiny_data, tmp_path / "run", cv.Config.from_dict({**settings, **few}))
-    records = read_records(run.directory / "evaluation" / "table1.jsonl")
+    records = select(load_records(run.directory / "metrics.json"), suite="table1")
     assert {record.fraction for record in records} == {1.0}
     assert {"visual_only", "web_features", "visual_web"} <= {record.method for record in records}
     # All methods share the features of the one SavedModel.

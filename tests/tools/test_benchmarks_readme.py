@@ -119,9 +119,14 @@ def strong_embedding():
     for name, generator in (("visual", "trained here"), ("both", "EfficientNet-Lite0")):
         rows = rows_of(f"table1-photos-strong-{name}")
         hits = rows["phrases", "test", None, "phrase_generator", "hit@3"]["mean"]
-        methods = ("visual_only", "multimodal", "shuffled_phrases", "text_only")
-        cells = (cell(rows, "table1", "test", 1.0, method, "top1") for method in methods)
-        yield generator, f"{100 * hits:.1f}", *cells
+        methods = ["visual_only", "multimodal", "multimodal_concat", "text_only", "shuffled_phrases"]
+        if name == "visual":  # `multimodal` was concatenation before there was a pool
+            methods[1:3] = [None, "multimodal"]
+        cells = [method and cell(rows, "table1", "test", 1.0, method, "top1") for method in methods]
+        gain = None
+        if name == "both":
+            gain = over(rows, "table1", "test", 1.0, "multimodal", "top1_over_visual_only")
+        yield generator, f"{100 * hits:.1f}", *(of or "–" for of in (*cells, gain))
 
 
 def fine_tuned_tower():

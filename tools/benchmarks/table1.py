@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> None:
             "commit": trained["commit"],
             "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",
             "versions": trained["versions"],
-            "settings": own_settings(run.config),
+            "settings": {**own_settings(run.config), "context": own_settings(run.context.config)},
             "minutes": minutes,
             "peak_memory_gib": memory,
             "rows": rows,
@@ -57,9 +57,9 @@ def main(arguments: list[str]) -> None:
     )
 
 
-def own_settings(config: cv.Config) -> dict[str, Any]:
+def own_settings(config: cv.Config | cv.ContextConfig) -> dict[str, Any]:
     """Lists settings that differ from the preset "small"; paths of towers are reduced to their names."""
-    usual = cv.Config.preset("small").to_dict()
+    usual = type(config).preset("small").to_dict()
     own = {key: value for key, value in config.to_dict().items() if value != usual[key]}
     return {key: Path(value).name if isinstance(value, str) else value for key, value in own.items()}
 
