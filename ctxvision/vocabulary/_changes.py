@@ -166,7 +166,7 @@ def _mixed(column: np.ndarray, source: np.ndarray, join: Join, mix: Mix | None) 
         revived = join.revived[part].reshape(-1, *[1] * (column.ndim - 1))
         return np.where(revived, new, old if mix is None else mix(old, new, part))
 
-    return patched(column, join.at, change, len(join.fresh), gathered(source, join.fresh))
+    return patched(column, join.at, change, len(join.fresh), lambda: gathered(source, join.fresh))
 
 
 def removed(table: Contents, ids: np.ndarray) -> Change:

@@ -1,6 +1,7 @@
 """Columns of a table as arrays, as `.npy` files, and as streams of blocks."""
 
 import itertools
+import math
 import mmap
 import os
 import shutil
@@ -34,12 +35,27 @@ class Contents(NamedTuple):
         return PackedPhrases(self.columns["phrases"], self.columns["phrase_ends"])
 
 
+class Growth(NamedTuple):
+    """What distinguishes a column from an older one, whose rows keep their numbers.
+
+    Attributes:
+        at: int [K], ascending: the old rows that change.
+        values: computes their new values.
+        tail: yields the rows that follow the old ones, in blocks.
+    """
+
+    at: np.ndarray
+    values: Callable[[], np.ndarray]
+    tail: Callable[[], Iterable[np.ndarray]]
+
+
 class Stream(NamedTuple):
-    """A column as blocks that are not yet written."""
+    """A column as blocks that are not yet written, and as growth of an older column if it is that."""
 
     dtype: np.dtype
     shape: tuple[int, ...]
     blocks: Iterable[np.ndarray]
+    growth: Growth | None = None
 
     def collect(self) -> np.ndarray:
         """Makes the column in memory."""
@@ -51,12 +67,19 @@ class Stream(NamedTuple):
 
 
 class ColumnFile:
-    """A `.npy` file that grows by `append`; `close` writes the final number of rows into its header."""
+    """A `.npy` file that grows by `append`; `close` writes the final number of rows into its header.
 
-    def __init__(self, path: Path, dtype: np.dtype, row_shape: tuple[int, ...]):
-        self.dtype, self.row_shape, self.rows = dtype, row_shape, 0
-        self._file = open(path, "wb")  # noqa: SIM115  (closed by `close`)
+    Args:
+        path: the file.
+        dtype, row_shape: dtype of the column, and shape of a row.
+        rows: 0 for a new file, or the number of rows that an existing file keeps.
+    """
+
+    def __init__(self, path: Path, dtype: np.dtype, row_shape: tuple[int, ...], rows: int = 0):
+        self.dtype, self.row_shape, self.rows = dtype, row_shape, rows
+        self._file = open(path, "r+b" if rows else "wb")  # noqa: SIM115  (closed by `close`)
         self._write_header()
+        self._file.seek(rows * dtype.itemsize * math.prod(row_shape), os.SEEK_CUR)
 
     def append(self, values: np.ndarray) -> None:
         self._file.write(np.ascontiguousarray(values, self.dtype).data)
@@ -110,7 +133,8 @@ def blocks(column: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 def release(column: np.ndarray) -> None:
     """Removes the read pages of a mapped file from the process's memory; they stay in the system's cache."""
-    if isinstance(column.base, mmap.mmap):
+    # In a private mapping, changed rows would be lost.
+    if isinstance(column.base, mmap.mmap) and getattr(column, "mode", "c") == "r":
         column.base.madvise(mmap.MADV_DONTNEED)
 
 
@@ -127,7 +151,10 @@ def whole(column: np.ndarray) -> Stream:
 def extended(column: np.ndarray, tail: np.ndarray) -> Stream:
     """Streams a column followed by `tail`."""
     shape = (len(column) + len(tail), *column.shape[1:])
-    return Stream(column.dtype, shape, itertools.chain((block for _, block in blocks(column)), [tail]))
+    growth = Growth(np.zeros(0, np.int64), lambda: tail[:0], lambda: [tail])
+    return Stream(
+        column.dtype, shape, itertools.chain((block for _, block in blocks(column)), [tail]), growth
+    )
 
 
 def gathered(column: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
@@ -143,7 +170,7 @@ def patched(
     at: np.ndarray,
     change: Callable[[np.ndarray, slice], np.ndarray],
     added: int = 0,
-    tail: Iterable[np.ndarray] = (),
+    tail: Callable[[], Iterable[np.ndarray]] = tuple,
 ) -> Stream:
     """Streams a column with some rows changed and some appended.
 
@@ -152,7 +179,7 @@ def patched(
         at: int [K], ascending: the rows that change.
         change: computes new values from the old ones and their slice of `at`.
         added: the number of rows in `tail`.
-        tail: blocks of rows to append.
+        tail: yields the rows to append, in blocks.
     """
 
     def stream() -> Iterator[np.ndarray]:
@@ -162,9 +189,10 @@ def patched(
                 rows, block = at[part] - start, np.array(block)
                 block[rows] = change(block[rows], part)
             yield block
-        yield from tail
+        yield from tail()
 
-    return Stream(column.dtype, (len(column) + added, *column.shape[1:]), stream())
+    growth = Growth(at, lambda: change(np.array(column[at]), slice(0, len(at))), tail)
+    return Stream(column.dtype, (len(column) + added, *column.shape[1:]), stream(), growth)
 
 
 def inserted(column: np.ndarray, places: np.ndarray, values: np.ndarray) -> Stream:

@@ -1,10 +1,12 @@
 """A folder of numbered generations; `table.json` names the current one.
 
     DIR/table.json            describes the table and names its generation; replaced by rename
-    DIR/generation-<n>/*.npy  the columns; never changed after table.json names them
+    DIR/generation-<n>/*.npy  the columns; rows of a generation never change after table.json names it
     DIR/.lock                 held by the writer
 
-Readers need no lock: the files of an old generation exist as long as they are mapped.
+Readers need no lock: the files of an old generation exist as long as they are mapped. A later generation may share a
+file that holds more rows, after those of the old one. Changed rows of a wide column are in two files beside it,
+`<column>.rows.npy` and `<column>.values.npy`, so that a small change need not copy the column.
 """
 
 import fcntl
@@ -24,6 +26,8 @@ from ctxvision._files import read_json
 from ctxvision.errors import InputError
 
 FORMAT_VERSION = 3
+# Tables with changed rows beside a column, which older versions of the library would ignore.
+PATCHED_VERSION = 4
 LOCK_SECONDS = 60.0
 # Columns of format version 1, whose files lie beside table.json.
 VERSION_1 = {"phrases", "phrase_ends", "prototypes", "counts", "languages", "text_embeddings"}
@@ -44,7 +48,7 @@ def read_facts(directory: Path) -> dict[str, Any]:
         raise no_table(directory) from None
     except (ValueError, KeyError, TypeError) as error:
         raise damaged(directory, f"table.json: {error}") from None
-    if version != FORMAT_VERSION:
+    if version not in (FORMAT_VERSION, PATCHED_VERSION):
         raise InputError(
             f"phrase table {str(directory)!r} must have format version {FORMAT_VERSION}, got {version}: "
             f"write the table again with this version of ctxvision."
@@ -64,6 +68,7 @@ def open_columns(directory: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]
             folder = generation_folder(directory, facts["generation"])
             inode = os.stat(folder / "prototypes.npy").st_ino
             columns = {name: _open(folder, name, *kind) for name, kind in _layout(facts).items()}
+            columns |= {name: _patched(folder, name, columns[name]) for name in facts.get("patched", [])}
             if columns["phrase_ends"][-1] != len(columns["phrases"]):
                 raise ValueError(f"phrase_ends.npy: the last is {columns['phrase_ends'][-1]}")
             if not all(isinstance(code, str) for code in facts["language_codes"]):
@@ -125,7 +130,8 @@ def next_generation(directory: Path, facts: dict[str, Any]) -> Iterator[Path]:
 
     Args:
         directory: the table's folder.
-        facts: the result of `describe` for the columns; the caller may fill it until the end.
+        facts: the result of `describe` for the columns, and optionally `patched`, the names of columns with changed rows
+            beside them; the caller may fill it until the end.
     """
     current = _current(directory)
     _sweep(directory, keep=current)
@@ -134,7 +140,8 @@ def next_generation(directory: Path, facts: dict[str, Any]) -> Iterator[Path]:
     folder.mkdir()
     try:
         yield folder
-        text = json.dumps({"format_version": FORMAT_VERSION, "generation": number, **facts}, indent=1)
+        version = PATCHED_VERSION if facts.get("patched") else FORMAT_VERSION
+        text = json.dumps({"format_version": version, "generation": number, **facts}, indent=1)
         (folder / "table.json").write_text(text + "\n", encoding="utf-8")
         os.replace(folder / "table.json", directory / "table.json")
     except BaseException:
@@ -184,12 +191,35 @@ def _layout(facts: dict[str, Any]) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def _open(folder: Path, name: str, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-    column = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-    if column.dtype != dtype or column.shape != shape:
+    path = folder / f"{name}.npy"
+    column = np.load(path, mmap_mode="r", allow_pickle=False)
+    if column.dtype != dtype or column.shape[1:] != shape[1:] or len(column) < shape[0]:
         raise ValueError(
             f"{name}.npy: {column.dtype.name} {list(column.shape)} instead of {dtype} {list(shape)}"
         )
-    return column
+    if len(column) == shape[0]:
+        return column
+    # A later generation, or one that was never finished, has appended rows.
+    return np.memmap(path, column.dtype, "r", column.offset, shape)
+
+
+def _patched(folder: Path, name: str, column: Any) -> np.ndarray:
+    """Maps a column again with its changed rows, which alone are copied to memory."""
+    rows, values = read_patch(folder, name)
+    patched = np.memmap(folder / f"{name}.npy", column.dtype, "c", column.offset, column.shape)
+    patched[rows] = values
+    patched.flags.writeable = False
+    return patched
+
+
+def read_patch(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Reads the changed rows of a column: their numbers, int64 [K] ascending, and their values [K, ...]."""
+    rows, values = (np.load(path, allow_pickle=False) for path in patch_files(folder, name))
+    return rows, values
+
+
+def patch_files(folder: Path, name: str) -> tuple[Path, Path]:
+    return folder / f"{name}.rows.npy", folder / f"{name}.values.npy"
 
 
 def _acquire(directory: Path, create: bool) -> int:
