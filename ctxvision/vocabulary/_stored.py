@@ -85,11 +85,11 @@ def write_change(place: Place, table: Contents, change: Change) -> tuple[Content
 
 
 def _can_grow(stream: Stream, files: list[Path]) -> bool:
-    """Tells whether a column can be changed without a copy of its file.
+    """Tells whether a column, which may be new, can be changed without a copy of its file.
 
     A file that another table links to must not grow: both tables would write their own rows to the same place.
     """
-    if stream.growth is None or files[0].stat().st_nlink > 1:
+    if stream.growth is None or not files[0].exists() or files[0].stat().st_nlink > 1:
         return False
     changed = len(stream.growth.at)
     if not changed:

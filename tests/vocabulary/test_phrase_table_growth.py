@@ -100,6 +100,14 @@ def test_many_changed_rows_are_written_into_the_column(folder):
     assert len(np.load(next(folder.glob("generation-*")) / "prototypes.rows.npy")) == 2
 
 
+def test_a_new_flag_is_a_new_column(folder):
+    table, expected = PhraseTable.load(folder), in_memory(folder)
+    for changing in (table, expected):
+        changing.upsert(["new"], **rows(1, 1), flags={"odd": [True]})
+        changing.upsert(["newer"], **rows(2, 1), flags={"odd": [False]})
+    check(folder, expected)
+
+
 def test_tables_that_share_files_do_not_disturb_each_other(folder):
     fork = folder.parent / "fork"
     shutil.copytree(folder, fork, copy_function=os.link)
