@@ -12,30 +12,37 @@ _EXIF = b"Exif\x00\x00"
 _ORIENTATION, _SHORT = 0x0112, 3
 # Limits on segments or chunks before EXIF, entries of its directory, and bytes of it; real files have a few of each.
 _MOST_PARTS, _MOST_ENTRIES, _MOST_BYTES = 64, 512, 1 << 16
+# Beginning of a part: the marker, length and "Exif" of a JPEG's segment, or length and name of a chunk.
+_HEAD = 10
 
 
-def orientation_of(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Reads the orientation from an encoded picture's EXIF.
+def jpeg_orientation(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Reads the orientation from a JPEG's EXIF, which lies in the segment APP1 (EXIF 2.32, section 4.5.4).
 
-    EXIF lies in the segment APP1 of a JPEG, in the chunk eXIf of a PNG before the pixels, and in the chunk EXIF of a
-    WebP (EXIF 2.32, section 4.6.4).
+    Most pictures without EXIF have a JFIF segment and then tables; this is tested first, because a loop takes longer
+    than decoding a small picture.
 
     Args:
         image_bytes: scalar string tensor, the file's content.
 
     Returns:
-        int32 scalar in 1..8; 1 is upright, and the value for other formats and for missing or broken EXIF.
+        int32 scalar in 1..8; 1 is upright, and the value for missing or broken EXIF.
     """
-    exif = tf.case(
-        [
-            (starts_with(image_bytes, b"\xff\xd8"), lambda: _jpeg_exif(image_bytes)),
-            (starts_with(image_bytes, b"\x89PNG"), lambda: _png_exif(image_bytes)),
-            (starts_with(image_bytes, b"RIFF"), lambda: _webp_exif(image_bytes)),
-        ],
-        default=lambda: tf.constant(b""),
-    )
-    none = tf.less(tf.strings.length(exif), 8)
-    return tf.cond(none, lambda: tf.constant(UPRIGHT), lambda: _orientation_in(exif))
+    jfif = _is_at(image_bytes, 2, b"\xff\xe0\x00\x10")
+    tables = _is_at(image_bytes, tf.where(jfif, 20, 2), b"\xff\xdb")
+    return tf.cond(tables, lambda: tf.constant(UPRIGHT), lambda: _orientation_in(_jpeg_exif(image_bytes)))
+
+
+def png_orientation(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Does the same for a PNG, whose EXIF lies in the chunk eXIf before the pixels."""
+    pixels = _is_at(image_bytes, 37, b"IDAT")  # behind the signature and IHDR
+    return tf.cond(pixels, lambda: tf.constant(UPRIGHT), lambda: _orientation_in(_png_exif(image_bytes)))
+
+
+def webp_orientation(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Does the same for a WebP, whose EXIF lies in the chunk EXIF; only the extended format has one."""
+    extended = _is_at(image_bytes, 12, b"VP8X")
+    return tf.cond(extended, lambda: _orientation_in(_webp_exif(image_bytes)), lambda: tf.constant(UPRIGHT))
 
 
 def upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
@@ -54,39 +61,37 @@ def _is_one_of(value: tf.Tensor, *numbers: int) -> tf.Tensor:
 
 
 def _jpeg_exif(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Searches the segments before the pixels, whose markers are APP0 to APP15 or COM."""
+    """Searches the segments before the pixels, whose markers are APP0 to APP15 or COM; returns EXIF's content or ""."""
 
-    def is_exif(at: tf.Tensor) -> tf.Tensor:
-        is_app1 = tf.equal(_part(image_bytes, at, 2), b"\xff\xe1")
-        return tf.logical_and(is_app1, tf.equal(_part(image_bytes, at + 4, 6), _EXIF))
+    def is_exif(head: tf.Tensor) -> tf.Tensor:
+        same = tf.equal(tf.gather(head, [0, 1, 4, 5, 6, 7, 8, 9]), [0xFF, 0xE1, *_EXIF])
+        return tf.reduce_all(same)
 
-    def passed(at: tf.Tensor) -> tf.Tensor:
-        head = _bytes(image_bytes, at, 2)
-        named = tf.logical_or(tf.logical_and(head[1] >= 0xE0, head[1] <= 0xEF), tf.equal(head[1], 0xFE))
-        return tf.reduce_all([tf.equal(head[0], 0xFF), named, tf.logical_not(is_exif(at))])
+    def passed(head: tf.Tensor) -> tf.Tensor:
+        named = tf.logical_or(tf.equal(head[1] & 0xF0, 0xE0), tf.equal(head[1], 0xFE))
+        return tf.logical_and(tf.logical_and(tf.equal(head[0], 0xFF), named), tf.logical_not(is_exif(head)))
 
-    def length(at: tf.Tensor) -> tf.Tensor:
-        return _number(_bytes(image_bytes, at + 2, 2), big_endian=True)
+    def length(head: tf.Tensor) -> tf.Tensor:
+        return _number(head[2:4], big_endian=True)
 
-    at = _walk(passed, lambda at: at + 2 + length(at), 2)
-    return tf.cond(is_exif(at), lambda: _part(image_bytes, at + 10, length(at) - 8), lambda: tf.constant(b""))
+    at, head = _walk(image_bytes, passed, lambda head: 2 + length(head), 2)
+    return tf.cond(
+        is_exif(head), lambda: _part(image_bytes, at + 10, length(head) - 8), lambda: tf.constant(b"")
+    )
 
 
 def _png_exif(image_bytes: tf.Tensor) -> tf.Tensor:
-    def kind(at: tf.Tensor) -> tf.Tensor:
-        return _part(image_bytes, at + 4, 4)
+    def passed(head: tf.Tensor) -> tf.Tensor:
+        names = tf.constant([list(name) for name in (b"eXIf", b"IDAT", b"IEND", bytes(4))], tf.int64)
+        return tf.logical_not(tf.reduce_any(tf.reduce_all(tf.equal(head[4:8], names), axis=1)))
 
-    def length(at: tf.Tensor) -> tf.Tensor:
-        return _number(_bytes(image_bytes, at, 4), big_endian=True)
+    def length(head: tf.Tensor) -> tf.Tensor:
+        return _number(head[:4], big_endian=True)
 
-    def passed(at: tf.Tensor) -> tf.Tensor:
-        last = tf.equal(kind(at), tf.constant([b"eXIf", b"IDAT", b"IEND", b""]))
-        return tf.logical_not(tf.reduce_any(last))
-
-    at = _walk(passed, lambda at: at + 12 + length(at), 8)
+    at, head = _walk(image_bytes, passed, lambda head: 12 + length(head), 8)
     return tf.cond(
-        tf.equal(kind(at), b"eXIf"),
-        lambda: _part(image_bytes, at + 8, length(at)),
+        tf.reduce_all(tf.equal(head[4:8], list(b"eXIf"))),
+        lambda: _part(image_bytes, at + 8, length(head)),
         lambda: tf.constant(b""),
     )
 
@@ -94,30 +99,28 @@ def _png_exif(image_bytes: tf.Tensor) -> tf.Tensor:
 def _webp_exif(image_bytes: tf.Tensor) -> tf.Tensor:
     """Searches all chunks, because EXIF follows the pixels; some writers add a JPEG's EXIF prefix."""
 
-    def kind(at: tf.Tensor) -> tf.Tensor:
-        return _part(image_bytes, at, 4)
+    def passed(head: tf.Tensor) -> tf.Tensor:
+        names = tf.constant([list(name) for name in (b"EXIF", bytes(4))], tf.int64)
+        return tf.logical_not(tf.reduce_any(tf.reduce_all(tf.equal(head[:4], names), axis=1)))
 
-    def length(at: tf.Tensor) -> tf.Tensor:
-        return _number(_bytes(image_bytes, at + 4, 4))
-
-    def passed(at: tf.Tensor) -> tf.Tensor:
-        return tf.logical_not(tf.reduce_any(tf.equal(kind(at), tf.constant([b"EXIF", b""]))))
-
-    def content(at: tf.Tensor) -> tf.Tensor:
-        found = _part(image_bytes, at + 8, length(at))
-        return tf.cond(
-            starts_with(found, _EXIF),
-            lambda: _part(found, tf.constant(6, tf.int64), length(at)),
-            lambda: found,
-        )
+    def length(head: tf.Tensor) -> tf.Tensor:
+        return _number(head[4:8])
 
     # A chunk of odd length is padded by a byte.
-    at = _walk(passed, lambda at: at + 8 + length(at) + length(at) % 2, 12)
-    return tf.cond(tf.equal(kind(at), b"EXIF"), lambda: content(at), lambda: tf.constant(b""))
+    at, head = _walk(image_bytes, passed, lambda head: 8 + length(head) + length(head) % 2, 12)
+    found = _part(image_bytes, at + 8, length(head))
+    prefix = tf.where(starts_with(found, _EXIF), len(_EXIF), 0)
+    content = tf.strings.substr(found, prefix, _MOST_BYTES)
+    return tf.where(tf.reduce_all(tf.equal(head[:4], list(b"EXIF"))), content, "")
 
 
 def _orientation_in(exif: tf.Tensor) -> tf.Tensor:
-    """Reads the orientation from a TIFF header and its first directory."""
+    """Reads the orientation from a TIFF header and its first directory; 1 if they are missing or broken."""
+    return tf.cond(tf.strings.length(exif) < 8, lambda: tf.constant(UPRIGHT), lambda: _entry_of(exif))
+
+
+def _entry_of(exif: tf.Tensor) -> tf.Tensor:
+    """Reads the orientation from the first directory of at least 8 bytes."""
     content = tf.cast(tf.io.decode_raw(exif, tf.uint8), tf.int64)
     size = tf.size(content, tf.int64)
     big_endian = starts_with(exif, b"MM\x00*")
@@ -146,30 +149,51 @@ def _orientation_in(exif: tf.Tensor) -> tf.Tensor:
     return tf.where(tf.logical_and(known, good), tf.cast(value, tf.int32), UPRIGHT)
 
 
-def _walk(condition: Callable[[Any], Any], step: Callable[[Any], Any], start: int) -> tf.Tensor:
-    (end,) = tf.while_loop(
-        condition,
-        lambda at: (step(at),),
-        (tf.constant(start, tf.int64),),
+def _walk(
+    image_bytes: tf.Tensor, passed: Callable[[Any], Any], length: Callable[[Any], Any], start: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Passes parts of a file, at most `_MOST_PARTS`.
+
+    Args:
+        image_bytes: the file's content.
+        passed: tells from the `_HEAD` first bytes of a part, int64, whether the search goes on behind it.
+        length: returns the part's length from the same bytes.
+        start: the position of the first part.
+
+    Returns:
+        The position, int64, and the first bytes of the part that was not passed.
+    """
+
+    def head(at: tf.Tensor) -> tf.Tensor:
+        padded = tf.io.decode_raw(_part(image_bytes, at, _HEAD), tf.uint8, fixed_length=_HEAD)
+        return tf.ensure_shape(tf.cast(padded, tf.int64), [_HEAD])
+
+    def step(at: tf.Tensor, passed_by: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        at += length(passed_by)
+        return at, head(at)
+
+    first = tf.constant(start, tf.int64)
+    at, found = tf.while_loop(
+        lambda _, head: passed(head),
+        step,
+        (first, head(first)),
         maximum_iterations=_MOST_PARTS,
         parallel_iterations=1,
     )
-    return end
+    return at, found
+
+
+def _is_at(image_bytes: tf.Tensor, at: Any, name: bytes) -> tf.Tensor:
+    """Tells whether a file has these bytes at a position, an int or int32."""
+    at = tf.minimum(at, tf.strings.length(image_bytes))
+    return tf.equal(tf.strings.substr(image_bytes, at, len(name)), name)
 
 
 def _part(image_bytes: tf.Tensor, at: tf.Tensor, length: Any) -> tf.Tensor:
     """Takes up to `length` bytes from a position on, at most `_MOST_BYTES`, fewer at the end of the file."""
-    size = tf.strings.length(image_bytes)
-    start = tf.cast(tf.minimum(at, tf.cast(size, tf.int64)), tf.int32)
-    length = tf.cast(tf.clip_by_value(tf.cast(length, tf.int64), 0, _MOST_BYTES), tf.int32)
-    return tf.strings.substr(image_bytes, start, length)
-
-
-def _bytes(image_bytes: tf.Tensor, at: tf.Tensor, number: int) -> tf.Tensor:
-    """Takes int64 [number] bytes from a position on, zeros beyond the end of the file."""
-    padded = tf.strings.join([_part(image_bytes, at, number), bytes(number)])
-    content = tf.io.decode_raw(tf.strings.substr(padded, 0, number), tf.uint8)
-    return tf.ensure_shape(tf.cast(content, tf.int64), [number])
+    size = tf.cast(tf.strings.length(image_bytes), tf.int64)
+    length = tf.clip_by_value(tf.cast(length, tf.int64), 0, _MOST_BYTES)
+    return tf.strings.substr(image_bytes, tf.minimum(at, size), length)
 
 
 def _number(digits: tf.Tensor, big_endian: bool = False) -> tf.Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ctxvision.data.bmp import bmp_samples
-from ctxvision.data.orientation import orientation_of, upright
+from ctxvision.data.orientation import UPRIGHT, jpeg_orientation, png_orientation, upright, webp_orientation
 from ctxvision.data.picture_header import (
     MAX_JPEG_PIXELS,
     checked_jpeg,
@@ -33,7 +33,7 @@ def decode_picture(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.
     - Transparent pictures (palette with transparency, RGBA, grey with alpha, also in WebP and GIF) are composited on
       white. Greyscale and CMYK become RGB. Colour profiles are not applied.
     - 16-bit samples are reduced to the upper 8 of the bits that the picture uses, see `used_bits`.
-    - EXIF orientation is applied, see `orientation_of`.
+    - EXIF orientation is applied, see `jpeg_orientation`.
     - The header is read first: a picture that claims more than 50,000,000 pixels is refused. A JPEG with more pixels,
       up to 200,000,000 as phones make them, is decoded to a quarter of its sides.
 
@@ -64,18 +64,25 @@ def decode_picture(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.
             return tf.cast(pixels, tf.float32)
         return tf.image.resize(pixels, [image_size, image_size], method="bilinear", antialias=True)
 
-    pixels = tf.case(
+    no_turn = tf.constant(UPRIGHT)
+    pixels, orientation = tf.case(
         [
-            (starts_with(image_bytes, _PNG_MAGIC), lambda: _decode_png(image_bytes, sized)),
-            (starts_with(image_bytes, _BMP_MAGIC), lambda: _decode_bmp(image_bytes, sized)),
-            (starts_with(image_bytes, _GIF_MAGIC), lambda: _decode_gif(image_bytes, sized)),
-            (starts_with(image_bytes, _WEBP_MAGIC), lambda: _decode_webp(image_bytes, sized)),
+            (
+                starts_with(image_bytes, _PNG_MAGIC),
+                lambda: (_decode_png(image_bytes, sized), png_orientation(image_bytes)),
+            ),
+            (starts_with(image_bytes, _BMP_MAGIC), lambda: (_decode_bmp(image_bytes, sized), no_turn)),
+            (starts_with(image_bytes, _GIF_MAGIC), lambda: (_decode_gif(image_bytes, sized), no_turn)),
+            (
+                starts_with(image_bytes, _WEBP_MAGIC),
+                lambda: (_decode_webp(image_bytes, sized), webp_orientation(image_bytes)),
+            ),
         ],
-        default=lambda: _decode_jpeg(image_bytes, sized),
+        default=lambda: (_decode_jpeg(image_bytes, sized), jpeg_orientation(image_bytes)),
         exclusive=False,
     )
     pixels = tf.cast(tf.clip_by_value(tf.round(pixels), 0.0, 255.0), tf.uint8)
-    return tf.ensure_shape(upright(pixels, orientation_of(image_bytes)), [image_size, image_size, 3])
+    return tf.ensure_shape(upright(pixels, orientation), [image_size, image_size, 3])
 
 
 @functools.lru_cache

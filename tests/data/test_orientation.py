@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -13,9 +14,16 @@ from PIL import Image, ImageOps
 from ctxvision.data import orientation
 from ctxvision.data.pictures import picture_decoder
 
-orientation_of = tf.function(
-    orientation.orientation_of, input_signature=[tf.TensorSpec([], tf.string)], autograph=False
-)
+
+def compiled(reader):
+    return tf.function(reader, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+
+
+READERS = {
+    "JPEG": compiled(orientation.jpeg_orientation),
+    "PNG": compiled(orientation.png_orientation),
+    "WEBP": compiled(orientation.webp_orientation),
+}
 DECODE = picture_decoder(8)
 FORMATS = ("JPEG", "PNG", "WEBP")
 
@@ -67,7 +75,7 @@ def test_every_orientation_equals_pillow(kind, order):
     decode = picture_decoder()
     for number in range(1, 9):
         content = encoded(picture(), kind, as_pillow_writes(exif(number, order)))
-        assert int(orientation_of(content)) == number
+        assert int(READERS[kind](content)) == number
         shown = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB"))
         np.testing.assert_allclose(
             decode(content).numpy().astype(int), shown, atol=30
@@ -93,21 +101,36 @@ def test_exif_behind_other_segments_and_without_any():
     adobe = b"\xff\xee" + struct.pack(">H", 8) + b"Adobe\0"
     comment = b"\xff\xfe" + struct.pack(">H", 5) + b"hey"
     xmp = b"\xff\xe1" + struct.pack(">H", 30) + b"http://ns.adobe.com/xap/1.0/"
-    assert int(orientation_of(plain[:2] + adobe + comment + xmp + app1 + plain[2:])) == 6
-    assert int(orientation_of(plain)) == 1
-    assert int(orientation_of(plain[:2] + xmp + plain[2:])) == 1
+    read = READERS["JPEG"]
+    assert int(read(plain[:2] + adobe + comment + xmp + app1 + plain[2:])) == 6
+    assert int(read(plain[:20] + comment + app1 + plain[20:])) == 6  # behind JFIF
+    assert int(read(plain[:2] + app1 + plain[20:])) == 6  # without JFIF
+    assert int(read(plain)) == int(read(plain[:2] + plain[20:])) == 1
+    assert int(read(plain[:2] + xmp + plain[2:])) == 1
+    assert int(read(plain + app1)) == 1
 
 
-def test_other_formats_and_bytes_that_are_not_pictures_are_upright():
-    for content in (
-        encoded(picture(), "BMP"),
-        encoded(picture(), "GIF"),
-        b"",
-        b"\xff\xd8",
-        b"\x89PNG",
-        b"RIFF",
-    ):
-        assert int(orientation_of(content)) == 1
+def test_exif_of_a_png_behind_other_chunks():
+    def chunk(name, content):
+        return (
+            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        )
+
+    plain = encoded(picture(), "PNG")
+    text, block = chunk(b"tEXt", b"Title\0picture"), chunk(b"eXIf", exif(8))
+    read = READERS["PNG"]
+    assert plain[37:41] == b"IDAT"
+    assert int(read(plain[:33] + block + plain[33:])) == 8
+    assert int(read(plain[:33] + text + block + plain[33:])) == 8
+    assert int(read(plain[:33] + text + plain[33:])) == int(read(plain[:-12] + block + plain[-12:])) == 1
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_bytes_that_are_not_pictures_are_upright(kind):
+    whole = encoded(picture(), kind, as_pillow_writes(exif(6)))
+    assert int(READERS[kind](whole)) == 6
+    for content in (b"", b"\xff\xd8", b"\x89PNG", b"RIFF", *(whole[:end] for end in range(2, 40))):
+        assert int(READERS[kind](content)) == 1
 
 
 @pytest.mark.parametrize(
@@ -127,12 +150,12 @@ def test_other_formats_and_bytes_that_are_not_pictures_are_upright():
 @pytest.mark.parametrize("kind", FORMATS)
 def test_exif_without_orientation_is_ignored(kind, changes):
     content = encoded(picture(), kind, as_pillow_writes(exif(**{"orientation": 6, **changes})))
-    assert int(orientation_of(content)) == 1
+    assert int(READERS[kind](content)) == 1
 
 
 def test_a_too_large_number_of_entries_is_tolerated():
     content = encoded(picture(), "JPEG", as_pillow_writes(exif(6, entries=65535)))
-    assert int(orientation_of(content)) == 6
+    assert int(READERS["JPEG"](content)) == 6
 
 
 @settings(max_examples=60, deadline=None)
@@ -148,7 +171,7 @@ def test_a_too_large_number_of_entries_is_tolerated():
 )
 def test_fuzzed_exif_never_breaks_decoding(kind, block):
     content = encoded(picture((16, 16)), kind, as_pillow_writes(block))
-    number = int(orientation_of(content))
+    number = int(READERS[kind](content))
     assert 1 <= number <= 8
     stored = DECODE(encoded(picture((16, 16)), kind)).numpy()
     shown = DECODE(content).numpy()
