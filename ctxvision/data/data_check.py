@@ -1,7 +1,7 @@
 """Checks a data set before training."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -81,11 +81,11 @@ def check_data(
         []
     """
     check = DataCheck(refused=refused_for_training(manifest, multi_label, queries))
-    for split in manifest.by_split.values():
+    missing = {name: missing_files(split) for name, split in manifest.by_split.items()}
+    for name, split in manifest.by_split.items():
         _tell_split(check, split)
-        missing = missing_files(split)
-        if missing and not too_many(len(missing), len(split)):
-            check.problems.append(told_missing(split, missing))
+        if missing[name] and not too_many(len(missing[name]), len(split)):
+            check.problems.append(told_missing(split, missing[name]))
     if manifest.left_out:
         check.facts.append(("left out", describe(manifest.left_out)))
     _tell_labels(check, manifest, multi_label)
@@ -93,7 +93,7 @@ def check_data(
         _tell_queries(check, manifest, queries)
     _named_twice(check, manifest)
     if pictures:
-        _open_pictures(check, manifest, pictures, seed)
+        _open_pictures(check, manifest, missing, pictures, seed)
     return check
 
 
@@ -185,8 +185,10 @@ def _named_twice(check: DataCheck, manifest: Manifest) -> None:
             )
 
 
-def _open_pictures(check: DataCheck, manifest: Manifest, most: int, seed: int) -> None:
-    """Decodes a sample and reports sizes, kinds, damaged pictures and copies."""
+def _open_pictures(
+    check: DataCheck, manifest: Manifest, missing: Mapping[str, Sequence[str]], most: int, seed: int
+) -> None:
+    """Decodes a sample and reports sizes, kinds, damaged pictures and copies; `missing` has the files of each split."""
     sizes: list[tuple[int, int]] = []
     kinds: Counter[str] = Counter()
     copies = Copies()
@@ -198,11 +200,12 @@ def _open_pictures(check: DataCheck, manifest: Manifest, most: int, seed: int) -
         if len(split) > share:
             rows = np.sort(np.random.default_rng(seed).choice(len(split), share, replace=False))
         shown = set(rows[np.linspace(0, len(rows) - 1, min(SHEET_PICTURES, len(rows))).astype(int)].tolist())
-        damaged, narrow = [], []
+        damaged, narrow, gone = [], [], set(missing[name])
         for row, encoded in split.take(rows).encoded():
             row, path = int(rows[row]), split.paths[int(rows[row])]
             opened += 1
             if encoded is None:
+                damaged += [] if path in gone else [f"{path} (cannot be read)"]
                 continue
             try:
                 pixels = decode(tf.constant(encoded))
@@ -221,7 +224,13 @@ def _open_pictures(check: DataCheck, manifest: Manifest, most: int, seed: int) -
                 check.sheet.append(Shown(name, tf.cast(small, tf.uint8).numpy(), split.labels[row], queries))
         if damaged:
             found = f"{len(damaged)} of {_count(len(rows), 'picture')} opened in split {name!r} cannot be decoded: {few(damaged)}"
-            (check.refused if too_many(len(damaged), len(split)) else check.problems).append(found)
+            found += (
+                f", and {_count(len(missing[name]), 'file')} of it {_is(missing[name])} missing"
+                if gone
+                else ""
+            )
+            refused = too_many(len(damaged) + len(missing[name]), len(split))  # as training counts
+            (check.refused if refused else check.problems).append(found)
         if narrow:
             check.problems.append(
                 f"{_count(len(narrow), 'PNG')} of 16 bits in split {name!r} {_use(narrow)} fewer bits, and "

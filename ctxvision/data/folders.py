@@ -64,7 +64,9 @@ def _pictures(folder: str, left_out: LeftOut, seen: set[str]) -> Iterator[str]:
     for entry in entries:
         if entry.is_dir():
             continue
-        if entry.name.lower().endswith(PICTURE_SUFFIXES):
+        if not entry.is_file():
+            left_out["neither files nor folders"] += 1
+        elif entry.name.lower().endswith(PICTURE_SUFFIXES):
             yield entry.path
         else:
             suffix = os.path.splitext(entry.name)[1].lower()

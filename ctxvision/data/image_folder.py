@@ -59,7 +59,10 @@ def read_image_folder(folder: str, label_column: str = "label") -> Manifest:
 def _add_labels(split: Split, place: str, labels: Iterable[str], left_out: LeftOut) -> None:
     """Adds the pictures of each label's folder to the split."""
     for label in labels:
-        row = (clean(label.replace("_", " ")),)
+        if not (name := clean(label.replace("_", " ")) or clean(label)):
+            left_out["folders with an invisible name"] += 1
+            continue
+        row = (name,)
         for path in picture_files(os.path.join(place, label), left_out):
             split.paths.append(path)
             split.labels.append(row)

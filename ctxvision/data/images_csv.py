@@ -186,6 +186,10 @@ def _check_columns(path: Path, columns: list[str], label_columns: Sequence[str])
 def _picture_path(root: str, image: str, line: int) -> str:
     if not image:
         raise InputError(f"images.csv line {line} must name a picture, got an empty column 'image': fill it.")
+    if "\0" in image:
+        raise InputError(
+            f"the image in images.csv line {line} must be a path, got {image!r}, which holds a NUL character: correct it."
+        )
     if image[0] not in "./" and "/." not in image and "//" not in image:
         return f"{root}/{image}"  # fast path for the usual case
     inside = os.path.normpath(image)

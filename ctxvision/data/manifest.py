@@ -108,7 +108,7 @@ def read_label_terms(path: Path) -> dict[str, list[str]]:
         terms = {clean(label): about.get("synset_terms", []) for label, about in described.items()}
         if not all(isinstance(words, list) for words in terms.values()):
             raise ValueError("synset_terms must be lists")
-    except (ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         raise InputError(
             f'{path} must be a JSON object of label to {{"synset_terms": [...]}}, got something else ({error}): '
             "correct it or remove the file."

@@ -87,6 +87,12 @@ def is_folder(names: list[str]) -> bool:
 
 def _load(source: str, label_column: str) -> Manifest:
     kind, _, place = source.partition(":")
+    try:
+        absolute(source).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"data must have a path in UTF-8, got {ascii(absolute(source))}: rename the folder."
+        ) from None
     if kind not in _LOADERS:
         if place and not os.path.isdir(source):
             raise InputError(
@@ -177,7 +183,8 @@ def _with_web(manifest: Manifest) -> Manifest:
 def _words(label: str, terms: Sequence[str]) -> tuple[Query, ...]:
     """Makes queries from a label's terms; without several terms, also from the single words of its name."""
     told = terms if len(terms) > 1 else [label, *terms, *label.split()]
-    return tuple(Query(text, "en") for text in dict.fromkeys(clean(word.lower()) for word in told) if text)
+    found = dict.fromkeys(clean(word.lower()) for word in told)
+    return tuple(Query(text, "en") for text in found if 0 < len(text.encode()) <= MOST_PHRASE_BYTES)
 
 
 _LOADERS: dict[str, Callable[[str, str], Manifest]] = {

@@ -176,8 +176,8 @@ def _labels_of(manifest: Manifest, split: Split, trained: set[str], multi_label:
 
 
 def _files_in(folder: str) -> set[str]:
-    """Lists the names in a folder, without broken links."""
+    """Lists the names of the files in a folder, without broken links."""
     if not os.path.isdir(folder):
         return set()
     with os.scandir(folder) as entries:
-        return {one.name for one in entries if not one.is_symlink() or os.path.exists(one.path)}
+        return {one.name for one in entries if one.is_file()}

@@ -58,6 +58,23 @@ def test_missing_damaged_and_copied_pictures(folder):
     assert facts["sizes"] == "20..30 x 10..20 pixels, 2 different" and "JPEG grey 1" in facts["kinds"]
 
 
+def test_missing_and_unreadable_pictures_count_together_as_in_training(folder):
+    """Each is one of 144 pictures, which training accepts alone; both are over 1%."""
+    rewrite(folder, lambda text: text.replace(",train,", ",web,", 48).replace("test:hard", "train"))
+    (folder / "images" / "web-3.png").unlink()
+    assert not checked(folder).refused
+    picture = folder / "images" / "web-5.png"
+    whole = picture.read_bytes()
+    picture.write_bytes(whole[:60])
+    (told,) = checked(folder).refused
+    assert told.startswith("1 of 144 pictures opened in split 'web' cannot be decoded: ")
+    assert told.endswith(", and 1 file of it is missing")
+    picture.unlink()
+    picture.mkdir()
+    (told,) = checked(folder).refused
+    assert told.startswith("2 files of split 'web' are missing: ")
+
+
 def test_16_bit_pngs_that_use_fewer_bits(folder):
     Image.fromarray(np.full((20, 20), 4000, np.uint16)).save(folder / "images/train-5.png")
     Image.fromarray(np.full((20, 20), 40000, np.uint16)).save(folder / "images/train-6.png")

@@ -50,6 +50,11 @@ def test_every_suffix_of_a_jpeg_is_read_and_lock_files_are_not(tmp_path):
     assert left_out == {"hidden": 1}
 
 
+def test_a_pipe_is_no_picture(folder):
+    os.mkfifo(folder / "train" / "cats" / "pipe.jpg")
+    assert load_data(f"folder:{folder}").left_out["neither files nor folders"] == 1
+
+
 def test_system_and_other_files_are_left_out(folder):
     manifest = load_data(f"folder:{folder}")
     assert set(manifest.splits) == {"web", "train", "val", "test:Night"}

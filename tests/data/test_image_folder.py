@@ -1,3 +1,6 @@
+import json
+import os
+
 import pytest
 
 from ctxvision.data import check_data, load_data
@@ -29,12 +32,34 @@ def test_label_folders_without_split_folders_are_train(tmp_path):
     assert manifest.split("train").labels == [("cat",), ("dog",)] and not manifest.left_out
 
 
+def test_a_folder_with_an_invisible_name_is_no_label(tmp_path):
+    for label in ("cat", "_", "\u200b"):
+        write(tmp_path / label / "1.jpg", picture("red", 0))
+    manifest = load_data(f"folder:{tmp_path}")
+    assert manifest.split("train").labels == [("_",), ("cat",)]
+    assert manifest.left_out == {"folders with an invisible name": 1}
+
+
+def test_words_too_long_for_a_phrase_are_no_queries(tmp_path):
+    write(tmp_path / "cat" / "1.jpg", picture("red", 0))
+    write(tmp_path / "labels.json", json.dumps({"cat": {"synset_terms": ["x" * 1001, "feline"]}}))
+    ((query,),) = load_data(f"folder:{tmp_path}").split("web").queries
+    assert query.text == "feline"
+
+
 def test_words_of_labels_replace_missing_queries(tmp_path):
     manifest = load_data(write_image_folder(tmp_path))
     assert manifest.words_for_queries
     (told,) = (one for one in check_data(manifest).problems if "has no queries" in one)
     assert "phrases are learnt from the words of its labels and add no information" in told
     assert manifest.split("web").paths is manifest.split("train").paths  # decoded once
+
+
+def test_a_folder_whose_name_is_not_utf8_is_refused(tmp_path):
+    place = tmp_path / os.fsdecode(b"caf\xe9")
+    write(place / "cat" / "1.jpg", picture("red", 0))
+    with pytest.raises(InputError, match=r"data must have a path in UTF-8, got .*caf.udce9': rename"):
+        load_data(f"folder:{place}")
 
 
 def test_bad_input(tmp_path):

@@ -90,6 +90,12 @@ def test_damaged_label_terms(load, labels):
         load(ROWS, labels=labels)
 
 
+def test_a_folder_instead_of_label_terms(load, tmp_path):
+    (tmp_path / "labels.json").mkdir()
+    with pytest.raises(InputError, match="labels.json must be a JSON object"):
+        load(ROWS)
+
+
 def test_folder_or_file_missing(tmp_path):
     with pytest.raises(InputError, match="data must name a folder .* got .*nowhere, which is not a folder"):
         Manifest.load(tmp_path / "nowhere")
@@ -111,6 +117,7 @@ HEAD4 = "image,split,label,queries\n"
     (HEAD4 + "a.png,web,,red, car\n", "line 2 must have 4 fields, got 5"),
     (HEAD4 + 'a.png,web,,"cat\n', "must be a csv file, got .* in line 2: correct"),
     (HEAD4 + "a.png,web,,cat\n ,web,,cat\n", "line 3 must name a picture, got an empty column 'image'"),
+    (HEAD4 + "a\0.png,web,,cat\n", "NUL"),  # from our check, or from Python's csv module up to 3.10
     (HEAD4 + "a.png\n", "line 2 must name a split, got an empty column 'split'"),
     (HEAD4 + "a.png,dev,,cat\n", "line 2 must be one of web, pretrain, .* or test:NAME, got 'dev'"),
     (HEAD4 + "a.png,test:,,cat\n", "must be one of .* got 'test:'"),
