@@ -6,6 +6,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 import numpy as np
@@ -15,7 +16,8 @@ from tensorflow_serving.apis import predict_pb2
 
 from .load import TIMEOUT_SECONDS, connect, predict_request
 
-FORMATS = ("PNG", "JPEG", "GIF", "BMP")
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
+WITH_EXIF = ("PNG", "JPEG", "WEBP")
 MEGABYTES_OF_A_LARGE_ONE = 50
 SLOW = 40  # one of this number of inputs is of a large or long kind
 # Allowed status codes for a message that is not a valid request for the model.
@@ -30,10 +32,10 @@ UNREADABLE = "Exception deserializing request!"  # gRPC's message, with status I
 Rng = np.random.Generator
 
 
-def picture(rng: Rng, width: int = 40, height: int = 30, kind: str = "PNG") -> bytes:
+def picture(rng: Rng, width: int = 40, height: int = 30, kind: str = "PNG", **options: Any) -> bytes:
     """Encodes a picture of random pixels."""
     file = io.BytesIO()
-    Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(file, kind)
+    Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(file, kind, **options)
     return file.getvalue()
 
 
@@ -51,6 +53,17 @@ def flipped(rng: Rng) -> bytes:
     for place in rng.integers(0, len(changed), rng.integers(1, 20)):
         changed[place] ^= 1 << rng.integers(8)
     return bytes(changed)
+
+
+def broken_exif(rng: Rng) -> bytes:
+    """Makes a good picture whose EXIF is noise, or has an orientation and then changed bytes or a wrong end."""
+    entry = struct.pack("<HHIHH", 0x0112, 3, 1, int(rng.integers(10)), 0)
+    block = bytearray(b"II*\0" + struct.pack("<IH", 8, int(rng.choice([1, 1, 65535]))) + entry + bytes(4))
+    for place in rng.integers(0, len(block), rng.integers(0, 4)):
+        block[place] = rng.integers(256)
+    content = rng.bytes(int(rng.integers(1, 200))) if rng.integers(3) == 0 else bytes(block)
+    content = b"Exif\0\0" + content[: rng.integers(1, len(content) + 1)]
+    return picture(rng, kind=WITH_EXIF[rng.integers(len(WITH_EXIF))], exif=content)
 
 
 def wrong_magic(rng: Rng) -> bytes:
@@ -114,10 +127,11 @@ def _png(width: int, height: int, data: bytes, depth: int = 8) -> bytes:
 
 
 PICTURES: tuple[Callable[[Rng], bytes], ...] = (
-    truncated, flipped, wrong_magic, other_magic, noise, zeros, dot, claimed_png, claimed_gif, claimed_bmp,
+    truncated, flipped, broken_exif, wrong_magic, other_magic, noise, zeros, dot, claimed_png, claimed_gif, claimed_bmp,
 )  # fmt: skip
 SLOW_PICTURES: tuple[Callable[[Rng], bytes], ...] = (line, large, bomb)
 NEVER_PICTURES = {wrong_magic, noise, zeros, claimed_png, bomb}
+ALWAYS_PICTURES = {broken_exif, dot}
 
 
 def random_message(rng: Rng) -> bytes:
@@ -207,6 +221,8 @@ def _wrong(kind: Callable[[Rng], bytes], answer: bytes, expected: np.ndarray) ->
         return "the result of the good picture changed"
     if hostile and kind in NEVER_PICTURES:
         return "valid, although not a picture"
+    if not hostile and kind in ALWAYS_PICTURES:
+        return "not valid, although a picture"
     if not hostile and (outputs["probabilities"][0].any() or any(outputs["labels"][0])):
         return "not valid, but not blank"
     if not np.isfinite(outputs["probabilities"]).all():
