@@ -1,5 +1,6 @@
 """Decodes encoded pictures to one batch of pixels; some of them may be damaged."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -26,6 +27,20 @@ def decode_pictures(image_bytes: tf.Tensor, image_size: int) -> tuple[tf.Tensor,
     Returns:
         uint8 [B, S, S, 3], zeros for a damaged picture, and bool [B], true for a picture that was decoded.
     """
+    return _batch_decoder(image_size)(image_bytes)
+
+
+@functools.lru_cache
+def _batch_decoder(image_size: int) -> Any:
+    """Builds a `tf.function` of `decode_pictures` for one size, which all signatures share."""
+    return tf.function(
+        functools.partial(_decoded, image_size=image_size),
+        input_signature=[tf.TensorSpec([None], tf.string)],
+        autograph=False,
+    )
+
+
+def _decoded(image_bytes: tf.Tensor, image_size: int) -> tuple[tf.Tensor, tf.Tensor]:
     batch = tf.size(image_bytes)
     shape = [image_size, image_size, 3]
     decoder = picture_decoder(image_size)

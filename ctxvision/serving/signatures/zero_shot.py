@@ -32,6 +32,11 @@ def zero_shot_signature(
     def by_embeddings(image_bytes: tf.Tensor, candidate_embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
         return scored(image_bytes, candidate_embeddings)
 
+    # Saving traces a function with optional inputs again; this one inside it is traced once.
+    @tf.function(autograph=False)
+    def scored_both(image_bytes: tf.Tensor, candidates: tf.Tensor, words: tf.Tensor) -> dict[str, tf.Tensor]:
+        return scored(image_bytes, tf.concat([candidates, model.text(words)], axis=0))
+
     # Defaults that are tensors become the signature's defaults: TF Serving fills in inputs that a request lacks.
     @tf.function(input_signature=[encoded, embeddings, labels], autograph=False)
     def by_both(
@@ -39,7 +44,6 @@ def zero_shot_signature(
         candidate_embeddings: tf.Tensor = none,
         candidate_labels: tf.Tensor = no_labels,
     ) -> dict[str, tf.Tensor]:
-        candidates = tf.concat([candidate_embeddings, model.text(candidate_labels)], axis=0)
-        return scored(image_bytes, candidates)
+        return scored_both(image_bytes, candidate_embeddings, candidate_labels)
 
     return by_both if with_text else by_embeddings
