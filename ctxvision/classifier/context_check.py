@@ -18,9 +18,7 @@ from ctxvision.models import ContextClassifier
 from ctxvision.training.progress import Progress
 
 STAGE = "visual_only"
-NO_PICTURES = (
-    "No picture is left for val, so nothing says whether context helps, nor how sure an answer may be."
-)
+NO_PICTURES = "No labelled picture is left for val, so nothing says whether context helps, nor how sure an answer may be."
 
 
 def check_context(run: RunFolder, progress: Progress) -> str:
@@ -30,7 +28,7 @@ def check_context(run: RunFolder, progress: Progress) -> str:
 
     Returns:
         The result in a sentence, which tells how to switch context off if it is not shown to help, or that `val` has no
-        pictures. The stage's `check.json` holds the sentence and the figures.
+        labelled pictures. The stage's `check.json` holds the sentence and the figures.
     """
     data, config, choice, task = run.data, run.config, run.choice, task_of(run.config)
     inputs = {split: pool_inputs(run, split, choice.k, choice.weighting) for split in ("train", "val")}
@@ -56,7 +54,7 @@ def check_context(run: RunFolder, progress: Progress) -> str:
         "seeds": config.seeds,
     }
     check["sentence"] = NO_PICTURES
-    if len(val):
+    if task.measurable(val):
         visual, multimodal, gain = task.compare(answers[1], answers[3], val)
         check |= {"visual_only": visual, "multimodal": multimodal, "gain": gain._asdict()}
         check["sentence"] = sentence_of(gain, task.title)

@@ -40,7 +40,7 @@ def train_classifier(run: RunFolder, progress: Progress) -> None:
     tuning = _tuned(run, k)
     inputs = {split: pool_inputs(run, split, k, weighting) for split in ("train", "val")}
     balance, tried = task.balances[0], {}
-    if len(task.balances) > 1 and len(data.split("val")):
+    if len(task.balances) > 1 and task.measurable(data.label_targets("val")):
         for number, one in enumerate(task.balances):
             progress.update(number / len(task.balances))
             tried[one] = _quality_on_val(run, inputs, one)

@@ -38,9 +38,11 @@ class Task(NamedTuple):
         balances: balances of the head's loss that are tried on `val`; see `train_head`.
         steps: factor of `Config.head_steps`. A label among several has few positives: on `val` of three splits of the
             demo, twice the steps improved mAP by 1.5 to 5 points.
-        quality: function from probabilities [N, L] and targets to the metric.
-        compare: function from two methods' probabilities [N, L] of each seed, and targets, to both mean metrics and the
-            interval of their difference.
+        measurable: function from targets to whether the metric exists: there are pictures, and for several labels, one
+            of them has a label.
+        quality: function from probabilities [N, L] and measurable targets to the metric.
+        compare: function from two methods' probabilities [N, L] of each seed, and measurable targets, to both mean
+            metrics and the interval of their difference.
         calibrate: function of a head, and features and targets of `val`; see `calibrate_by_softmax` and
             `calibrate_by_thresholds`.
         encoder_targets: function from targets and L to float32 [N, L], for the training of a visual encoder.
@@ -53,6 +55,7 @@ class Task(NamedTuple):
     activation: str
     balances: tuple[str, ...]
     steps: int
+    measurable: Callable[[np.ndarray], bool]
     quality: Callable[[np.ndarray, np.ndarray], float]
     compare: Callable[[Sequence[np.ndarray], Sequence[np.ndarray], np.ndarray], Compared]
     calibrate: Callable[[keras.Model, Sequence[np.ndarray], np.ndarray], dict[str, Any]]
@@ -143,6 +146,7 @@ ONE_LABEL = Task(
     activation="softmax",
     balances=BALANCES[:1],
     steps=1,
+    measurable=lambda labels: len(labels) > 0,
     quality=lambda probabilities, labels: top_k_accuracy(probabilities, labels, 1),
     compare=_compared_by_top1,
     calibrate=calibrate_by_softmax,
@@ -157,6 +161,7 @@ SEVERAL_LABELS = Task(
     activation="sigmoid",
     balances=BALANCES,
     steps=2,
+    measurable=lambda targets: bool((targets > 0).any()),
     quality=mean_average_precision,
     compare=_compared_by_map,
     calibrate=calibrate_by_thresholds,

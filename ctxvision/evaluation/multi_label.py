@@ -25,7 +25,7 @@ from ctxvision.training.progress import Progress
 ROWS = ("visual_only", "text_only", "multimodal", "multimodal_concat", "shuffled_phrases")
 # Positives in `train` that make a label trainable; the next number applies if fewer than a tenth of the labels have
 # that many.
-TRAINABLE = (100, 20, 5)
+TRAINABLE = (100, 20, 5, 1)
 RECALLS = np.linspace(0.05, 1.0, 20)
 # In the long-tailed part the commonest label keeps all of its pictures, and the rarest label 1 in `IMBALANCE`.
 IMBALANCE = 10
@@ -103,8 +103,9 @@ def trainable_labels(targets: np.ndarray, steps: Sequence[int] = TRAINABLE) -> t
         enough = counts >= least
         if enough.sum() >= max(2, len(counts) / 10):
             return least, enough
+    pictures = "1 picture" if steps[-1] == 1 else f"{steps[-1]} pictures"
     raise InputError(
-        f"suite multi-label needs {steps[-1]} pictures in train for a tenth of the labels, and at least 2 labels, got "
+        f"suite multi-label needs {pictures} in train for a tenth of the labels, and at least 2 labels, got "
         f"{int(enough.sum())} of {len(counts)}: add pictures, or lower --trainable-min."
     )
 

@@ -11,7 +11,7 @@ from ctxvision.models import ContextClassifier
 
 
 def quantization_cost(run: Run, before: ContextClassifier, after: ContextClassifier) -> dict[str, Any]:
-    """Compares a model with its quantised version on `val`, or on `train` if `val` has no pictures.
+    """Compares a model with its quantised version on `val`, or on `train` if `val` has no labelled pictures.
 
     Args:
         run: the run of both models.
@@ -22,10 +22,10 @@ def quantization_cost(run: Run, before: ContextClassifier, after: ContextClassif
         share of the phrases found before that are also found after; `pictures`, their number; `megabytes_before` and
         `megabytes_after`, the size of the model's variables.
     """
-    split = "val" if len(run.data.split("val")) else "train"
+    task = task_of(run.config)
+    split = "val" if task.measurable(run.data.label_targets("val")) else "train"
     targets = run.data.label_targets(split)
     answers, phrases = zip(*(answers_of(run, model, split) for model in (before, after)), strict=True)
-    task = task_of(run.config)
     return {
         "metric": task.metric,
         "before": float(task.quality(answers[0], targets)),

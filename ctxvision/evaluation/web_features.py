@@ -58,6 +58,8 @@ class WebFeatures:
         return was_trained(self._run, fraction) and bool(_encoder(self._run).trainable_weights)
 
     def _is_better(self, fraction: float) -> bool:
+        if not task_of(self._run.config).measurable(self._run.data.label_targets("val")):
+            return False
         return self._on_val(lambda split: self._fine_tuned(split, fraction)) > self._on_val(self._frozen)
 
     def _on_val(self, features: Callable[[str], np.ndarray]) -> float:

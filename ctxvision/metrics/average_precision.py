@@ -52,13 +52,15 @@ def mean_average_precision(scores: ArrayLike, targets: ArrayLike) -> float:
 
 
 def map_draws(scores: ArrayLike, targets: ArrayLike, draws: int = 300, seed: int = 0) -> np.ndarray:
-    """Computes the mAP of bootstrap samples of the pictures, float64 [draws].
+    """Computes the mAP of bootstrap samples of the pictures, float64 [D].
 
-    The samples depend only on N, `draws` and `seed`, so the draws of two methods are paired.
+    The samples depend only on N, `draws` and `seed`, so the draws of two methods are paired. D is `draws`, less the
+    samples without a positive.
     """
     number = len(np.asarray(scores))
     times = np.random.default_rng(seed).multinomial(number, np.full(number, 1 / number), draws)
-    return np.nanmean(average_precision(scores, targets, times), axis=1)
+    found = average_precision(scores, targets, times)
+    return np.nanmean(found[np.isfinite(found).any(axis=1)], axis=1)
 
 
 def interval_of_draws(

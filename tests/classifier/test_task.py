@@ -24,6 +24,13 @@ def test_the_settings_choose_the_task():
     assert task_of(cv.Config()) is ONE_LABEL and task_of(cv.Config(multi_label=True)) is SEVERAL_LABELS
 
 
+def test_what_can_be_measured():
+    assert ONE_LABEL.measurable(np.array([0])) and not ONE_LABEL.measurable(np.zeros(0, int))
+    assert SEVERAL_LABELS.measurable(np.array([[0, 0], [0, 1]]))
+    for targets in (np.zeros([0, 2]), np.zeros([3, 2]), np.array([[0, -1]])):
+        assert not SEVERAL_LABELS.measurable(targets)
+
+
 def test_calibration_of_a_head_of_one_label_is_returned(noisy):
     features, labels = noisy
     head = train_head([features[::2]], labels[::2], 3, steps=300, seed=0)

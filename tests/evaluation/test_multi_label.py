@@ -78,11 +78,14 @@ def test_trainable_labels():
     assert least == 20 and enough.all()
     least, enough = trainable_labels(columns(120, 100, 99, 3), (99,))
     assert least == 99 and enough.tolist() == [True, True, True, False]
-    with pytest.raises(
-        cv.InputError,
-        match="needs 5 pictures in train for a tenth of the labels, and at least 2 labels, got 1 of 2",
-    ):
-        trainable_labels(columns(9, 4))
+    least, enough = trainable_labels(columns(9, 4, 0))  # a small training is measured too
+    assert least == 1 and enough.tolist() == [True, True, False]
+    for steps, pictures in (((5,), "5 pictures"), ((5, 1), "1 picture")):
+        with pytest.raises(
+            cv.InputError,
+            match=f"needs {pictures} in train for a tenth of the labels, and at least 2 labels, got 1 of 2",
+        ):
+            trainable_labels(columns(9, 0), steps)
 
 
 def test_counts_of_a_long_tail_fall_exponentially():

@@ -54,6 +54,12 @@ def test_draws_spread_around_the_value_and_are_paired():
     assert map_draws(-scores, targets, draws=200).mean() < draws.mean()
 
 
+def test_draws_without_a_positive_are_left_out():
+    draws = map_draws(np.array([[0.9], [0.1], [0.2]]), np.array([[1], [0], [0]]))
+    assert 150 < len(draws) < 250  # about 300 * (1 - (2 / 3) ** 3)
+    np.testing.assert_array_equal(draws, 1.0)
+
+
 def test_the_interval_has_the_values_in_its_middle_and_the_spread_of_draws():
     draws = np.random.default_rng(0).normal(0.9, 0.1, [1, 4000])  # biased upwards, like draws of AP
     found = interval_of_draws([0.5], draws)
