@@ -1,137 +1,53 @@
 """For any data, training does what `data check` says."""
 
-import csv
 import random
 import warnings
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 import ctxvision as cv
 from ctxvision.classifier.calibration import prior_calibration
 from ctxvision.data import check_data, load_data
 from ctxvision.errors import InputError
+from tests.integration import any_data
 from tests.tiny_data import COLOURS, tiny_settings
 
 STEPS = {"phrase_steps": 1, "visual_steps": 1, "text_steps": 1, "head_steps": 1}
-LABELS = ("cat", "dog", "Dog", "café", "0", "0.0", "two\nlines", "a|b", "", "  ")
-QUERIES = ("cat photo", "my dog", "dog", "x" * 1001, "gato", "", "photo")
-NAMES = (
-    "a b.png",
-    "ü.png",
-    'quo"te.png',
-    "com,ma.png",
-    "#1.png",
-    ".hidden.png",
-    "no suffix",
-    "broken.png",
-    "gone.png",
-)
 
 
-@st.composite
-def tables(draw):
-    """Draws rows of an `images.csv`: usual rows, and some of the faults of real tables."""
-    usual = draw(st.sampled_from([("web", "train")] * 5 + [("train",), ("web",)]))
-    more = draw(
-        st.lists(st.sampled_from(["test", "val", "test:a", "test:a-b", "pretrain"]), max_size=2, unique=True)
-    )
-    labels = ["cat", "dog", *draw(st.lists(st.sampled_from(LABELS), max_size=1))]
-    queries = ["cat photo", "my dog", *draw(st.lists(st.sampled_from(QUERIES), max_size=2))]
-    rows = []
-    for split in (*usual, *more):
-        strange = draw(st.dictionaries(st.integers(0, 12), st.sampled_from(NAMES), max_size=1))
-        for number in range(draw(st.sampled_from([12, 12, 12, 2, 1]))):
-            label = "" if split == "web" else labels[number % len(labels)]
-            told = queries[number % len(queries)] + "|" + queries[(number + 1) % len(queries)]
-            name = f"{split.replace(':', '-')}/{strange.get(number, f'{number}.png')}"
-            rows.append((name, split, label, told if split == "web" else ""))
-    return rows
-
-
-@st.composite
-def folders(draw):
-    """Draws paths in a folder of pictures, among other files of such folders."""
-    labels = [
-        "cat",
-        "dog",
-        *draw(st.lists(st.sampled_from(["red car", "café", ".git", "__MACOSX"]), max_size=2)),
-    ]
-    splits = draw(
-        st.sampled_from(
-            [("train", "test"), ("train",), ("",), ("Train", "Valid"), ("train", "old"), ("old",)]
-        )
-    )
-    paths = [
-        f"{split}/{label}/{i}.png"
-        for split in splits
-        for label in labels
-        for i in range(draw(st.sampled_from([7, 7, 3, 1])))
-    ]
-    return paths + draw(
-        st.lists(st.sampled_from(["notes.txt", "train/Thumbs.db", "train/cat/._1.png"]), max_size=2)
-    )
-
-
-def write(path, colour):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".png" and not path.name.startswith("."):
-        pixels = np.random.default_rng(0).normal(colour, 25, (20, 20, 3))
-        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path)
-    else:
-        path.write_bytes(b"nothing that is a picture")
-
-
-def settings_of(tiny_data):
+def settings_of(tiny_data, **changes):
     few = {**STEPS, "context_phrases": 0, "fractions": [1.0], "seeds": 1}
-    return cv.Config.from_dict({**tiny_settings(tiny_data), **few})
+    return cv.Config.from_dict({**tiny_settings(tiny_data), **few, **changes})
 
 
-def agrees(source, out, tiny_data):
-    """Trains if the check allows it, and fails if check and training disagree."""
-    config = settings_of(tiny_data)
+def agrees(world, root, tiny_data, context):
+    """Trains if the check allows it, and fails if check and training disagree. Returns why it was refused."""
+    context = context if world.over_context else None
+    sources, out = any_data.write(world, root), root / "run"
+    config = settings_of(tiny_data, **world.settings)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            refused = check_data(load_data(source), queries=config.query_needs).refused
+            manifest = load_data(sources, config.label_column, config.merge_labels)
+            needs = None if context else config.query_needs
+            refused = check_data(manifest, config.multi_label, needs).refused
         except InputError as error:
             refused = [str(error)]
         try:
-            cv.train(source, out, config)
+            cv.train(sources, out, config, context)
         except InputError as error:
             assert refused, f"data check said fit, training says {error}"
         else:
             assert not refused, f"trained, though data check said {refused}"
             assert (out / "export" / "1" / "saved_model.pb").is_file()
+    return refused
 
 
-def every(number):
-    return settings(
-        max_examples=number,
-        deadline=None,
-        derandomize=True,
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    )
-
-
-def of_table(rows, folder, tiny_data):
-    for number, (name, *_) in enumerate(rows):
-        if not name.endswith("gone.png"):
-            write(folder / name, list(COLOURS.values())[number % 4])
-        if name.endswith("broken.png"):
-            (folder / name).write_bytes(b"broken")
-    with open(folder / "images.csv", "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("image", "split", "label", "queries"), *rows])
-    agrees(str(folder), folder / "run", tiny_data)
-
-
-def of_folder(paths, folder, tiny_data):
-    for number, path in enumerate(paths):
-        write(folder / "data" / path.lstrip("/"), list(COLOURS.values())[number % 4])
-    agrees(f"folder:{folder / 'data'}", folder / "run", tiny_data)
+def write(path, colour):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (20, 20), colour).save(path)
 
 
 @pytest.mark.filterwarnings("ignore:.*has no queries")
@@ -166,7 +82,9 @@ def test_one_picture_per_label_leaves_none_for_val(tmp_path, tiny_data, tiny_run
     assert (
         choice.member_weights == list(prior_calibration(4, terms=True).weights) and choice.uniform_share == 0
     )
-    assert "No picture is left for val" in (run.directory / "report.html").read_text(encoding="utf-8")
+    assert "No labelled picture is left for val" in (run.directory / "report.html").read_text(
+        encoding="utf-8"
+    )
     run.add_concept("square", words=["green square"])
     cv.export(run, tmp_path / "export", quantize="int8")
     run.remove_concept("square")
@@ -174,14 +92,31 @@ def test_one_picture_per_label_leaves_none_for_val(tmp_path, tiny_data, tiny_run
 
 
 @pytest.mark.slow
-@every(12)
-@given(rows=tables())
-def test_any_table(rows, tmp_path_factory, tiny_data):
-    of_table(rows, tmp_path_factory.mktemp("data"), tiny_data)
+def test_several_labels_with_few_pictures_and_an_unlabelled_val(tmp_path, tiny_data, tiny_run):
+    rows = [("image", "split", "label", "queries")]
+    for split, number in (("train", 4), ("val", 3), ("test", 3)):
+        for i in range(number):
+            write(tmp_path / f"{split}-{i}.png", COLOURS[("red", "blue")[i % 2]])
+            label = "" if split == "val" else ("cat", "dog", "cat|dog")[i % 3]
+            rows.append((f"{split}-{i}.png", split, label, ""))
+    (tmp_path / "images.csv").write_text("\n".join(map(",".join, rows)), encoding="utf-8")
+    config = settings_of(tiny_data, multi_label=True)
+    assert not check_data(load_data(tmp_path), True, None).refused
+    run = cv.train(tmp_path, tmp_path / "run", config, tiny_run.context)
+    assert run.choice.thresholds == [1.0, 1.0] and run.choice.balances is None
+    assert "No labelled picture is left for val" in (run.directory / "report.html").read_text(
+        encoding="utf-8"
+    )
+    cv.export(run, tmp_path / "export", quantize="int8")
 
 
 @pytest.mark.slow
-@every(6)
-@given(paths=folders())
-def test_any_folder(paths, tmp_path_factory, tiny_data):
-    of_folder(paths, tmp_path_factory.mktemp("data"), tiny_data)
+@settings(
+    max_examples=18,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(world=any_data.worlds())
+def test_any_data(world, tmp_path_factory, tiny_data, tiny_run):
+    agrees(world, tmp_path_factory.mktemp("data"), tiny_data, tiny_run.context)
