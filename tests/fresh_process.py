@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-TIMEOUT = 120  # seconds
+TIMEOUT = 900  # seconds
 
 DRIVER = """
 import importlib, json, os, runpy, signal, sys
