@@ -59,31 +59,38 @@ def train_head(
     Raises:
         ValueError: a feature is not finite, or the balance is unknown.
     """
+    head = head_model([part.shape[1] for part in features], num_labels, targets.ndim == 2, seed, **fusion)
+    _member_of(head).set_weights(
+        member_weights(features, targets, num_labels, steps, seed, balance, **fusion)
+    )
+    return head
+
+
+def member_weights(
+    features: Sequence[np.ndarray],
+    targets: np.ndarray,
+    num_labels: int,
+    steps: int,
+    seed: int,
+    balance: str = "none",
+    **fusion: Any,
+) -> list[np.ndarray]:
+    """Trains a head, and returns the weights of its single member; see `train_head`."""
     for number, part in enumerate(features):
         if not np.isfinite(part).all():
             raise ValueError(
                 f"features must be finite, got {np.count_nonzero(~np.isfinite(part).all(axis=1))} rows of modality "
                 f"{number} with NaN or infinity: check the tower that made them."
             )
-    strategy = tf.distribute.get_strategy()
-    shape = _Shape(
-        tuple(part.shape[1] for part in features),
-        num_labels,
-        steps,
-        _loss_of(targets, balance),
-        tuple(sorted(fusion.items())),
-    )
+    widths = tuple(part.shape[1] for part in features)
+    shape = _Shape(widths, num_labels, steps, _loss_of(targets, balance), tuple(sorted(fusion.items())))
     inputs = (shape, seed, *map(_digest, [*features, targets]))
-    head = head_model(shape.widths, num_labels, targets.ndim == 2, seed, **fusion)
     if inputs not in _remembered:
-        model = _compiled(shape, strategy)
-        model.set_weights(head.get_weights())
-        _remembered[inputs] = _fitted(model, shape, features, targets, seed)
+        _remembered[inputs] = _trained(shape, features, targets, seed)
         while len(_remembered) > MOST_REMEMBERED:
             _remembered.popitem(last=False)
     _remembered.move_to_end(inputs)
-    head.set_weights(_remembered[inputs])
-    return head
+    return _remembered[inputs]
 
 
 def head_model(
@@ -139,7 +146,7 @@ class _Shape(NamedTuple):
     fusion: tuple[tuple[str, Any], ...]
 
 
-# Weights of the heads that this process has trained, by their inputs; the most recently used head is last.
+# Member weights of the heads that this process has trained, by their inputs; the most recently used head is last.
 _remembered: OrderedDict[tuple[Any, ...], list[np.ndarray]] = OrderedDict()
 
 
@@ -161,19 +168,27 @@ def _compiled(shape: _Shape, strategy: tf.distribute.Strategy) -> keras.Model:
     return model
 
 
-def _fitted(
-    model: keras.Model, shape: _Shape, features: Sequence[np.ndarray], targets: np.ndarray, seed: int
+def _trained(
+    shape: _Shape, features: Sequence[np.ndarray], targets: np.ndarray, seed: int
 ) -> list[np.ndarray]:
-    """Trains `model` from its present weights, and returns the new weights."""
+    """Trains the model of a shape from the initial weights of a seed, and returns the weights of its member."""
+    model = _compiled(shape, tf.distribute.get_strategy())
     head = model.get_layer("context_fusion")
+    initial = head_model(shape.widths, shape.num_labels, shape.loss.several, seed, **dict(shape.fusion))
+    model.set_weights(initial.get_weights())
     head.restart_dropout(seed)
     for variable in model.optimizer.variables:
         variable.assign(tf.zeros_like(variable))
     fit(model, batches(features, targets, shape.steps, seed))
     if shape.loss.positive_weights:
-        for member in head.members:
-            member.output_stage.bias.assign_sub(np.log(shape.loss.positive_weights))
-    return model.get_weights()
+        _member_of(model).output_stage.bias.assign_sub(np.log(shape.loss.positive_weights))
+    return _member_of(model).get_weights()
+
+
+def _member_of(head: keras.Model) -> keras.layers.Layer:
+    """Returns the only member of a joint head."""
+    (member,) = head.get_layer("context_fusion").members
+    return member
 
 
 def probabilities_of(head: keras.Model, features: Sequence[np.ndarray]) -> np.ndarray:

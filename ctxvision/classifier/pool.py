@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import tf_keras as keras
 
-from ctxvision.classifier.head import head_model, train_head
+from ctxvision.classifier.head import head_model, member_weights
 from ctxvision.layers import TermPlaces
 from ctxvision.layers.context_fusion import STAGES
 
@@ -35,16 +35,16 @@ def train_pool(
         A model from the list of features to probabilities [N, L]; `model.get_layer("context_fusion")` is the head.
     """
     chosen = tuple(stages or list(STAGES.values())[: len(features)])
-    heads = [
-        train_head([part], targets, num_labels, steps, seed, balance, stages=(of_part,))
+    weights = [
+        member_weights([part], targets, num_labels, steps, seed, balance, stages=(of_part,))
         for part, of_part in zip(features, chosen, strict=True)
     ]
     most_terms = 0 if terms is None else terms.places.shape[1]
     widths = [part.shape[1] for part in features]
     pool = head_model(widths, num_labels, targets.ndim == 2, seed, "pool", stages=chosen, terms=most_terms)
     fusion = pool.get_layer("context_fusion")
-    for member, head in zip(fusion.members, heads, strict=True):
-        member.set_weights(head.get_layer("context_fusion").members[0].get_weights())
+    for member, of_member in zip(fusion.members, weights, strict=True):
+        member.set_weights(of_member)
     if terms is not None:
         fusion.label_terms.assign(terms)
     return pool

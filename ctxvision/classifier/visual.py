@@ -1,5 +1,6 @@
 """Stage `visual`: trains a ConvNet on a share of the labelled pictures (section 3.4)."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from ctxvision._files import link_or_copy
+from ctxvision.classifier.config import Config
 from ctxvision.classifier.run_folder import RunFolder
 from ctxvision.classifier.task import task_of
 from ctxvision.classifier.towers import SHARED, new_visual_encoder
@@ -18,6 +20,9 @@ from ctxvision.training.fit import cosine_adamw, fit_resumably
 from ctxvision.training.progress import Progress
 from ctxvision.training.strategies import building, is_chief, make_strategy, policy_of, steps_per_execution
 from ctxvision.training.weights import save_weights, take_part_in_saving
+
+# Largest number of passes over the labelled pictures: few pictures are learnt after fewer steps.
+MOST_PASSES = 100
 
 
 def train_visual(
@@ -73,7 +78,7 @@ def train_encoder(
     rows = data.fraction_of("pretrain", fraction)
     task = task_of(config)
     targets = task.encoder_targets(data.label_targets("pretrain")[rows], len(data.labels))
-    steps = max(1, round(config.visual_steps * max(fraction, 0.25)))
+    steps = encoder_steps(config, fraction, len(rows))
     epochs, steps_per_epoch = epochs_of(len(rows), config.batch_size, steps)
     with building(strategy, policy_of(strategy)):
         logits = keras.layers.Dense(len(data.labels), dtype="float32", name="logits")
@@ -101,6 +106,12 @@ def train_encoder(
     _keep(
         encoder, run, stage, strategy, None, curves=curves, pictures=len(rows), steps=epochs * steps_per_epoch
     )
+
+
+def encoder_steps(config: Config, fraction: float, pictures: int) -> int:
+    """Returns the training steps of a visual encoder on a fraction of the labels, which has this many pictures."""
+    most = math.ceil(MOST_PASSES * pictures / config.batch_size)
+    return max(1, min(most, round(config.visual_steps * max(fraction, 0.25))))
 
 
 def was_trained(run: RunFolder, fraction: float) -> bool:

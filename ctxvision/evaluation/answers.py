@@ -24,12 +24,12 @@ def answers_of(run: Run, model: ContextClassifier, split: str) -> tuple[np.ndarr
     return np.concatenate(probabilities), np.concatenate(ids)
 
 
-def explained(run: Run, split: str, row: int) -> dict[str, tf.Tensor]:
-    """Explains the first label that the run's classifier gives to one picture of a split; see `explain`."""
-    queries, visual = (values[row : row + 1] for values in _features(run, split))
+def explained(run: Run, split: str, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Explains the first label that the run's classifier gives to each of these rows of a split; see `explain`."""
+    queries, visual = (tf.constant(values[rows]) for values in _features(run, split))
     model = run.classifier
-    found = model.find_context(tf.constant(queries))
-    return explain_found(model, found, tf.constant(visual), tf.constant(queries), top=1)
+    told = explain_found(model, model.find_context(queries), visual, queries, top=1)
+    return {name: values.numpy() for name, values in told.items()}
 
 
 def _features(run: Run, split: str) -> tuple[np.ndarray, np.ndarray]:

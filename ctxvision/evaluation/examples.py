@@ -42,7 +42,7 @@ def write_examples(run: Run, path: Path) -> list[Record]:
         truth = data.split(split).labels
         both, _ = answers_of(run, run.classifier, split)
         kinds = _kinds(*(_right(answers, data.labels, truth) for answers in (both, visual)))
-        rng = np.random.default_rng(config.seed)
+        rng, drawn = np.random.default_rng(config.seed), {}
         for kind, number in SHOWN.items():
             rows = np.flatnonzero(kinds == kind)
             records.append(
@@ -57,8 +57,12 @@ def write_examples(run: Run, path: Path) -> list[Record]:
                     value=len(rows) / len(kinds),
                 )
             )
-            rows = np.sort(rng.choice(rows, min(number, len(rows)), replace=False))
-            examples += [_example(run, split, int(row), visual[row], kind) for row in rows]
+            drawn[kind] = np.sort(rng.choice(rows, min(number, len(rows)), replace=False))
+        told = explained(run, split, np.concatenate(list(drawn.values())))
+        shown = [(row, kind) for kind, rows in drawn.items() for row in rows.tolist()]
+        for place, (row, kind) in enumerate(shown):
+            of_row = {name: values[place] for name, values in told.items()}
+            examples.append(_example(run, split, row, of_row, visual[row], kind))
     write_json(path, examples)
     save_records(run.directory / "metrics.json", records)
     return records
@@ -77,10 +81,11 @@ def _kinds(multimodal_right: np.ndarray, visual_right: np.ndarray) -> np.ndarray
     )
 
 
-def _example(run: Run, split: str, row: int, visual: np.ndarray, kind: str) -> dict[str, Any]:
+def _example(
+    run: Run, split: str, row: int, told: dict[str, np.ndarray], visual: np.ndarray, kind: str
+) -> dict[str, Any]:
     labels, picture = run.data.labels, run.data.pictures(split)[row]
-    told = explained(run, split, row)
-    phrases = [phrase.decode() for phrase in told["phrases"][0].numpy()]
+    phrases = [phrase.decode() for phrase in told["phrases"]]
     png = tf.io.encode_png(picture).numpy()
     return {
         "image": "data:image/png;base64," + base64.b64encode(png).decode(),
@@ -88,20 +93,15 @@ def _example(run: Run, split: str, row: int, visual: np.ndarray, kind: str) -> d
         "split": short_name(split),
         "kind": kind,
         "visual_only": {"label": labels[visual.argmax()], "score": float(visual.max())},
-        "multimodal": {
-            "label": labels[int(told["label_ids"][0, 0])],
-            "score": float(told["scores"][0, 0]),
-        },
-        "visual_share": float(told["visual"][0, 0]),
-        "query_share": float(told["query"][0, 0]),
+        "multimodal": {"label": labels[int(told["label_ids"][0])], "score": float(told["scores"][0])},
+        "visual_share": float(told["visual"][0]),
+        "query_share": float(told["query"][0]),
         "phrases": [
             {
                 "phrase": ", ".join(phrases[place] for place in places),
-                "score": float(told["phrase_scores"][0, places[0]]),
+                "score": float(told["phrase_scores"][places[0]]),
                 "share": share,
             }
-            for places, share in joined_shares(
-                phrases, told["shares"][0, 0].numpy(), told["groups"][0].numpy()
-            )
+            for places, share in joined_shares(phrases, told["shares"][0], told["groups"])
         ],
     }

@@ -1,5 +1,6 @@
 """Chooses the settings of an approximate search by measurement against exact search."""
 
+import bisect
 import gc
 import math
 import time
@@ -160,14 +161,22 @@ def _other_number(
 
 
 def _measured(search: Any, truth: _Truth, recall: float) -> list[dict[str, Any]]:
-    """Measures recall and time for more and more probes until the recall is reached, then for fewer rows to re-rank."""
-    fewest = search.fewest_probes(truth.nearest.shape[1] + 1)
+    """Measures recall and time of the fewest probes that reach the recall, by bisection, then of fewer rows to re-rank.
+
+    Recall grows with the number of probes. If no number reaches the recall, the last one measured is the largest.
+    """
+    ladder = _ladder(search.fewest_probes(truth.nearest.shape[1] + 1), search.num_lists)
     measured: list[dict[str, Any]] = []
-    for probes in _ladder(fewest, search.num_lists):
+
+    def reaches(probes: int) -> bool:
         search.probes = probes
         measured.append(_measurement(search, truth))
-        if measured[-1]["recall"] >= recall:
-            break
+        return measured[-1]["recall"] >= recall
+
+    place = bisect.bisect_left(ladder, True, key=reaches)
+    search.probes = ladder[min(place, len(ladder) - 1)]
+    # More probes than needed can only seem faster.
+    measured = [one for one in measured if one["probes"] <= search.probes]
     if hasattr(search, "depth"):
         full = search.depth
         for depth in _SHALLOWER:
@@ -199,9 +208,10 @@ def _found(search: Any, truth: _Truth) -> tuple[np.ndarray, float]:
         start = time.perf_counter()
         found.append(find(query).numpy())
         times.append(1000 * (time.perf_counter() - start))
-    # ScaNN's function holds a copy of the rows, which must be freed before the next function makes another.
-    del find
-    _free()
+    if hasattr(search, "depth"):
+        # ScaNN's function holds a copy of the rows, which must be freed before the next function makes another.
+        del find
+        _free()
     stretches = np.array_split(times, min(10, len(times)))
     return np.concatenate(found), min(float(np.median(stretch)) for stretch in stretches)
 
