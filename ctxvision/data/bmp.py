@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from ctxvision.data.picture_header import checked_bmp
+from ctxvision.data.picture_header import checked_bmp, required
 
 
 def bmp_samples(image_bytes: tf.Tensor) -> tf.Tensor:
@@ -31,11 +31,9 @@ def bmp_samples(image_bytes: tf.Tensor) -> tf.Tensor:
 
 def _packed_indices(content: tf.Tensor, depth: tf.Tensor) -> tf.Tensor:
     """Unpacks the colour table indices, two or eight per byte, to uint8 [H, W]."""
-    allowed = tf.debugging.Assert(
-        tf.reduce_any(tf.equal(depth, [1, 4])),
-        ["a BMP must have 1, 4, 8, 24 or 32 bits per pixel, got", depth],
-    )
-    with tf.control_dependencies([allowed]):
+    known = tf.reduce_any(tf.equal(depth, [1, 4]))
+    rule = ["a BMP must have 1, 4, 8, 24 or 32 bits per pixel, got", depth]
+    with tf.control_dependencies([required(known, rule)]):
         width, height, start = _field(content, 18), _field(content, 22), _field(content, 10)
     rows, row_bytes = tf.abs(height), (width * depth + 31) // 32 * 4
     packed = tf.io.decode_raw(tf.strings.substr(content, start, rows * row_bytes), tf.uint8)
@@ -43,9 +41,7 @@ def _packed_indices(content: tf.Tensor, depth: tf.Tensor) -> tf.Tensor:
     shifts = tf.range(8 - depth, -1, -depth)
     indices = tf.bitwise.right_shift(packed, shifts) & (tf.bitwise.left_shift(1, depth) - 1)
     indices = tf.cast(tf.reshape(indices, [rows, -1])[:, :width], tf.uint8)
-    return tf.cond(
-        height > 0, lambda: tf.reverse(indices, [0]), lambda: indices
-    )  # rows run from bottom to top
+    return tf.reverse(indices, tf.boolean_mask([0], [height > 0]))  # rows run from bottom to top
 
 
 def _coloured(content: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:

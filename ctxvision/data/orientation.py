@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from ctxvision.data.picture_header import starts_with
 
+# Few `tf.cond` and `tf.debugging.Assert`: TensorFlow optimises each function of a graph alone and copies all others every time,
+# so that the time to prepare a graph grows with the square of their number.
 UPRIGHT = 1
 _EXIF = b"Exif\x00\x00"
 _ORIENTATION, _SHORT = 0x0112, 3
@@ -16,8 +18,8 @@ _MOST_PARTS, _MOST_ENTRIES, _MOST_BYTES = 64, 512, 1 << 16
 _HEAD = 10
 
 
-def jpeg_orientation(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Reads the orientation from a JPEG's EXIF, which lies in the segment APP1 (EXIF 2.32, section 4.5.4).
+def jpeg_exif(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Reads the EXIF of a JPEG, which lies in the segment APP1 (EXIF 2.32, section 4.5.4).
 
     Most pictures without EXIF have a JFIF segment and then tables; this is tested first, because a loop takes longer
     than decoding a small picture.
@@ -26,32 +28,44 @@ def jpeg_orientation(image_bytes: tf.Tensor) -> tf.Tensor:
         image_bytes: scalar string tensor, the file's content.
 
     Returns:
-        int32 scalar in 1..8; 1 is upright, and the value for missing or broken EXIF.
+        Scalar string, a TIFF header and directories; "" if there is none.
     """
     jfif = _is_at(image_bytes, 2, b"\xff\xe0\x00\x10")
     tables = _is_at(image_bytes, tf.where(jfif, 20, 2), b"\xff\xdb")
-    return tf.cond(tables, lambda: tf.constant(UPRIGHT), lambda: _orientation_in(_jpeg_exif(image_bytes)))
+    return tf.cond(tables, lambda: tf.constant(b""), lambda: _in_segments(image_bytes))
 
 
-def png_orientation(image_bytes: tf.Tensor) -> tf.Tensor:
+def png_exif(image_bytes: tf.Tensor) -> tf.Tensor:
     """Does the same for a PNG, whose EXIF lies in the chunk eXIf before the pixels."""
     pixels = _is_at(image_bytes, 37, b"IDAT")  # behind the signature and IHDR
-    return tf.cond(pixels, lambda: tf.constant(UPRIGHT), lambda: _orientation_in(_png_exif(image_bytes)))
+    return tf.cond(pixels, lambda: tf.constant(b""), lambda: _in_png_chunks(image_bytes))
 
 
-def webp_orientation(image_bytes: tf.Tensor) -> tf.Tensor:
+def webp_exif(image_bytes: tf.Tensor) -> tf.Tensor:
     """Does the same for a WebP, whose EXIF lies in the chunk EXIF; only the extended format has one."""
     extended = _is_at(image_bytes, 12, b"VP8X")
-    return tf.cond(extended, lambda: _orientation_in(_webp_exif(image_bytes)), lambda: tf.constant(UPRIGHT))
+    return tf.cond(extended, lambda: _in_webp_chunks(image_bytes), lambda: tf.constant(b""))
+
+
+def orientation_of(exif: tf.Tensor) -> tf.Tensor:
+    """Reads the orientation from the TIFF header and the first directory of EXIF.
+
+    Args:
+        exif: scalar string.
+
+    Returns:
+        int32 scalar in 1..8; 1 is upright, and the value for missing or broken EXIF.
+    """
+    return tf.cond(tf.strings.length(exif) < 8, lambda: tf.constant(UPRIGHT), lambda: _entry_of(exif))
 
 
 def upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     """Turns pixels [H, W, C] upright; the result is [W, H, C] for the orientations 5 to 8."""
 
     def turned() -> tf.Tensor:
-        found = tf.cond(orientation >= 5, lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels)
-        found = tf.cond(_is_one_of(orientation, 2, 3, 6, 7), lambda: tf.reverse(found, [1]), lambda: found)
-        return tf.cond(_is_one_of(orientation, 3, 4, 7, 8), lambda: tf.reverse(found, [0]), lambda: found)
+        found = tf.transpose(pixels, tf.where(orientation >= 5, [1, 0, 2], [0, 1, 2]))
+        mirrored = tf.stack([_is_one_of(orientation, 3, 4, 7, 8), _is_one_of(orientation, 2, 3, 6, 7)])
+        return tf.reverse(found, tf.boolean_mask([0, 1], mirrored))
 
     return tf.cond(orientation > UPRIGHT, turned, lambda: pixels)
 
@@ -60,7 +74,7 @@ def _is_one_of(value: tf.Tensor, *numbers: int) -> tf.Tensor:
     return tf.reduce_any(tf.equal(value, tf.constant(numbers)))
 
 
-def _jpeg_exif(image_bytes: tf.Tensor) -> tf.Tensor:
+def _in_segments(image_bytes: tf.Tensor) -> tf.Tensor:
     """Searches the segments before the pixels, whose markers are APP0 to APP15 or COM; returns EXIF's content or ""."""
 
     def is_exif(head: tf.Tensor) -> tf.Tensor:
@@ -75,12 +89,10 @@ def _jpeg_exif(image_bytes: tf.Tensor) -> tf.Tensor:
         return _number(head[2:4], big_endian=True)
 
     at, head = _walk(image_bytes, passed, lambda head: 2 + length(head), 2)
-    return tf.cond(
-        is_exif(head), lambda: _part(image_bytes, at + 10, length(head) - 8), lambda: tf.constant(b"")
-    )
+    return _part(image_bytes, at + 10, tf.where(is_exif(head), length(head) - 8, 0))
 
 
-def _png_exif(image_bytes: tf.Tensor) -> tf.Tensor:
+def _in_png_chunks(image_bytes: tf.Tensor) -> tf.Tensor:
     def passed(head: tf.Tensor) -> tf.Tensor:
         names = tf.constant([list(name) for name in (b"eXIf", b"IDAT", b"IEND", bytes(4))], tf.int64)
         return tf.logical_not(tf.reduce_any(tf.reduce_all(tf.equal(head[4:8], names), axis=1)))
@@ -89,14 +101,11 @@ def _png_exif(image_bytes: tf.Tensor) -> tf.Tensor:
         return _number(head[:4], big_endian=True)
 
     at, head = _walk(image_bytes, passed, lambda head: 12 + length(head), 8)
-    return tf.cond(
-        tf.reduce_all(tf.equal(head[4:8], list(b"eXIf"))),
-        lambda: _part(image_bytes, at + 8, length(head)),
-        lambda: tf.constant(b""),
-    )
+    is_exif = tf.reduce_all(tf.equal(head[4:8], list(b"eXIf")))
+    return _part(image_bytes, at + 8, tf.where(is_exif, length(head), 0))
 
 
-def _webp_exif(image_bytes: tf.Tensor) -> tf.Tensor:
+def _in_webp_chunks(image_bytes: tf.Tensor) -> tf.Tensor:
     """Searches all chunks, because EXIF follows the pixels; some writers add a JPEG's EXIF prefix."""
 
     def passed(head: tf.Tensor) -> tf.Tensor:
@@ -114,11 +123,6 @@ def _webp_exif(image_bytes: tf.Tensor) -> tf.Tensor:
     return tf.where(tf.reduce_all(tf.equal(head[:4], list(b"EXIF"))), content, "")
 
 
-def _orientation_in(exif: tf.Tensor) -> tf.Tensor:
-    """Reads the orientation from a TIFF header and its first directory; 1 if they are missing or broken."""
-    return tf.cond(tf.strings.length(exif) < 8, lambda: tf.constant(UPRIGHT), lambda: _entry_of(exif))
-
-
 def _entry_of(exif: tf.Tensor) -> tf.Tensor:
     """Reads the orientation from the first directory of at least 8 bytes."""
     content = tf.cast(tf.io.decode_raw(exif, tf.uint8), tf.int64)
@@ -130,8 +134,8 @@ def _entry_of(exif: tf.Tensor) -> tf.Tensor:
         places = tf.expand_dims(at, -1) + tf.range(width, dtype=tf.int64)
         digits = tf.gather(content, tf.clip_by_value(places, 0, size - 1))
         digits = tf.where(places < size, digits, 0)
-        digits = tf.cond(big_endian, lambda: digits, lambda: tf.reverse(digits, [-1]))
-        return tf.reduce_sum(digits * [256**i for i in reversed(range(width))], axis=-1)
+        powers = tf.constant([256**i for i in range(width)], tf.int64)
+        return tf.reduce_sum(digits * tf.where(big_endian, powers[::-1], powers), axis=-1)
 
     directory = numbers(tf.constant(4, tf.int64), 4)
     entries = directory + 2 + 12 * tf.range(tf.minimum(numbers(directory, 2), _MOST_ENTRIES))

@@ -32,6 +32,14 @@ def starts_with(image_bytes: tf.Tensor, magic: bytes) -> tf.Tensor:
     return tf.equal(tf.strings.substr(image_bytes, 0, len(magic)), magic)
 
 
+def required(condition: tf.Tensor, told: list[Any]) -> Any:
+    """Returns an op that raises InvalidArgumentError with `told` if the condition is false.
+
+    `tf.debugging.Assert` would add two functions to the graph, see `orientation`.
+    """
+    return tf.raw_ops.Assert(condition=condition, data=told)
+
+
 def checked_jpeg(image_bytes: tf.Tensor, most: int = MAX_PIXELS) -> tf.Tensor:
     """Returns the bytes unchanged.
 
@@ -67,20 +75,14 @@ def checked_webp(image_bytes: tf.Tensor) -> tf.Tensor:
     """Does the check of `checked_jpeg` for a WebP, and also refuses animations."""
     header = _header(image_bytes)
 
-    def lossy() -> list[tf.Tensor]:
-        return [_number(header, at, 2) & 0x3FFF for at in (26, 28)]
-
-    def lossless() -> list[tf.Tensor]:
-        bits = _number(header, 21, 4)
-        return [1 + (bits & 0x3FFF), 1 + (tf.bitwise.right_shift(bits, 14) & 0x3FFF)]
-
-    def extended() -> list[tf.Tensor]:
-        still = 1 - (tf.bitwise.right_shift(_number(header, 20, 1), 1) & 1)
-        return [still * (1 + _number(header, at, 3)) for at in (24, 27)]
-
+    lossy = [_number(header, at, 2) & 0x3FFF for at in (26, 28)]
+    bits = _number(header, 21, 4)
+    lossless = [1 + (bits & 0x3FFF), 1 + (tf.bitwise.right_shift(bits, 14) & 0x3FFF)]
+    still = 1 - (tf.bitwise.right_shift(_number(header, 20, 1), 1) & 1)
+    extended = [still * (1 + _number(header, at, 3)) for at in (24, 27)]
     kind = tf.strings.substr(image_bytes, 12, 4)
-    size = tf.case([(tf.equal(kind, "VP8 "), lossy), (tf.equal(kind, "VP8L"), lossless)], default=extended)
-    return _checked(image_bytes, size)
+    size = tf.where(tf.equal(kind, "VP8 "), lossy, tf.where(tf.equal(kind, "VP8L"), lossless, extended))
+    return _checked(image_bytes, tf.unstack(size))
 
 
 class GifFrame(NamedTuple):
@@ -106,7 +108,8 @@ def first_gif_frame(image_bytes: tf.Tensor) -> GifFrame:
     content = tf.io.decode_raw(_checked(image_bytes, canvas), tf.uint8)
     colours = _colour_table_bytes(content[10])
     start, control = _past_extensions(content, 13 + colours)
-    with tf.control_dependencies([tf.debugging.assert_equal(tf.cast(content[start], tf.int32), _GIF_IMAGE)]):
+    is_image = tf.equal(tf.cast(content[start], tf.int32), _GIF_IMAGE)
+    with tf.control_dependencies([required(is_image, ["a GIF must have an image after its extensions"])]):
         left, top, width, height = (_number(content, start + at, 2) for at in (1, 3, 5, 7))
     own_colours = _colour_table_bytes(content[start + 9])
     end = _past_sub_blocks(content, start + 11 + own_colours)
@@ -143,15 +146,12 @@ def _transparent_as_white(
 ) -> tf.Tensor:
     """Makes the transparent colour of `frame` opaque white in the colour table of `size` bytes at `table`."""
 
-    def changed() -> tf.Tensor:
-        colour = 3 * tf.cast(content[control + 6], tf.int32)
-        before = _replaced(frame, control + 3, tf.constant(b"\x00"))
-        return tf.cond(
-            colour < size, lambda: _replaced(before, table + colour, tf.constant(b"\xff" * 3)), lambda: before
-        )
-
-    flagged = tf.logical_and(control >= 0, tf.cast(content[tf.maximum(control, 0) + 3], tf.int32) & 1 > 0)
-    return tf.cond(flagged, changed, lambda: frame)
+    at = tf.maximum(control, 0)
+    colour = 3 * tf.cast(content[at + 6], tf.int32)
+    opaque = _replaced(frame, at + 3, tf.constant(b"\x00"))
+    white = _replaced(opaque, table + tf.minimum(colour, size), tf.constant(b"\xff" * 3))
+    flagged = tf.logical_and(control >= 0, tf.cast(content[at + 3], tf.int32) & 1 > 0)
+    return tf.where(flagged, tf.where(colour < size, white, opaque), frame)
 
 
 def _replaced(text: tf.Tensor, at: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
@@ -203,6 +203,6 @@ def _checked(image_bytes: tf.Tensor, size: list[tf.Tensor], most: int = MAX_PIXE
     # Each side is cut to most + 1, so the product cannot overflow.
     pixels = tf.reduce_prod(tf.minimum(tf.stack(size), most + 1))
     allowed = tf.logical_and(pixels > 0, pixels <= most)
-    rule = tf.debugging.Assert(allowed, [f"a picture must have 1 to {most} pixels, got", pixels])
-    with tf.control_dependencies([rule]):
+    rule = [f"a picture must have 1 to {most} pixels, got", pixels]
+    with tf.control_dependencies([required(allowed, rule)]):
         return tf.identity(image_bytes)

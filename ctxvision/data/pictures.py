@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ctxvision.data.bmp import bmp_samples
-from ctxvision.data.orientation import UPRIGHT, jpeg_orientation, png_orientation, upright, webp_orientation
+from ctxvision.data.orientation import jpeg_exif, orientation_of, png_exif, upright, webp_exif
 from ctxvision.data.picture_header import (
     MAX_JPEG_PIXELS,
     checked_jpeg,
@@ -23,8 +23,8 @@ from ctxvision.errors import InputError
 
 _PNG_MAGIC, _BMP_MAGIC, _GIF_MAGIC, _WEBP_MAGIC = b"\x89PNG", b"BM", b"GIF8", b"RIFF"
 
-# Resizes whole pixels [H, W, 3] to the requested size.
-Sized = Callable[[tf.Tensor], tf.Tensor]
+# Pixels uint8 [H, W, 3], or [H, W, 4] with alpha, and EXIF, "" if there is none.
+Decoded = tuple[tf.Tensor, tf.Tensor]
 
 
 def decode_picture(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.Tensor:
@@ -33,7 +33,7 @@ def decode_picture(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.
     - Transparent pictures (palette with transparency, RGBA, grey with alpha, also in WebP and GIF) are composited on
       white. Greyscale and CMYK become RGB. Colour profiles are not applied.
     - 16-bit samples are reduced to the upper 8 of the bits that the picture uses, see `used_bits`.
-    - EXIF orientation is applied, see `jpeg_orientation`.
+    - EXIF orientation is applied, see `orientation_of`.
     - The header is read first: a picture that claims more than 50,000,000 pixels is refused. A JPEG with more pixels,
       up to 200,000,000 as phones make them, is decoded to a quarter of its sides.
 
@@ -56,6 +56,12 @@ def decode_picture(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.
         TensorShape([48, 48, 3])
     """
     image_bytes = tf.convert_to_tensor(image_bytes, tf.string)
+    magics, decoders = zip(*_DECODERS.items())
+    known = [starts_with(image_bytes, magic) for magic in magics]
+    place = tf.argmax(tf.cast([*known, True], tf.int32), output_type=tf.int32)  # a JPEG if none
+    branches = [functools.partial(decode, image_bytes) for decode in (*decoders, _decode_jpeg)]
+    pixels, exif = tf.switch_case(place, branches)
+    pixels = tf.ensure_shape(pixels, [None, None, None])
 
     def sized(pixels: tf.Tensor) -> tf.Tensor:
         """Resizes to float [S, S, 3], or casts; resizing reads uint8, so large pictures are never held as floats."""
@@ -64,25 +70,10 @@ def decode_picture(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.
             return tf.cast(pixels, tf.float32)
         return tf.image.resize(pixels, [image_size, image_size], method="bilinear", antialias=True)
 
-    no_turn = tf.constant(UPRIGHT)
-    pixels, orientation = tf.case(
-        [
-            (
-                starts_with(image_bytes, _PNG_MAGIC),
-                lambda: (_decode_png(image_bytes, sized), png_orientation(image_bytes)),
-            ),
-            (starts_with(image_bytes, _BMP_MAGIC), lambda: (_decode_bmp(image_bytes, sized), no_turn)),
-            (starts_with(image_bytes, _GIF_MAGIC), lambda: (_decode_gif(image_bytes, sized), no_turn)),
-            (
-                starts_with(image_bytes, _WEBP_MAGIC),
-                lambda: (_decode_webp(image_bytes, sized), webp_orientation(image_bytes)),
-            ),
-        ],
-        default=lambda: (_decode_jpeg(image_bytes, sized), jpeg_orientation(image_bytes)),
-        exclusive=False,
-    )
+    opaque = tf.equal(tf.shape(pixels)[-1], 3)
+    pixels = tf.cond(opaque, lambda: sized(pixels), lambda: _on_white(pixels, sized))
     pixels = tf.cast(tf.clip_by_value(tf.round(pixels), 0.0, 255.0), tf.uint8)
-    return tf.ensure_shape(upright(pixels, orientation), [image_size, image_size, 3])
+    return tf.ensure_shape(upright(pixels, orientation_of(exif)), [image_size, image_size, 3])
 
 
 @functools.lru_cache
@@ -95,28 +86,26 @@ def picture_decoder(image_size: int | None = None) -> Any:
     )
 
 
-def _decode_jpeg(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:
+def _decode_jpeg(image_bytes: tf.Tensor) -> Decoded:
     content = checked_jpeg(image_bytes, MAX_JPEG_PIXELS)
-    return sized(
-        tf.cond(
-            is_large_jpeg(image_bytes),
-            lambda: tf.io.decode_jpeg(content, channels=3, ratio=4),
-            lambda: tf.io.decode_jpeg(content, channels=3),
-        )
+    pixels = tf.cond(
+        is_large_jpeg(image_bytes),
+        lambda: tf.io.decode_jpeg(content, channels=3, ratio=4),
+        lambda: tf.io.decode_jpeg(content, channels=3),
     )
+    return pixels, jpeg_exif(image_bytes)
 
 
-def _decode_gif(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:
+def _decode_gif(image_bytes: tf.Tensor) -> Decoded:
     frame = first_gif_frame(image_bytes)
     pixels = tf.io.decode_gif(frame.content)[0]
     around = tf.concat([frame.around, [[0, 0]]], axis=0)
-    return sized(tf.pad(pixels, around, constant_values=tf.constant(255, tf.uint8)))
+    return tf.pad(pixels, around, constant_values=tf.constant(255, tf.uint8)), tf.constant(b"")
 
 
-def _decode_webp(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:
+def _decode_webp(image_bytes: tf.Tensor) -> Decoded:
     pixels = tf.io.decode_image(checked_webp(image_bytes), channels=0, expand_animations=False)
-    opaque = tf.equal(tf.shape(pixels)[-1], 3)
-    return tf.cond(opaque, lambda: sized(pixels), lambda: _on_white(pixels, sized))
+    return pixels, webp_exif(image_bytes)
 
 
 def used_bits(samples: tf.Tensor) -> tf.Tensor:
@@ -142,8 +131,8 @@ def bits_of(content: bytes) -> int | None:
     return int(used_bits(tf.io.decode_png(content, channels=3, dtype=tf.uint16)))
 
 
-def _decode_png(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:
-    """Decodes a PNG on white.
+def _decode_png(image_bytes: tf.Tensor) -> Decoded:
+    """Decodes a PNG.
 
     For an opaque picture with fewer than 8 bits per sample, `decode_png` sets alpha to the highest value of that depth
     (1, 3 or 15) instead of 255, so that value counts as opaque.
@@ -160,27 +149,34 @@ def _decode_png(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:
 
     pixels = tf.cond(tf.equal(depth, 16), sixteen_bits, lambda: tf.io.decode_png(content, channels=4))
     filler = tf.cast(tf.bitwise.left_shift(1, tf.minimum(depth, 8)) - 1, tf.uint8)
-    opaque = tf.reduce_all(tf.equal(pixels[..., 3], filler))
-    return tf.cond(opaque, lambda: sized(pixels[..., :3]), lambda: _on_white(pixels, sized))
+    return _without_alpha(pixels, filler), png_exif(image_bytes)
 
 
-def _decode_bmp(image_bytes: tf.Tensor, sized: Sized) -> tf.Tensor:
-    """Decodes a BMP on white; an alpha channel of zeros is padding, not transparency."""
-    pixels = bmp_samples(image_bytes)
-    opaque = tf.equal(tf.shape(pixels)[-1], 3)
-
-    def with_alpha() -> tf.Tensor:
-        unused = tf.reduce_all(tf.equal(pixels[..., 3], 0))
-        return tf.cond(unused, lambda: sized(pixels[..., :3]), lambda: _on_white(pixels, sized))
-
-    return tf.cond(opaque, lambda: sized(pixels), with_alpha)
+def _decode_bmp(image_bytes: tf.Tensor) -> Decoded:
+    """Decodes a BMP; an alpha channel of zeros is padding, not transparency."""
+    return _without_alpha(bmp_samples(image_bytes), tf.constant(0, tf.uint8)), tf.constant(b"")
 
 
-def _on_white(pixels: tf.Tensor, sized: Sized) -> tf.Tensor:
+def _without_alpha(pixels: tf.Tensor, opaque: tf.Tensor) -> tf.Tensor:
+    """Drops the alpha of uint8 [H, W, 3 or 4] if all of it has the value `opaque`."""
+    meaningless = tf.reduce_all(tf.equal(pixels[..., 3:], opaque))
+    return pixels[..., : tf.where(meaningless, 3, 4)]
+
+
+def _on_white(pixels: tf.Tensor, sized: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
     """Composites uint8 RGBA [H, W, 4] on white, then resizes."""
     pixels = tf.cast(pixels, tf.uint16)
     alpha = pixels[..., 3:]
     return sized(pixels[..., :3] * alpha + 255 * (255 - alpha)) / 255.0
+
+
+# Decoders by the first bytes of a file; every other file is taken for a JPEG.
+_DECODERS: dict[bytes, Callable[[tf.Tensor], Decoded]] = {
+    _PNG_MAGIC: _decode_png,
+    _BMP_MAGIC: _decode_bmp,
+    _GIF_MAGIC: _decode_gif,
+    _WEBP_MAGIC: _decode_webp,
+}
 
 
 def training_batches(

@@ -102,6 +102,6 @@ def _example(
                 "score": float(told["phrase_scores"][places[0]]),
                 "share": share,
             }
-            for places, share in joined_shares(phrases, told["shares"][0], told["groups"])
+            for places, share in joined_shares(phrases, told["shares"][0], told["groups"].tolist())
         ],
     }

@@ -15,14 +15,17 @@ from ctxvision.data import orientation
 from ctxvision.data.pictures import picture_decoder
 
 
-def compiled(reader):
+def compiled(exif_of):
+    def reader(image_bytes):
+        return orientation.orientation_of(exif_of(image_bytes))
+
     return tf.function(reader, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 
 
 READERS = {
-    "JPEG": compiled(orientation.jpeg_orientation),
-    "PNG": compiled(orientation.png_orientation),
-    "WEBP": compiled(orientation.webp_orientation),
+    "JPEG": compiled(orientation.jpeg_exif),
+    "PNG": compiled(orientation.png_exif),
+    "WEBP": compiled(orientation.webp_exif),
 }
 DECODE = picture_decoder(8)
 FORMATS = ("JPEG", "PNG", "WEBP")
