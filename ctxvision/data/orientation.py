@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from ctxvision.data.picture_header import starts_with
@@ -14,6 +15,13 @@ _EXIF = b"Exif\x00\x00"
 _ORIENTATION, _SHORT = 0x0112, 3
 # Limits on segments or chunks before EXIF, entries of its directory, and bytes of it; real files have a few of each.
 _MOST_PARTS, _MOST_ENTRIES, _MOST_BYTES = 64, 512, 1 << 16
+# An entry has 12 bytes: tag (2), type (2), count (4), and a short value (2) in a field of 4.
+_WIDTHS = (2, 2, 4, 2)
+_BIG_ENDIAN = np.array([256**i for width in _WIDTHS for i in reversed(range(width))] + [0, 0])
+_LITTLE_ENDIAN = np.array([256**i for width in _WIDTHS for i in range(width)] + [0, 0])
+_FIELDS = np.array(
+    [[number == field for field in range(4)] for number in (0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3)], np.int64
+)
 # Beginning of a part: the marker, length and "Exif" of a JPEG's segment, or length and name of a chunk.
 _HEAD = 10
 
@@ -47,6 +55,18 @@ def webp_exif(image_bytes: tf.Tensor) -> tf.Tensor:
     return tf.cond(extended, lambda: _in_webp_chunks(image_bytes), lambda: tf.constant(b""))
 
 
+def upright(pixels: tf.Tensor, exif: tf.Tensor) -> tf.Tensor:
+    """Turns pixels [H, W, C] upright by the orientation in EXIF; the result may be [W, H, C]."""
+
+    def turned() -> tf.Tensor:
+        orientation = orientation_of(exif)
+        found = tf.transpose(pixels, tf.where(orientation >= 5, [1, 0, 2], [0, 1, 2]))
+        mirrored = tf.stack([_is_one_of(orientation, 3, 4, 7, 8), _is_one_of(orientation, 2, 3, 6, 7)])
+        return tf.reverse(found, tf.boolean_mask([0, 1], mirrored))
+
+    return tf.cond(tf.equal(exif, b""), lambda: pixels, turned)
+
+
 def orientation_of(exif: tf.Tensor) -> tf.Tensor:
     """Reads the orientation from the TIFF header and the first directory of EXIF.
 
@@ -56,18 +76,20 @@ def orientation_of(exif: tf.Tensor) -> tf.Tensor:
     Returns:
         int32 scalar in 1..8; 1 is upright, and the value for missing or broken EXIF.
     """
-    return tf.cond(tf.strings.length(exif) < 8, lambda: tf.constant(UPRIGHT), lambda: _entry_of(exif))
-
-
-def upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Turns pixels [H, W, C] upright; the result is [W, H, C] for the orientations 5 to 8."""
-
-    def turned() -> tf.Tensor:
-        found = tf.transpose(pixels, tf.where(orientation >= 5, [1, 0, 2], [0, 1, 2]))
-        mirrored = tf.stack([_is_one_of(orientation, 3, 4, 7, 8), _is_one_of(orientation, 2, 3, 6, 7)])
-        return tf.reverse(found, tf.boolean_mask([0, 1], mirrored))
-
-    return tf.cond(orientation > UPRIGHT, turned, lambda: pixels)
+    big_endian = starts_with(exif, b"MM\x00*")
+    weights = tf.where(big_endian, _BIG_ENDIAN, _LITTLE_ENDIAN)
+    # The zeros behind the content are read for every byte beyond its end.
+    content = tf.cast(tf.io.decode_raw(tf.strings.join([exif, bytes(12)]), tf.uint8), tf.int64)
+    last = tf.size(content, tf.int64) - 1
+    directory = tf.minimum(tf.reduce_sum(content[4:8] * weights[4:8]), last - 1)
+    number = tf.minimum(tf.reduce_sum(content[directory : directory + 2] * weights[:2]), _MOST_ENTRIES)
+    places = tf.minimum(directory + 2 + tf.range(12 * number), last)
+    fields = tf.matmul(tf.reshape(tf.gather(content, places), [-1, 12]) * weights, _FIELDS)
+    found = tf.reduce_all(tf.equal(fields[:, :3], [_ORIENTATION, _SHORT, 1]), axis=1)
+    value = tf.reduce_max(tf.where(found, fields[:, 3], 0))
+    good = tf.logical_and(value >= 1, value <= 8)
+    known = tf.logical_or(big_endian, starts_with(exif, b"II*\x00"))
+    return tf.where(tf.logical_and(known, good), tf.cast(value, tf.int32), UPRIGHT)
 
 
 def _is_one_of(value: tf.Tensor, *numbers: int) -> tf.Tensor:
@@ -121,36 +143,6 @@ def _in_webp_chunks(image_bytes: tf.Tensor) -> tf.Tensor:
     prefix = tf.where(starts_with(found, _EXIF), len(_EXIF), 0)
     content = tf.strings.substr(found, prefix, _MOST_BYTES)
     return tf.where(tf.reduce_all(tf.equal(head[:4], list(b"EXIF"))), content, "")
-
-
-def _entry_of(exif: tf.Tensor) -> tf.Tensor:
-    """Reads the orientation from the first directory of at least 8 bytes."""
-    content = tf.cast(tf.io.decode_raw(exif, tf.uint8), tf.int64)
-    size = tf.size(content, tf.int64)
-    big_endian = starts_with(exif, b"MM\x00*")
-
-    def numbers(at: tf.Tensor, width: int) -> tf.Tensor:
-        """Reads a number of `width` bytes at each position; bytes beyond the end are 0."""
-        places = tf.expand_dims(at, -1) + tf.range(width, dtype=tf.int64)
-        digits = tf.gather(content, tf.clip_by_value(places, 0, size - 1))
-        digits = tf.where(places < size, digits, 0)
-        powers = tf.constant([256**i for i in range(width)], tf.int64)
-        return tf.reduce_sum(digits * tf.where(big_endian, powers[::-1], powers), axis=-1)
-
-    directory = numbers(tf.constant(4, tf.int64), 4)
-    entries = directory + 2 + 12 * tf.range(tf.minimum(numbers(directory, 2), _MOST_ENTRIES))
-    found = tf.reduce_all(
-        [
-            tf.equal(numbers(entries, 2), _ORIENTATION),
-            tf.equal(numbers(entries + 2, 2), _SHORT),
-            tf.equal(numbers(entries + 4, 4), 1),
-        ],
-        axis=0,
-    )
-    value = tf.reduce_max(tf.where(found, numbers(entries + 8, 2), 0))
-    good = tf.logical_and(value >= 1, value <= 8)
-    known = tf.logical_or(big_endian, starts_with(exif, b"II*\x00"))
-    return tf.where(tf.logical_and(known, good), tf.cast(value, tf.int32), UPRIGHT)
 
 
 def _walk(

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ctxvision.data.bmp import bmp_samples
-from ctxvision.data.orientation import jpeg_exif, orientation_of, png_exif, upright, webp_exif
+from ctxvision.data.orientation import jpeg_exif, png_exif, upright, webp_exif
 from ctxvision.data.picture_header import (
     MAX_JPEG_PIXELS,
     checked_jpeg,
@@ -73,7 +73,7 @@ def decode_picture(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.
     opaque = tf.equal(tf.shape(pixels)[-1], 3)
     pixels = tf.cond(opaque, lambda: sized(pixels), lambda: _on_white(pixels, sized))
     pixels = tf.cast(tf.clip_by_value(tf.round(pixels), 0.0, 255.0), tf.uint8)
-    return tf.ensure_shape(upright(pixels, orientation_of(exif)), [image_size, image_size, 3])
+    return tf.ensure_shape(upright(pixels, exif), [image_size, image_size, 3])
 
 
 @functools.lru_cache

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from ctxvision.data.orientation import jpeg_exif, orientation_of, upright
+from ctxvision.data.orientation import jpeg_exif, upright
 from ctxvision.data.picture_header import checked_jpeg, starts_with
 from ctxvision.data.pictures import picture_decoder
 from ctxvision.data.records import record_files
@@ -139,7 +139,7 @@ def _augmented(image: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
     def jpeg() -> tf.Tensor:
         shape = tf.io.extract_jpeg_shape(checked_jpeg(image))
         crop = tf.io.decode_and_crop_jpeg(image, tf.stack(box(shape[0], shape[1])), channels=3)
-        return upright(crop, orientation_of(jpeg_exif(image)))
+        return upright(crop, jpeg_exif(image))
 
     def other() -> tf.Tensor:
         pixels = picture_decoder()(image)

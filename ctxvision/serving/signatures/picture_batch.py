@@ -49,10 +49,8 @@ def _decoded(image_bytes: tf.Tensor, image_size: int) -> tuple[tf.Tensor, tf.Ten
         return row, decoder(encoded)
 
     # tf.data alone survives a failed decode with core ops. It drops the row, so each row carries its number.
-    decoded = tf.data.Dataset.zip(
-        (tf.data.Dataset.range(tf.cast(batch, tf.int64)), tf.data.Dataset.from_tensor_slices(image_bytes))
-    )
-    decoded = decoded.map(decode, num_parallel_calls=_DECODERS, deterministic=True).ignore_errors()
+    numbered = tf.data.Dataset.from_tensor_slices((tf.range(tf.cast(batch, tf.int64)), image_bytes))
+    decoded = numbered.map(decode, num_parallel_calls=_DECODERS, deterministic=True).ignore_errors()
     none = tf.data.Dataset.from_tensors((tf.zeros([0], tf.int64), tf.zeros([0, *shape], tf.uint8)))
     together = decoded.batch(tf.cast(tf.maximum(batch, 1), tf.int64)).concatenate(none).take(1)
     rows, pictures = together.get_single_element()
