@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from ctxvision.data.picture_header import starts_with
 
-# Few `tf.cond` and `tf.debugging.Assert`: TensorFlow optimises each function of a graph alone and copies all others every time,
-# so that the time to prepare a graph grows with the square of their number.
+# A branch, a loop or an assertion adds functions to the graph. TensorFlow optimises each function on its own and copies all
+# others each time, so the time to prepare a graph grows with the square of their number: use arithmetic where it is enough.
 UPRIGHT = 1
 _EXIF = b"Exif\x00\x00"
 _ORIENTATION, _SHORT = 0x0112, 3
