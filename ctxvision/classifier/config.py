@@ -54,7 +54,7 @@ class Config(Settings):
         context_phrases: number of phrases per picture whose plain average is the context (3 in the method); 0 takes ten
             phrases, weighted by similarity.
         visual_steps: training steps of the visual encoder; an encoder on a fraction f of the labels takes
-            visual_steps · max(f, 1/4) steps, but at most 100 passes over its pictures.
+            visual_steps · max(f, 1/4) steps, but at most 400 passes over its pictures.
         head_steps: training steps of a head; twice as many under `multi_label`.
         batch_size: pictures per step.
         learning_rate: AdamW's rate at the start of a cosine decay.

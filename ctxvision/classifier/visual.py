@@ -21,8 +21,9 @@ from ctxvision.training.progress import Progress
 from ctxvision.training.strategies import building, is_chief, make_strategy, policy_of, steps_per_execution
 from ctxvision.training.weights import save_weights, take_part_in_saving
 
-# Largest number of passes over the labelled pictures: few pictures are learnt after fewer steps.
-MOST_PASSES = 100
+# Largest number of passes over the labelled pictures. On 200 photographs of 10 labels, 400 passes are better on other pictures
+# than 100 passes.
+MOST_PASSES = 400
 
 
 def train_visual(

@@ -12,7 +12,8 @@ from ctxvision.data.split import Query, Split
 from ctxvision.errors import InputError
 
 SPLITS = ("web", "pretrain", "train", "val", "test")
-_NEEDED_COLUMNS = ("image", "split", "queries")
+_NEEDED_COLUMNS = ("image", "split")
+_OTHER_COLUMNS = ("queries", "languages")
 _LARGEST_FIELD = 1 << 24  # characters: a picture with a long log exceeds the csv module's limit
 
 
@@ -30,8 +31,8 @@ def read_images_csv(root: str, label_column: str) -> dict[str, Split]:
     queries_of = query_reader()
     rows = _read_rows(path, columns)
     header = next(rows)[1]
-    image, kind, queries = (header.index(name) for name in _NEEDED_COLUMNS)
-    languages = header.index("languages") if "languages" in header else None
+    image, kind = (header.index(name) for name in _NEEDED_COLUMNS)
+    queries, languages = (header.index(name) if name in header else None for name in _OTHER_COLUMNS)
     labels = operator.itemgetter(*(header.index(column) for column in columns))
     for line, row in rows:
         name = row[kind]
@@ -42,9 +43,9 @@ def read_images_csv(root: str, label_column: str) -> dict[str, Split]:
         split.paths.append(_picture_path(root, row[image].strip(), line))
         split.labels.append(labels_of(labels(row)))
         try:
-            split.queries.append(
-                queries_of(row[queries], "" if languages is None else row[languages]) if row[queries] else ()
-            )
+            texts = "" if queries is None else row[queries]
+            spoken = "" if languages is None else row[languages]
+            split.queries.append(queries_of(texts, spoken) if texts else ())
         except ValueError as error:
             raise InputError(
                 f"images.csv line {line} must name one language per query or none, got {error}: align the columns "
@@ -176,7 +177,7 @@ def _check_columns(path: Path, columns: list[str], label_columns: Sequence[str])
             raise InputError(f"{path} must have a column {column!r}, got {there}: add or rename one.")
     for column in label_columns:
         if column not in columns:
-            others = [c for c in columns if c not in (*_NEEDED_COLUMNS, "languages")]
+            others = [c for c in columns if c not in (*_NEEDED_COLUMNS, *_OTHER_COLUMNS)]
             raise InputError(
                 f"the label column must be one of {', '.join(others) or 'none'} in {path}, got {column!r}: "
                 "name one of these or add that column."

@@ -105,13 +105,18 @@ def test_folder_or_file_missing(tmp_path):
         Manifest.load(tmp_path)
 
 
+def test_a_table_without_the_column_has_no_queries(tmp_path):
+    (tmp_path / "images.csv").write_text("image,split,label\na.png,train,cat\n")
+    split = Manifest.load(tmp_path).split("train")
+    assert split.labels == [("cat",)] and split.queries == [()]
+
+
 HEAD4 = "image,split,label,queries\n"
 
 
 @pytest.mark.parametrize("csv, sentence", [
     (HEADER.encode() + b"a.png,web,,,caf\xe9\n", "must be UTF-8, got byte 0xe9 in line 2: save"),
     ("image,label,queries\na.png,,\n", "must have a column 'split', got image, label, queries"),
-    ("image,split,label\na.png,web,\n", "must have a column 'queries', got image, split, label"),
     ("", "must have a column 'image', got none"),
     (HEAD4, "must have a row per picture, got none below the header"),
     (HEAD4 + "a.png,web,,red, car\n", "line 2 must have 4 fields, got 5"),
