@@ -93,7 +93,8 @@ def check_data(
         _tell_queries(check, manifest, queries)
     _named_twice(check, manifest)
     if pictures:
-        _open_pictures(check, manifest, missing, pictures, seed)
+        unread = ("web",) if queries is None else ()  # a run over a context reads no web pictures
+        _open_pictures(check, manifest, missing, pictures, seed, unread)
     return check
 
 
@@ -186,9 +187,23 @@ def _named_twice(check: DataCheck, manifest: Manifest) -> None:
 
 
 def _open_pictures(
-    check: DataCheck, manifest: Manifest, missing: Mapping[str, Sequence[str]], most: int, seed: int
+    check: DataCheck,
+    manifest: Manifest,
+    missing: Mapping[str, Sequence[str]],
+    most: int,
+    seed: int,
+    unread: Sequence[str],
 ) -> None:
-    """Decodes a sample and reports sizes, kinds, damaged pictures and copies; `missing` has the files of each split."""
+    """Decodes a sample and reports sizes, kinds, damaged pictures and copies.
+
+    Args:
+        check: gets the facts and problems.
+        manifest: the data.
+        missing: the missing files of each split.
+        most: number of pictures of the sample.
+        seed: seed of the sample.
+        unread: splits that training does not read, whose damaged pictures are no reason to refuse.
+    """
     sizes: list[tuple[int, int]] = []
     kinds: Counter[str] = Counter()
     copies = Copies()
@@ -229,7 +244,8 @@ def _open_pictures(
                 if gone
                 else ""
             )
-            refused = too_many(len(damaged) + len(missing[name]), len(split))  # as training counts
+            # As training counts.
+            refused = name not in unread and too_many(len(damaged) + len(missing[name]), len(split))
             (check.refused if refused else check.problems).append(found)
         if narrow:
             check.problems.append(

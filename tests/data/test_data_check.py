@@ -58,6 +58,14 @@ def test_missing_damaged_and_copied_pictures(folder):
     assert facts["sizes"] == "20..30 x 10..20 pixels, 2 different" and "JPEG grey 1" in facts["kinds"]
 
 
+def test_damaged_web_pictures_do_not_matter_to_a_run_over_a_context(folder):
+    (folder / "images" / "web-5.png").write_bytes(b"no picture")
+    sentence = "1 of 96 pictures opened in split 'web' cannot be decoded: "
+    assert checked(folder).refused[0].startswith(sentence)
+    found = check_data(load_data(folder), queries=None)
+    assert not found.refused and any(problem.startswith(sentence) for problem in found.problems)
+
+
 def test_missing_and_unreadable_pictures_count_together_as_in_training(folder):
     """Each is one of 144 pictures, which training accepts alone; both are over 1%."""
     rewrite(folder, lambda text: text.replace(",train,", ",web,", 48).replace("test:hard", "train"))
