@@ -51,7 +51,7 @@ def read_imagenet(folder: str, label_column: str = "label") -> Manifest:
     splits = {"train": train}
     if (pictures / "val").is_dir():
         test = splits["test"] = Split("test", [], [], [])
-        if any(entry.is_dir() for entry in os.scandir(pictures / "val")):
+        if any(os.path.isdir(entry.path) for entry in os.scandir(pictures / "val")):
             _add_folders(test, pictures / "val", labels)
         else:
             _add_solution(test, pictures / "val", _needed(root, _SOLUTION), labels)

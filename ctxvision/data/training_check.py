@@ -180,4 +180,7 @@ def _files_in(folder: str) -> set[str]:
     if not os.path.isdir(folder):
         return set()
     with os.scandir(folder) as entries:
-        return {one.name for one in entries if one.is_file()}
+        # `is_file` of an entry raises for a link to itself.
+        return {
+            one.name for one in entries if (os.path.isfile(one.path) if one.is_symlink() else one.is_file())
+        }

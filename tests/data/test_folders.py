@@ -12,6 +12,7 @@ import ctxvision as cv
 from ctxvision.cli import main
 from ctxvision.data import load_data
 from ctxvision.data.folders import describe, picture_files
+from ctxvision.data.training_check import refused_for_training
 from ctxvision.errors import InputError
 from ctxvision.training.given_pictures import given_pictures
 from ctxvision.training.given_pictures import picture_files as given_picture_files
@@ -83,9 +84,11 @@ def test_links_to_folders_are_followed_once(folder, tmp_path):
     os.symlink(folder / "train" / "dogs", folder / "train" / "dogs" / "myself")
     os.symlink("/nowhere.jpg", folder / "train" / "dogs" / "dead.jpg")
     os.symlink("/nowhere", folder / "train" / "lost")
+    os.symlink("loop.jpg", folder / "train" / "dogs" / "loop.jpg")  # points to itself
     manifest = load_data(f"folder:{folder}")
     assert Counter(manifest.split("train").labels) == {("cats",): 2, ("dogs",): 3, ("birds",): 1}
-    assert manifest.left_out["broken links"] == 2
+    assert manifest.left_out["broken links"] == 3
+    assert not refused_for_training(manifest)
 
 
 def test_folders_given_by_name_follow_the_same_rule(folder):
