@@ -1,7 +1,6 @@
 """ImageNet in its released layout: a folder of pictures per synset."""
 
 import csv
-import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,7 +50,7 @@ def read_imagenet(folder: str, label_column: str = "label") -> Manifest:
     splits = {"train": train}
     if (pictures / "val").is_dir():
         test = splits["test"] = Split("test", [], [], [])
-        if any(os.path.isdir(entry.path) for entry in os.scandir(pictures / "val")):
+        if inner_folders(str(pictures / "val"), Counter()):
             _add_folders(test, pictures / "val", labels)
         else:
             _add_solution(test, pictures / "val", _needed(root, _SOLUTION), labels)

@@ -24,7 +24,7 @@ class Manifest:
       `test:NAME`, which are reported by NAME.
     - `label`: the picture's label, or several separated by `|`; may be empty. `label_column` names another column, or
       several whose labels are united (`label|coarse_label`).
-    - `queries`: what people typed to find the picture, several separated by `|`.
+    - `queries` (optional): what people typed to find the picture, several separated by `|`.
     - `languages` (optional): the language of each query, `|`-separated and aligned with `queries`; empty means English
       ("en").
 

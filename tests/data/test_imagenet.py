@@ -19,6 +19,14 @@ def test_synset_folders_flat_val_and_terms(tmp_path):
     assert not refused_labels(manifest)
 
 
+def test_a_flat_val_may_hold_hidden_folders_and_a_link_to_itself(tmp_path):
+    write_imagenet(tmp_path)
+    (val,) = tmp_path.glob("ILSVRC/Data/CLS-LOC/val")
+    (val / ".ipynb_checkpoints").mkdir()
+    (val / "loop").symlink_to("loop")
+    assert len(load_data(f"imagenet:{tmp_path}").split("test")) == 12
+
+
 def test_synset_folders_in_val_and_no_kaggle_folders(tmp_path):
     write_imagenet(tmp_path)
     inner = tmp_path / "ILSVRC" / "Data" / "CLS-LOC"
