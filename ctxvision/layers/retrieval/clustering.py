@@ -8,10 +8,12 @@ from ctxvision.layers.retrieval.supported_rows import Rows
 ITERATIONS = 10
 SAMPLE_PER_LIST = 64
 _MOST_SAMPLED = 1 << 21
-# Products in memory at once while rows search their centroid.
-_MOST_PRODUCTS = 1 << 26
-# Number of centroids in a group; see `_best`.
-_GROUP = 128
+# Rows and centroids that are compared at once. Their products stay in the processor's cache, which makes the search more than
+# twice as fast as one product with all centroids.
+_ROWS_AT_A_TIME = 2048
+_CENTROIDS_AT_A_TIME = 1024
+# Number of centroids in a group; see `_best`. It divides the number above.
+_GROUP = 32
 
 
 def cluster(
@@ -66,26 +68,32 @@ def _nearest(
     """Finds the nearest centroid of each row among those with room, int32 [N], and its cosine, float32 [N]."""
     lists, closeness = np.empty(len(ids), np.int32), np.empty(len(ids), np.float32)
     open_lists = np.arange(len(centroids)) if room is None else np.flatnonzero(room)
-    # Pads to whole groups with the first centroid; the first of equal centroids is found.
-    choices = np.pad(open_lists, (0, -len(open_lists) % _GROUP), constant_values=open_lists[0])
-    places = tf.constant(centroids[choices])
-    step = max(256, _MOST_PRODUCTS // len(choices))
-    for start in range(0, len(ids), step):
-        rows = np.asarray(prototypes[ids[start : start + step]], np.float32)
-        best, closeness[start : start + step] = _best(tf.constant(rows), places)
-        lists[start : start + step] = choices[best]
+    # Pads to whole blocks with the first centroid; the first of equal centroids is found.
+    size = min(_CENTROIDS_AT_A_TIME, len(open_lists) + -len(open_lists) % _GROUP)
+    choices = np.pad(open_lists, (0, -len(open_lists) % size), constant_values=open_lists[0])
+    blocks = tf.constant(centroids[choices].reshape(-1, size, centroids.shape[1]))
+    for start in range(0, len(ids), _ROWS_AT_A_TIME):
+        part = slice(start, start + _ROWS_AT_A_TIME)
+        best, closeness[part] = _best(tf.constant(prototypes[ids[part]], tf.float32), blocks)
+        lists[part] = choices[best]
     return lists, closeness
 
 
 @tf.function(reduce_retracing=True, autograph=False)
-def _best(rows: tf.Tensor, centroids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _best(rows: tf.Tensor, blocks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Finds for rows [N, D] the nearest centroid, int32 [N], in blocks [B, M, D] of centroids, and its cosine."""
+
     # Finds the best group, then its best member: a maximum is much faster than an argmax over all centroids.
-    products = tf.matmul(rows, centroids, transpose_b=True)
-    products = tf.reshape(products, [tf.shape(rows)[0], -1, _GROUP])
-    groups = tf.reduce_max(products, axis=2)
-    group = tf.argmax(groups, axis=1, output_type=tf.int32)
-    within = tf.argmax(tf.gather(products, group, batch_dims=1), axis=1, output_type=tf.int32)
-    return group * _GROUP + within, tf.reduce_max(groups, axis=1)
+    def groups(block: tf.Tensor) -> tf.Tensor:
+        products = tf.matmul(rows, block, transpose_b=True)
+        return tf.reduce_max(tf.reshape(products, [tf.shape(rows)[0], -1, _GROUP]), axis=2)
+
+    best = tf.map_fn(groups, blocks, parallel_iterations=1)
+    best = tf.reshape(tf.transpose(best, [1, 0, 2]), [tf.shape(rows)[0], -1])
+    group = tf.argmax(best, axis=1, output_type=tf.int32)
+    members = tf.gather(tf.reshape(blocks, [-1, _GROUP, tf.shape(rows)[1]]), group)
+    within = tf.argmax(tf.linalg.matvec(members, rows), axis=1, output_type=tf.int32)
+    return group * _GROUP + within, tf.reduce_max(best, axis=1)
 
 
 def _within_capacity(

@@ -68,9 +68,10 @@ def test_other_rows_have_no_influence():
 
 
 def test_rows_read_in_blocks(monkeypatch):
-    whole = cluster(ROWS, ALL, 25, 36)
-    monkeypatch.setattr(clustering, "_MOST_PRODUCTS", 1)  # blocks of 256 rows
-    in_blocks = cluster(ROWS, ALL, 25, 36)
+    whole = cluster(ROWS, ALL, 200, 5)
+    monkeypatch.setattr(clustering, "_ROWS_AT_A_TIME", 256)
+    monkeypatch.setattr(clustering, "_CENTROIDS_AT_A_TIME", 32)
+    in_blocks = cluster(ROWS, ALL, 200, 5)
     np.testing.assert_allclose(in_blocks[0], whole[0], atol=1e-6)
     np.testing.assert_array_equal(in_blocks[1], whole[1])
 
