@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 BACKENDS = ("ivf", "exact", "scann")
 # Below this number exact search is as fast, and lists or partitions have too few rows to learn from.
 FEWEST_ROWS = 4096
+# From this number on, lists hold float16: half the memory, and rounding changes hardly any of the nearest rows.
+MANY_ROWS = 1_000_000
 
 
 class Retrieved(NamedTuple):
@@ -136,7 +138,8 @@ class PrototypeRetrieval(keras.layers.Layer):
             support: rows are ranked and scored by their cosine times n / (n + support), where n is the number of
                 pictures behind the row, because prototypes of few pictures are noisy and would displace others. 0 means
                 the cosine. Rows whose flag "pinned" is set always have the cosine.
-            dtype: dtype in which `ivf` stores the rows, "float32" or "float16"; None means that of the table.
+            dtype: dtype in which `ivf` stores the rows, "float32" or "float16"; None means float16 from one million rows
+                on, and that of the table below.
             **settings: settings of the search, as `tune` stores them (`num_lists`, `probes`, and `depth` for `scann`);
                 they have defaults.
 
@@ -157,6 +160,8 @@ class PrototypeRetrieval(keras.layers.Layer):
             raise ValueError(
                 f"dtype must be 'float32' or 'float16', got {dtype!r}: leave it out to use the table's."
             )
+        if dtype is None and self.backend == "ivf" and len(ids) >= MANY_ROWS:
+            dtype = "float16"
         self._support, self._rows_dtype = support, dtype
         self._parts.search = self._build_search(self._ranked_rows(table), ids, **settings)
         self.tuning = None

@@ -256,6 +256,16 @@ def test_more_neighbours_than_rows():
         PrototypeRetrieval(k=6001).index(TABLE, min_count=0)
 
 
+def test_ivf_stores_many_rows_in_float16(monkeypatch):
+    monkeypatch.setattr(prototype_retrieval, "MANY_ROWS", len(TABLE))
+    few = PrototypeRetrieval(4, "ivf").index(TABLE.take(np.arange(5000)), min_count=0)
+    many = PrototypeRetrieval(4, "ivf").index(TABLE, min_count=0)
+    asked = PrototypeRetrieval(4, "ivf").index(TABLE, min_count=0, dtype="float32")
+    assert [layer._search.rows.dtype for layer in (few, many, asked)] == [tf.float32, tf.float16, tf.float32]
+    copy = PrototypeRetrieval.from_config(many.get_config())
+    assert copy._search.rows.dtype == tf.float16
+
+
 def test_ivf_stores_rows_in_a_requested_dtype():
     layer = PrototypeRetrieval(4, "ivf").index(TABLE, min_count=0, dtype="float16", probes=64)
     assert layer._search.rows.dtype == tf.float16
