@@ -29,6 +29,7 @@ from tests.tiny_data import NO_SCANN, tiny_settings, write_tiny_data  # noqa: E4
 def pytest_collection_modifyitems(items):
     skip_scann_where_it_does_not_load(items)
     put_one_user_of_the_tiny_run_first(items)
+    put_the_longest_module_first(items)
 
 
 def skip_scann_where_it_does_not_load(items):
@@ -44,6 +45,11 @@ def put_one_user_of_the_tiny_run_first(items):
     needing = {item.module: True for item in items if "tiny_run" in item.fixturenames}
     first = next(iter(needing), None)
     items.sort(key=lambda item: 0 if item.module is first else 2 if item.module in needing else 1)
+
+
+def put_the_longest_module_first(items):
+    """Runs README's commands first, because at the end they would take minutes in one process while the other waits."""
+    items.sort(key=lambda item: item.module.__name__ != "tests.test_readme")
 
 
 @pytest.fixture(scope="module", autouse=True)
