@@ -1,37 +1,44 @@
-"""Measures the cost of context beside the two ConvNets in one SavedModel; writes results/served_model.json.
+"""Builds and serves a classifier over millions of phrases beside two large ConvNets; writes results/served_model.json.
 
     python tools/benchmarks/served_model.py [--phrases 1000000] [--backbones resnet101 inception_v3] [--repeats 50]
 
-The towers have random weights and the prototypes are random clusters, which does not affect time. The inputs are
-encoded JPEGs. The export is loaded by tensorflow. Its `serving_default` is timed in turns with graphs that stop
-earlier: after decoding, after the two towers (the baseline), after retrieval, after the phrases' text embeddings, after
-the head. The time of a phase is the difference between the medians after and before it.
+A table is made from a stream of phrases and embeddings, the index is tuned to a recall@3 of 0.95 and the classifier is
+exported; then tensorflow loads the export. Each of these steps has a process of its own, whose peak of resident memory
+is the kernel's (VmHWM). Recall and the time of a search are those of 1,000 other queries.
+
+`serving_default` is timed in turns with a graph that decodes the same JPEGs and runs the two towers. Towers have random
+weights, which does not affect time. Phrases have two to five words of Python's documentation, common words more often;
+prototypes are directions in clusters of about 100.
+
+A new run replaces the records of the same phrases and backbones. --folder keeps the table for later runs.
 """
 
 import argparse
+import multiprocessing
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
-from _retrieval.records import provenance
-from _retrieval.rows import synthetic_rows
+from _retrieval.phrases import phrases
+from _retrieval.records import provenance, recall
+from _retrieval.rows import DIM, nearest, synthetic_queries, synthetic_rows
+from _retrieval.serve import peak_resident
 
-import ctxvision as cv
-from ctxvision._files import write_json
-from ctxvision.context.text import ENCODER
-from ctxvision.serving.loading import load_export
-from ctxvision.serving.signatures import decode_pictures
+from ctxvision._files import read_json, write_json
 
 RESULTS = Path(__file__).parent / "results" / "served_model.json"
 BATCHES = (1, 8)
 LABELS = 1000
 TEXT_DIM = 200
-PHASES = ("decode", "towers", "retrieval", "context", "head", "serving_default")
+RECALL, K = 0.95, 3
+Facts = dict[str, Any]
 
 
 def main(arguments: list[str]) -> None:
@@ -39,97 +46,187 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--phrases", type=int, default=1_000_000)
     parser.add_argument("--backbones", nargs=2, default=["resnet101", "inception_v3"], metavar="NAME")
     parser.add_argument("--repeats", type=int, default=50)
-    parser.add_argument("--quantize", choices=("float16",), help="dtype of the tables")
+    parser.add_argument(
+        "--folder", help="an existing folder on a disk with 500 bytes a phrase; default: temporary"
+    )
     chosen = parser.parse_args(arguments)
-    model = classifier(chosen.phrases, chosen.backbones, chosen.quantize)
-    with tempfile.TemporaryDirectory() as folder:
-        cv.export_saved_model(model, Path(folder) / "whole" / "1")
-        save_phases(model, Path(folder) / "phases")
-        whole = load_export(Path(folder) / "whole")
-        phases = tf.saved_model.load(str(Path(folder) / "phases"))
-        functions = {**phases.signatures, "serving_default": whole.signatures["serving_default"]}
-        records = []
-        for batch in BATCHES:
-            milliseconds = measured(functions, batch, chosen.repeats)
-            before = [0.0, *(milliseconds[phase] for phase in PHASES)]
-            record: dict[str, Any] = {"batch": batch, "milliseconds": milliseconds}
-            record["of_phase"] = {
-                phase: milliseconds[phase] - before[place] for place, phase in enumerate(PHASES)
-            }
-            record["times_towers"] = milliseconds["serving_default"] / milliseconds["towers"]
-            records.append(record)
-            print(record, flush=True)
-    facts = {"phrases": chosen.phrases, "backbones": chosen.backbones, "quantize": chosen.quantize}
-    write_json(RESULTS, {**provenance(0), **facts, "repeats": chosen.repeats, "records": records})
+    with ExitStack() as stack:
+        folder = Path(chosen.folder or stack.enter_context(tempfile.TemporaryDirectory()))
+        table = folder / f"table-{chosen.phrases}"
+        record: Facts = {"phrases": chosen.phrases, "backbones": chosen.backbones, "repeats": chosen.repeats}
+        if not (table / "facts.json").is_file():
+            write_json(table / "facts.json", alone(make_table, chosen.phrases, table))
+        record["table"] = read_json(table / "facts.json")
+        exports = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder)))
+        record["build"] = alone(build, table, exports, chosen.backbones)
+        record["serve"] = alone(serve, exports, chosen.repeats)
+    written = read_json(RESULTS)["records"] if RESULTS.is_file() else []
+    kept = [old for old in written if any(old[key] != record[key] for key in ("phrases", "backbones"))]
+    records = sorted([*kept, {**provenance(0), **record}], key=lambda one: one["phrases"])
+    write_json(RESULTS, {"records": records})
+    print(record)
 
 
-def classifier(phrases: int, backbones: list[str], quantize: str | None) -> cv.ContextClassifier:
-    """Makes a classifier of two large towers and a vocabulary of random phrases in clusters."""
-    prototypes = np.concatenate([*synthetic_rows(phrases)])
-    table = cv.PhraseTable.from_arrays([f"phrase {i}" for i in range(phrases)], prototypes)
-    encoder = cv.DualEncoderText(TEXT_DIM, **ENCODER)
-    text = cv.PhraseEmbeddings(encoder=encoder, name="phrase_embeddings", trainable=False)
-    text.assign(encoder.ngrams([*table.phrases]))
-    return cv.ContextClassifier(
+def alone(step: Callable[..., Facts], *arguments: Any) -> Facts:
+    """Runs a step in a fresh process, and adds the peak of its memory."""
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=fresh) as process:
+        facts = process.submit(_with_peak, step, *arguments).result()
+    print(step.__name__, facts, flush=True)
+    return facts
+
+
+def _with_peak(step: Callable[..., Facts], *arguments: Any) -> Facts:
+    return {**step(*arguments), "peak_gb": round(peak_resident() / 1e9, 2)}
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    start = time.perf_counter()
+    return work(), round(time.perf_counter() - start, 1)
+
+
+# === Table ===
+
+
+def make_table(number: int, folder: Path) -> Facts:
+    """Builds a table of `number` phrases from a stream of pairs."""
+    import ctxvision as cv
+
+    encoder = text_encoder()
+    _, seconds = timed(lambda: cv.build_prototypes(pairs(number), folder, "6GB", ngrams=encoder.ngrams))
+    sizes = {file.stem: file.stat().st_size for file in folder.glob("generation-*/*.npy")}
+    return {"seconds": seconds, "bytes_per_phrase": {name: round(n / number, 1) for name, n in sizes.items()}}
+
+
+def pairs(number: int) -> Iterator[tuple[list[str], np.ndarray]]:
+    start, names = 0, phrases(number)
+    for rows in synthetic_rows(number):
+        yield names(start, start + len(rows)), rows
+        start += len(rows)
+
+
+def text_encoder() -> Any:
+    import ctxvision as cv
+    from ctxvision.context.text import ENCODER
+
+    return cv.DualEncoderText(TEXT_DIM, **ENCODER)
+
+
+# === Build ===
+
+
+def build(folder: Path, exports: Path, backbones: list[str]) -> Facts:
+    """Tunes an index of the table, and exports a classifier with it."""
+    import ctxvision as cv
+
+    table, queries = cv.PhraseTable.load(folder), synthetic_queries(len(cv.PhraseTable.load(folder)))
+    retrieval = cv.PrototypeRetrieval(10, "ivf", name="prototype_retrieval")
+    _, tuned = timed(lambda: retrieval.tune(table, RECALL, K, queries[0]))
+    facts = {
+        "index_and_tune_seconds": tuned,
+        **quality(retrieval, nearest(table.prototypes, queries[1]), queries[1]),
+    }
+    text = cv.PhraseEmbeddings(encoder=text_encoder(), name="phrase_embeddings", trainable=False)
+    text.assign(table.ngrams)
+    model = cv.ContextClassifier(
         cv.PhraseGenerator(backbones[0], name="phrase_generator"),
-        cv.PrototypeRetrieval(10, "ivf", name="prototype_retrieval").index(table, dtype=quantize),
+        retrieval,
         text,
         cv.VisualEncoder(backbones[1], name="visual_encoder"),
         cv.ContextFusion(LABELS, name="context_fusion"),
         [f"label {i}" for i in range(LABELS)],
     )
+    _, facts["export_seconds"] = timed(lambda: cv.export_saved_model(model, exports / "whole" / "1"))
+    save_towers(model, exports / "towers")
+    size = sum(file.stat().st_size for file in (exports / "whole").rglob("*") if file.is_file())
+    return {**facts, "export_gb": round(size / 1e9, 2)}
 
 
-def save_phases(model: cv.ContextClassifier, folder: Path) -> None:
-    """Saves graphs that stop after each phase."""
-    spec = [tf.TensorSpec([None], tf.string, name="image_bytes")]
+def quality(retrieval: Any, truth: np.ndarray, queries: np.ndarray) -> Facts:
+    """Measures recall@3 and the median milliseconds of one query."""
+    import tensorflow as tf
 
-    def up_to(phase: int) -> Any:
-        @tf.function(input_signature=spec, autograph=False)
-        def answer(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-            pixels, _ = decode_pictures(image_bytes, model.image_size)
-            outputs = {"pixels": tf.reduce_sum(tf.cast(pixels[:, 0], tf.int32))}
-            if phase >= 1:
-                queries = model.phrase_generator(pixels, training=False)
-                visual = model.visual_encoder(pixels, training=False)
-                outputs = {"queries": queries, "visual": visual}
-            if phase >= 2:
-                ids, scores = model.retrieval.search(queries)
-                outputs = {**outputs, "ids": ids, "scores": scores}
-            if phase >= 3:
-                context = model.pooling([model.phrase_embeddings(ids), scores])
-                outputs["context"] = context
-            if phase >= 4:
-                outputs = {"probabilities": model.fuse(visual, context, queries), "ids": ids}
-            return outputs
+    spec = tf.TensorSpec([None, DIM])
+    search = tf.function(lambda q: retrieval.search(q, K)[0], input_signature=[spec], autograph=False)
+    found, times = [], []
+    for query in queries:
+        one = tf.constant(query[np.newaxis])
+        start = time.perf_counter()
+        found.append(search(one).numpy())
+        times.append(1000 * (time.perf_counter() - start))
+    chosen = {name: retrieval.tuning["chosen"][name] for name in ("num_lists", "probes")}
+    return {
+        **chosen,
+        "recall_at_3": recall(np.concatenate(found), truth, K),
+        "search_milliseconds": median(times),
+    }
 
-        return answer
 
-    functions = {phase: up_to(number) for number, phase in enumerate(PHASES[:-1])}
+def save_towers(model: Any, folder: Path) -> None:
+    """Saves a graph that decodes pictures and runs the two towers."""
+    import tensorflow as tf
+
+    from ctxvision.serving.signatures import decode_pictures
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")], autograph=False)
+    def towers(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        pixels, _ = decode_pictures(image_bytes, model.image_size)
+        return {
+            "queries": model.phrase_generator(pixels, training=False),
+            "visual": model.visual_encoder(pixels, training=False),
+        }
+
     module = tf.Module()
-    module.parts = [v for f in functions.values() for v in f.get_concrete_function().graph.variables]
-    tf.saved_model.save(module, str(folder), signatures=functions)
+    module.parts = list(towers.get_concrete_function().graph.variables)
+    tf.saved_model.save(module, str(folder), signatures={"towers": towers})
 
 
-def measured(functions: dict[str, Any], batch: int, repeats: int) -> dict[str, float]:
-    """Measures the median milliseconds of each function, called in turns."""
+# === Serve ===
+
+
+def serve(exports: Path, repeats: int) -> Facts:
+    """Loads an export with tensorflow, and times its answers beside the towers alone."""
+    import tensorflow as tf
+
+    whole, seconds = timed(lambda: tf.saved_model.load(str(exports / "whole" / "1")))
+    whole.signatures["serving_default"](image_bytes=tf.constant(jpegs(8)))
+    facts: Facts = {"load_seconds": seconds, "peak_gb_without_towers": round(peak_resident() / 1e9, 2)}
+    towers = tf.saved_model.load(str(exports / "towers"))
+    functions = {
+        "towers": towers.signatures["towers"],
+        "serving_default": whole.signatures["serving_default"],
+    }
+    for batch in BATCHES:
+        image_bytes = tf.constant(jpegs(batch))
+        times: dict[str, list[float]] = {name: [] for name in functions}
+        for turn in range(repeats + 2):
+            for name, function in functions.items():
+                start = time.perf_counter()
+                for value in function(image_bytes=image_bytes).values():
+                    value.numpy()
+                if turn >= 2:  # the first calls build what later calls reuse
+                    times[name].append(1000 * (time.perf_counter() - start))
+        milliseconds = {name: median(found) for name, found in times.items()}
+        facts[f"batch_{batch}"] = {
+            "milliseconds": milliseconds,
+            "times_towers": milliseconds["serving_default"] / milliseconds["towers"],
+            "milliseconds_beyond_towers": median(
+                np.subtract(times["serving_default"], times["towers"]).tolist()
+            ),
+        }
+    return facts
+
+
+def jpegs(number: int) -> list[bytes]:
+    import tensorflow as tf
+
     rng = np.random.default_rng(2)
-    jpegs = []
-    for _ in range(batch):
+    pictures = []
+    for _ in range(number):
         coarse = rng.integers(0, 256, (8, 10, 3), np.uint8)
-        picture = tf.cast(tf.image.resize(coarse, [480, 640], "bicubic"), tf.uint8)
-        jpegs.append(tf.io.encode_jpeg(picture).numpy())
-    image_bytes = tf.constant(jpegs)
-    times: dict[str, list[float]] = {phase: [] for phase in PHASES}
-    for turn in range(repeats + 2):
-        for phase in PHASES:
-            start = time.perf_counter()
-            answer = functions[phase](image_bytes=image_bytes)
-            for value in answer.values():
-                value.numpy()
-            if turn >= 2:  # the first calls build what later calls reuse
-                times[phase].append(1000 * (time.perf_counter() - start))
-    return {phase: median(values) for phase, values in times.items()}
+        pixels = tf.cast(tf.image.resize(coarse, [480, 640], "bicubic"), tf.uint8)
+        pictures.append(tf.io.encode_jpeg(pixels).numpy())
+    return pictures
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ from ctxvision.layers.retrieval.supported_rows import Rows
 ITERATIONS = 10
 SAMPLE_PER_LIST = 64
 _MOST_SAMPLED = 1 << 21
-# Rows and centroids that are compared at once. Their products stay in the processor's cache, which makes the search more than
-# twice as fast as one product with all centroids.
+# Rows and centroids that are compared at once. Their products stay in the processor's cache: with 54,000 centroids the search
+# takes three quarters of the time.
 _ROWS_AT_A_TIME = 2048
 _CENTROIDS_AT_A_TIME = 1024
-# Number of centroids in a group; see `_best`. It divides the number above.
+# Number of centroids in a group; see `_best`.
 _GROUP = 32
 
 
@@ -69,7 +69,8 @@ def _nearest(
     lists, closeness = np.empty(len(ids), np.int32), np.empty(len(ids), np.float32)
     open_lists = np.arange(len(centroids)) if room is None else np.flatnonzero(room)
     # Pads to whole blocks with the first centroid; the first of equal centroids is found.
-    size = min(_CENTROIDS_AT_A_TIME, len(open_lists) + -len(open_lists) % _GROUP)
+    size = -(-len(open_lists) // -(-len(open_lists) // _CENTROIDS_AT_A_TIME))
+    size += -size % _GROUP
     choices = np.pad(open_lists, (0, -len(open_lists) % size), constant_values=open_lists[0])
     blocks = tf.constant(centroids[choices].reshape(-1, size, centroids.shape[1]))
     for start in range(0, len(ids), _ROWS_AT_A_TIME):
