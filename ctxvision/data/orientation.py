@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ctxvision._branches import apart
 from ctxvision.data.picture_header import starts_with
 
 # A branch, a loop or an assertion adds functions to the graph. TensorFlow optimises each function on its own and copies all
@@ -40,13 +41,13 @@ def jpeg_exif(image_bytes: tf.Tensor) -> tf.Tensor:
     """
     jfif = _is_at(image_bytes, 2, b"\xff\xe0\x00\x10")
     tables = _is_at(image_bytes, tf.where(jfif, 20, 2), b"\xff\xdb")
-    return tf.cond(tables, lambda: tf.constant(b""), lambda: _in_segments(image_bytes))
+    return tf.cond(tables, lambda: tf.constant(b""), lambda: apart(_in_segments)(image_bytes))
 
 
 def png_exif(image_bytes: tf.Tensor) -> tf.Tensor:
     """Does the same for a PNG, whose EXIF lies in the chunk eXIf before the pixels."""
     pixels = _is_at(image_bytes, 37, b"IDAT")  # behind the signature and IHDR
-    return tf.cond(pixels, lambda: tf.constant(b""), lambda: _in_png_chunks(image_bytes))
+    return tf.cond(pixels, lambda: tf.constant(b""), lambda: apart(_in_png_chunks)(image_bytes))
 
 
 def webp_exif(image_bytes: tf.Tensor) -> tf.Tensor:
@@ -58,13 +59,14 @@ def webp_exif(image_bytes: tf.Tensor) -> tf.Tensor:
 def upright(pixels: tf.Tensor, exif: tf.Tensor) -> tf.Tensor:
     """Turns pixels [H, W, C] upright by the orientation in EXIF; the result may be [W, H, C]."""
 
-    def turned() -> tf.Tensor:
+    @apart
+    def turned(pixels: tf.Tensor, exif: tf.Tensor) -> tf.Tensor:
         orientation = orientation_of(exif)
         found = tf.transpose(pixels, tf.where(orientation >= 5, [1, 0, 2], [0, 1, 2]))
         mirrored = tf.stack([_is_one_of(orientation, 3, 4, 7, 8), _is_one_of(orientation, 2, 3, 6, 7)])
         return tf.reverse(found, tf.boolean_mask([0, 1], mirrored))
 
-    return tf.cond(tf.equal(exif, b""), lambda: pixels, turned)
+    return tf.cond(tf.equal(exif, b""), lambda: pixels, lambda: turned(pixels, exif))
 
 
 def orientation_of(exif: tf.Tensor) -> tf.Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ctxvision._branches import apart
 from ctxvision.data.bmp import bmp_samples
 from ctxvision.data.orientation import jpeg_exif, png_exif, upright, webp_exif
 from ctxvision.data.picture_header import (
@@ -59,8 +60,9 @@ def decode_picture(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.
     magics, decoders = zip(*_DECODERS.items())
     known = [starts_with(image_bytes, magic) for magic in magics]
     place = tf.argmax(tf.cast([*known, True], tf.int32), output_type=tf.int32)  # a JPEG if none
-    branches = [functools.partial(decode, image_bytes) for decode in (*decoders, _decode_jpeg)]
-    pixels, exif = tf.switch_case(place, branches)
+    # Most pictures are JPEGs, so the other decoders are kept out of their way.
+    branches = [functools.partial(apart(decode), image_bytes) for decode in decoders]
+    pixels, exif = tf.switch_case(place, [*branches, lambda: _decode_jpeg(image_bytes)])
     pixels = tf.ensure_shape(pixels, [None, None, None])
 
     def sized(pixels: tf.Tensor) -> tf.Tensor:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from ctxvision._branches import apart
+
 Found = tuple[tf.Tensor, tf.Tensor]
 
 
@@ -27,11 +29,6 @@ def in_chunks(search: Callable[[tf.Tensor], Found], queries: tf.Tensor, k: int, 
     few = tf.shape(queries)[0] <= chunk
     looped = apart(lambda queries: _looped(search, queries, k, chunk))
     return tf.cond(few, lambda: search(queries), lambda: looped(queries))
-
-
-def apart(branch: Callable[..., Found]) -> Callable[..., Found]:
-    """Wraps a rarely taken branch in a single node, because the inlined ops of a branch cost time even if not taken."""
-    return tf.function(branch, autograph=False, experimental_attributes={"_noinline": True})
 
 
 def _looped(search: Callable[[tf.Tensor], Found], queries: tf.Tensor, k: int, chunk: int) -> Found:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from ctxvision._branches import apart
 from ctxvision.layers.retrieval.arguments import check_setting
-from ctxvision.layers.retrieval.batches import Found, apart, in_chunks, pick_best
+from ctxvision.layers.retrieval.batches import Found, in_chunks, pick_best
 from ctxvision.layers.retrieval.clustering import cluster
 from ctxvision.layers.retrieval.supported_rows import Rows
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from ctxvision.layers.retrieval.batches import Found, apart, pick_best
+from ctxvision._branches import apart
+from ctxvision.layers.retrieval.batches import Found, pick_best
 
 
 class SideBlock(tf.Module):
