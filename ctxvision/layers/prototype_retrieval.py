@@ -11,6 +11,7 @@ from ctxvision._tfrs import has_scann
 from ctxvision.layers.retrieval.arguments import checked_k, unit_rows
 from ctxvision.layers.retrieval.exact_search import ExactSearch
 from ctxvision.layers.retrieval.inverted_lists import InvertedLists
+from ctxvision.layers.retrieval.memory import check_memory
 from ctxvision.layers.retrieval.phrase_filter import PhraseFilter
 from ctxvision.layers.retrieval.saved_index import (
     keep_variables,
@@ -148,8 +149,8 @@ class PrototypeRetrieval(keras.layers.Layer):
 
         Raises:
             ValueError: k exceeds the number of rows, or an argument is invalid.
+            InputError: the index does not fit into memory.
         """
-        self._parts.vocabulary = Vocabulary(table, languages, min_count)
         ids = retrievable_ids(table, languages, min_count)
         if self.k > len(ids):
             raise ValueError(
@@ -163,7 +164,10 @@ class PrototypeRetrieval(keras.layers.Layer):
         if dtype is None and self.backend == "ivf" and len(ids) >= MANY_ROWS:
             dtype = "float16"
         self._support, self._rows_dtype = support, dtype
-        self._parts.search = self._build_search(self._ranked_rows(table), ids, **settings)
+        rows = self._ranked_rows(table)
+        check_memory(len(ids), rows.shape[1], rows.dtype.itemsize)
+        self._parts.vocabulary = Vocabulary(table, languages, min_count)
+        self._parts.search = self._build_search(rows, ids, **settings)
         self.tuning = None
         return self
 
