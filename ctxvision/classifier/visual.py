@@ -80,11 +80,12 @@ def train_encoder(
     task = task_of(config)
     targets = task.encoder_targets(data.label_targets("pretrain")[rows], len(data.labels))
     steps = encoder_steps(config, fraction, len(rows))
-    epochs, steps_per_epoch = epochs_of(len(rows), config.batch_size, steps)
     with building(strategy, policy_of(strategy)):
         logits = keras.layers.Dense(len(data.labels), dtype="float32", name="logits")
     curves: dict[str, list[float]] = {}
+    done = 0
     for step in steps_of(train):
+        epochs, steps_per_epoch = epochs_of(len(rows), config.batch_size, max(1, round(steps * step.share)))
         set_trainable(encoder.tower, "none" if step.frozen else train)
         pictures = run.tower_inputs(encoder, "pretrain", progress)
         rate = config.learning_rate * step.rate
@@ -104,9 +105,8 @@ def train_encoder(
             run.directory / "logs" / stage / step.name,
         )
         curves = {name: curves.get(name, []) + values for name, values in found.items()}
-    _keep(
-        encoder, run, stage, strategy, None, curves=curves, pictures=len(rows), steps=epochs * steps_per_epoch
-    )
+        done += epochs * steps_per_epoch
+    _keep(encoder, run, stage, strategy, None, curves=curves, pictures=len(rows), steps=done)
 
 
 def encoder_steps(config: Config, fraction: float, pictures: int) -> int:

@@ -46,11 +46,12 @@ def train_generator(
     taught = np.flatnonzero((classes_of_pictures[:, 0] >= 0) & trained_on(data))
     targets = classes_of_pictures[taught]
 
-    epochs, steps_per_epoch = epochs_of(len(taught), config.batch_size, config.phrase_steps)
     with building(strategy, policy_of(strategy)):
         model = phrase_model(generator, num_classes, config)
     curves: dict[str, list[float]] = {}
     for step in steps_of(config.phrase_train):
+        steps = max(1, round(config.phrase_steps * step.share))
+        epochs, steps_per_epoch = epochs_of(len(taught), config.batch_size, steps)
         set_trainable(generator.tower, "none" if step.frozen else config.phrase_train)
         pictures = features_of_web(context, data).tower_inputs(generator, "web", progress)
         with building(strategy, policy_of(strategy)):

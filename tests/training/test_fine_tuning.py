@@ -95,10 +95,7 @@ def test_the_top_of_a_model_without_feature_maps():
 
 
 def test_steps():
-    assert [(step.name, step.frozen, step.rate) for step in steps_of("all")] == [
-        ("top", True, 1.0),
-        ("tower", False, 0.1),
-    ]
+    assert steps_of("all") == (("top", True, 1.0, 1.0), ("tower", False, 0.3, 0.25))
     assert [step.frozen for step in steps_of("none")] == [True]
     assert [step.frozen for step in steps_of(None)] == [False]
 

@@ -21,7 +21,7 @@ from ctxvision.classifier.head import probabilities_of
 from ctxvision.classifier.trained_head import trained_head
 from ctxvision.evaluation.features import Features
 from ctxvision.metrics.intervals import paired_interval
-from ctxvision.training.fine_tuning import TOWER_RATE
+from ctxvision.training.fine_tuning import TOWER_RATE, TOWER_STEPS
 from ctxvision.training.progress import Progress
 
 RESULTS = Path(__file__).parent / "results"
@@ -59,7 +59,12 @@ def main(arguments: list[str]) -> None:
             "commit": trained["commit"],
             "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",
             "versions": trained["versions"],
-            "settings": {"visual_train": config.visual_train, "tower_rate": TOWER_RATE, "heads": SEEDS},
+            "settings": {
+                "visual_train": config.visual_train,
+                "tower_rate": TOWER_RATE,
+                "tower_steps": TOWER_STEPS,
+                "heads": SEEDS,
+            },
             "rows": rows,
         },
     )
