@@ -2,9 +2,10 @@
 
     python tools/benchmarks/served_model.py [--phrases 1000000] [--backbones resnet101 inception_v3] [--repeats 50]
 
-A table is made from a stream of phrases and embeddings, the index is tuned to a recall@3 of 0.95 and the classifier is
+A table is made from a stream of phrases and embeddings, the index is tuned to a recall@3 of 0.95, and the classifier is
 exported; then tensorflow loads the export. Each of these steps has a process of its own, whose peak of resident memory
-is the kernel's (VmHWM). Recall and the time of a search are those of 1,000 other queries.
+is the kernel's (VmHWM). Recall and the time of a search are those of 1,000 other queries. --probes leaves tuning out: the
+index then has the default number of lists and searches so many of them.
 
 `serving_default` is timed in turns with a graph that decodes the same JPEGs and runs the two towers. Towers have random
 weights, which does not affect time. Phrases have two to five words of Python's documentation, common words more often;
@@ -46,6 +47,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--phrases", type=int, default=1_000_000)
     parser.add_argument("--backbones", nargs=2, default=["resnet101", "inception_v3"], metavar="NAME")
     parser.add_argument("--repeats", type=int, default=50)
+    parser.add_argument("--probes", type=int, help="lists to search; default: as tuned")
     parser.add_argument(
         "--folder", help="an existing folder on a disk with 500 bytes a phrase; default: temporary"
     )
@@ -58,7 +60,7 @@ def main(arguments: list[str]) -> None:
             write_json(table / "facts.json", alone(make_table, chosen.phrases, table))
         record["table"] = read_json(table / "facts.json")
         exports = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder)))
-        record["build"] = alone(build, table, exports, chosen.backbones)
+        record["build"] = alone(build, table, exports, chosen.backbones, chosen.probes)
         record["serve"] = alone(serve, exports, chosen.repeats)
     written = read_json(RESULTS)["records"] if RESULTS.is_file() else []
     kept = [old for old in written if any(old[key] != record[key] for key in ("phrases", "backbones"))]
@@ -115,17 +117,18 @@ def text_encoder() -> Any:
 # === Build ===
 
 
-def build(folder: Path, exports: Path, backbones: list[str]) -> Facts:
-    """Tunes an index of the table, and exports a classifier with it."""
+def build(folder: Path, exports: Path, backbones: list[str], probes: int | None) -> Facts:
+    """Makes an index of the table, and exports a classifier with it."""
     import ctxvision as cv
 
     table, queries = cv.PhraseTable.load(folder), synthetic_queries(len(cv.PhraseTable.load(folder)))
     retrieval = cv.PrototypeRetrieval(10, "ivf", name="prototype_retrieval")
-    _, tuned = timed(lambda: retrieval.tune(table, RECALL, K, queries[0]))
-    facts = {
-        "index_and_tune_seconds": tuned,
-        **quality(retrieval, nearest(table.prototypes, queries[1]), queries[1]),
-    }
+    if probes:
+        _, seconds = timed(lambda: retrieval.index(table, probes=probes))
+    else:
+        _, seconds = timed(lambda: retrieval.tune(table, RECALL, K, queries[0]))
+    facts: Facts = {"tuned": not probes, "index_seconds": seconds}
+    facts |= quality(retrieval, nearest(table.prototypes, queries[1]), queries[1])
     text = cv.PhraseEmbeddings(encoder=text_encoder(), name="phrase_embeddings", trainable=False)
     text.assign(table.ngrams)
     model = cv.ContextClassifier(
@@ -154,9 +157,9 @@ def quality(retrieval: Any, truth: np.ndarray, queries: np.ndarray) -> Facts:
         start = time.perf_counter()
         found.append(search(one).numpy())
         times.append(1000 * (time.perf_counter() - start))
-    chosen = {name: retrieval.tuning["chosen"][name] for name in ("num_lists", "probes")}
     return {
-        **chosen,
+        "num_lists": retrieval._search.num_lists,
+        "probes": retrieval._search.probes,
         "recall_at_3": recall(np.concatenate(found), truth, K),
         "search_milliseconds": median(times),
     }
