@@ -163,11 +163,11 @@ class PrototypeRetrieval(keras.layers.Layer):
             )
         if dtype is None and self.backend == "ivf" and len(ids) >= MANY_ROWS:
             dtype = "float16"
+        row_bytes = np.dtype(dtype or table.prototypes.dtype).itemsize
+        check_memory(len(ids), table.prototypes.shape[1], row_bytes)
         self._support, self._rows_dtype = support, dtype
-        rows = self._ranked_rows(table)
-        check_memory(len(ids), rows.shape[1], rows.dtype.itemsize)
         self._parts.vocabulary = Vocabulary(table, languages, min_count)
-        self._parts.search = self._build_search(rows, ids, **settings)
+        self._parts.search = self._build_search(self._ranked_rows(table), ids, **settings)
         self.tuning = None
         return self
 
