@@ -1,4 +1,4 @@
-"""Makes different phrases of real words, of which common ones occur more often."""
+"""Makes different phrases of real words; common words occur more often."""
 
 import re
 from collections import Counter
