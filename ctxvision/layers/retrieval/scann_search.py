@@ -9,9 +9,10 @@ import numpy as np
 import tensorflow as tf
 from scann.scann_ops.py import scann_ops
 
+from ctxvision._branches import apart
 from ctxvision._tfrs import load_tfrs
 from ctxvision.layers.retrieval.arguments import check_setting
-from ctxvision.layers.retrieval.batches import Found, apart, in_chunks, pick_best
+from ctxvision.layers.retrieval.batches import Found, in_chunks, pick_best
 from ctxvision.layers.retrieval.scann_index import build_index
 from ctxvision.layers.retrieval.supported_rows import Rows
 
