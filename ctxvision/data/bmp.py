@@ -36,7 +36,7 @@ def _packed_indices(content: tf.Tensor, depth: tf.Tensor) -> tf.Tensor:
     with tf.control_dependencies([required(known, rule)]):
         width, height, start = _field(content, 18), _field(content, 22), _field(content, 10)
     rows, row_bytes = tf.abs(height), (width * depth + 31) // 32 * 4
-    packed = tf.io.decode_raw(tf.strings.substr(content, start, rows * row_bytes), tf.uint8)
+    packed = _part(content, start, rows * row_bytes)
     packed = tf.cast(tf.reshape(packed, [rows, row_bytes, 1]), tf.int32)
     shifts = tf.range(8 - depth, -1, -depth)
     indices = tf.bitwise.right_shift(packed, shifts) & (tf.bitwise.left_shift(1, depth) - 1)
@@ -48,10 +48,19 @@ def _coloured(content: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
     """Maps indices [H, W] to colours uint8 [H, W, 3] by the colour table, which `decode_bmp` ignores."""
     start, pixel_data = 14 + _field(content, 14), _field(content, 10)
     size = tf.minimum((pixel_data - start) // 4, 256) * 4
-    table = tf.reshape(tf.io.decode_raw(tf.strings.substr(content, start, size), tf.uint8), [-1, 4])
+    table = tf.reshape(_part(content, start, size), [-1, 4])
     return tf.gather(table[:, 2::-1], tf.cast(indices, tf.int32))
 
 
 def _field(content: tf.Tensor, position: int, dtype: tf.DType = tf.int32) -> tf.Tensor:
     """Reads a number of the header as int32."""
-    return tf.cast(tf.io.decode_raw(tf.strings.substr(content, position, dtype.size), dtype)[0], tf.int32)
+    return tf.cast(_part(content, position, dtype.size, dtype)[0], tf.int32)
+
+
+def _part(content: tf.Tensor, at: tf.Tensor, length: tf.Tensor, dtype: tf.DType = tf.uint8) -> tf.Tensor:
+    """Reads `length` bytes from a position on, fewer at the end of the file.
+
+    A `substr` from beyond the end fails with the file's bytes in its message, which Python cannot decode.
+    """
+    at = tf.clip_by_value(at, 0, tf.strings.length(content))
+    return tf.io.decode_raw(tf.strings.substr(content, at, tf.maximum(length, 0)), dtype)

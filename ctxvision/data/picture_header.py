@@ -60,27 +60,27 @@ def _jpeg_size(image_bytes: tf.Tensor) -> list[tf.Tensor]:
 
 def checked_png(image_bytes: tf.Tensor) -> tf.Tensor:
     """Does the check of `checked_jpeg` for a PNG, whose size is in the chunk IHDR."""
-    header = _header(image_bytes)
+    header = header_of(image_bytes)
     return _checked(image_bytes, [_number(header, at, 4, big_endian=True) for at in (16, 20)])
 
 
 def checked_bmp(image_bytes: tf.Tensor) -> tf.Tensor:
     """Does the check of `checked_jpeg` for a BMP, whose height is negative if its rows run from top to bottom."""
-    header = _header(image_bytes)
+    header = header_of(image_bytes)
     height = _number(header, 22, 4)
     return _checked(image_bytes, [_number(header, 18, 4), tf.minimum(height, (1 << 32) - height)])
 
 
 def checked_webp(image_bytes: tf.Tensor) -> tf.Tensor:
     """Does the check of `checked_jpeg` for a WebP, and also refuses animations."""
-    header = _header(image_bytes)
+    header = header_of(image_bytes)
 
     lossy = [_number(header, at, 2) & 0x3FFF for at in (26, 28)]
     bits = _number(header, 21, 4)
     lossless = [1 + (bits & 0x3FFF), 1 + (tf.bitwise.right_shift(bits, 14) & 0x3FFF)]
     still = 1 - (tf.bitwise.right_shift(_number(header, 20, 1), 1) & 1)
     extended = [still * (1 + _number(header, at, 3)) for at in (24, 27)]
-    kind = tf.strings.substr(image_bytes, 12, 4)
+    kind = tf.strings.substr(_head(image_bytes), 12, 4)
     size = tf.where(tf.equal(kind, "VP8 "), lossy, tf.where(tf.equal(kind, "VP8L"), lossless, extended))
     return _checked(image_bytes, tf.unstack(size))
 
@@ -104,7 +104,7 @@ def first_gif_frame(image_bytes: tf.Tensor) -> GifFrame:
         tf.errors.InvalidArgumentError: canvas or frame claim no pixel or more than `MAX_PIXELS` pixels, or the sequence
             of blocks is invalid.
     """
-    canvas = [_number(_header(image_bytes), at, 2) for at in (6, 8)]
+    canvas = [_number(header_of(image_bytes), at, 2) for at in (6, 8)]
     content = tf.io.decode_raw(_checked(image_bytes, canvas), tf.uint8)
     colours = _colour_table_bytes(content[10])
     start, control = _past_extensions(content, 13 + colours)
@@ -185,10 +185,17 @@ def _colour_table_bytes(flags: tf.Tensor) -> tf.Tensor:
     return tf.where(flags & 0x80 > 0, 3 * tf.bitwise.left_shift(2, flags & 7), 0)
 
 
-def _header(image_bytes: tf.Tensor) -> tf.Tensor:
+def header_of(image_bytes: tf.Tensor) -> tf.Tensor:
     """Reads the first bytes of a file, uint8 [32], zeros beyond its end."""
-    head = tf.strings.join([tf.strings.substr(image_bytes, 0, 32), bytes(32)])
-    return tf.io.decode_raw(tf.strings.substr(head, 0, 32), tf.uint8)
+    return tf.io.decode_raw(_head(image_bytes), tf.uint8)
+
+
+def _head(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Returns the first 32 bytes of a file, with zeros beyond its end, as a string.
+
+    A `substr` beyond the end fails with the file's bytes in its message, which Python cannot decode.
+    """
+    return tf.strings.substr(tf.strings.join([tf.strings.substr(image_bytes, 0, 32), bytes(32)]), 0, 32)
 
 
 def _number(content: tf.Tensor, at: Any, width: int, big_endian: bool = False) -> tf.Tensor:

@@ -17,6 +17,7 @@ from ctxvision.data.picture_header import (
     checked_png,
     checked_webp,
     first_gif_frame,
+    header_of,
     is_large_jpeg,
     starts_with,
 )
@@ -140,7 +141,7 @@ def _decode_png(image_bytes: tf.Tensor) -> Decoded:
     (1, 3 or 15) instead of 255, so that value counts as opaque.
     """
     content = checked_png(image_bytes)
-    depth = tf.cast(tf.io.decode_raw(tf.strings.substr(image_bytes, 24, 1), tf.uint8)[0], tf.int32)
+    depth = tf.cast(header_of(image_bytes)[24], tf.int32)
 
     def sixteen_bits() -> tf.Tensor:
         samples = tf.io.decode_png(content, channels=4, dtype=tf.uint16)

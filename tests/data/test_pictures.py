@@ -1,6 +1,7 @@
 import io
 import struct
 import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 
 from ctxvision.data import decode_picture, load_pictures, training_batches
 from ctxvision.data.picture_header import first_gif_frame
-from ctxvision.data.pictures import bits_of
+from ctxvision.data.pictures import bits_of, picture_decoder
 from ctxvision.errors import InputError
 
 
@@ -300,6 +301,19 @@ def test_long_thin_pictures_are_read():
 def test_bytes_that_are_not_a_picture(content):
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode_picture(tf.constant(content), 8)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "WEBP", "JPEG"])
+def test_messages_about_cut_pictures_can_be_read(kind):
+    """A message that holds bytes of the picture would be a UnicodeDecodeError."""
+    whole = encoded(Image.new("P" if kind in ("BMP", "GIF") else "RGB", (9, 7)), kind)
+    decode, rng = picture_decoder(8), np.random.default_rng(0)
+    for length in (5, 10, 14, 20, 23, 24, 30, 50, 80) * 4:
+        cut = bytearray(whole[:length])
+        for place in rng.integers(2, len(cut), 3):
+            cut[place] = rng.integers(128, 256)
+        with suppress(tf.errors.InvalidArgumentError):
+            decode(tf.constant(bytes(cut)))
 
 
 @pytest.fixture
