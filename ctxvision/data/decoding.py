@@ -1,13 +1,31 @@
-"""Decodes many pictures into one array."""
+"""Decodes batches of pictures of which some may be damaged, in a graph or into an array."""
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from ctxvision.data.pictures import picture_decoder
 
-_AT_A_TIME = 1 << 16  # paths per dataset: a graph that holds a million paths is slow
+# Pictures that a served model decodes at once; the largest allowed picture takes some 400 MB.
+_DECODERS = 4
+# Limits of one call of `load_pictures` and `load_encoded` to the graph.
+_PICTURES, _BYTES = 256, 64 << 20
+
+
+def decode_pictures(image_bytes: tf.Tensor, image_size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes a batch in which some pictures may be damaged, with core ops alone.
+
+    Args:
+        image_bytes: string [B], contents of files; B may be 0.
+        image_size: side S of the square to which pictures are resized.
+
+    Returns:
+        uint8 [B, S, S, 3], zeros for a damaged picture, and bool [B], true for a picture that was decoded.
+    """
+    return _batch_decoder(image_size)(image_bytes)
 
 
 def load_pictures(
@@ -27,15 +45,12 @@ def load_pictures(
     Raises:
         ValueError: `out` has another shape or dtype.
     """
-
-    def encoded(start: int, end: int) -> tf.data.Dataset:
-        numbered = tf.data.Dataset.from_tensor_slices(
-            (np.arange(start, min(end, len(paths))), list(paths[start:end]))
-        )
-        return numbered.map(lambda row, path: (row, tf.io.read_file(path)), tf.data.AUTOTUNE)
-
-    parts = (encoded(start, start + _AT_A_TIME) for start in range(0, len(paths), _AT_A_TIME))
-    return _decode(parts, len(paths), image_size, out)
+    out = _array(out, len(paths), image_size)
+    decode, decoded = _batch_decoder(image_size, files=True), np.zeros(len(paths), bool)
+    for start in range(0, len(paths), _PICTURES):
+        part = slice(start, start + _PICTURES)
+        out[part], decoded[part] = decode(tf.constant(paths[part], tf.string))
+    return out, np.flatnonzero(~decoded).tolist()
 
 
 def load_encoded(
@@ -56,31 +71,71 @@ def load_encoded(
     Raises:
         ValueError: `out` has another shape or dtype.
     """
-    readable = ((row, content) for row, content in encoded if content is not None)
-    signature = tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.string)
-    rows = tf.data.Dataset.from_generator(lambda: readable, output_signature=signature)
-    return _decode([rows], number, image_size, out)
+    out = _array(out, number, image_size)
+    decode, decoded = _batch_decoder(image_size), np.zeros(number, bool)
+    for rows, contents in _parts(encoded):
+        out[rows], decoded[rows] = decode(tf.constant(contents, tf.string))
+    out[~decoded] = 0
+    return out, np.flatnonzero(~decoded).tolist()
 
 
-def _decode(
-    parts: Iterable[tf.data.Dataset], number: int, image_size: int, out: np.ndarray | None
-) -> tuple[np.ndarray, list[int]]:
-    """Decodes datasets of (row, encoded picture)."""
+def _array(out: np.ndarray | None, number: int, image_size: int) -> np.ndarray:
     shape = (number, image_size, image_size, 3)
     if out is None:
-        out = np.zeros(shape, np.uint8)
+        return np.zeros(shape, np.uint8)
     if out.shape != shape or out.dtype != np.uint8:
         raise ValueError(
             f"out must be uint8 {list(shape)}, got {out.dtype} {list(out.shape)}: allocate an array of that shape."
         )
-    decoded = np.zeros(number, bool)
-    decode = picture_decoder(image_size)
-    for part in parts:
-        pictures = part.map(lambda row, content: (row, decode(content)), tf.data.AUTOTUNE, deterministic=True)
-        # ignore_errors drops a failed element, so each element carries its row.
-        for rows, pixels in pictures.ignore_errors().batch(256).prefetch(2).as_numpy_iterator():
-            out[rows] = pixels
-            decoded[rows] = True
-    undecodable = np.flatnonzero(~decoded)
-    out[undecodable] = 0
-    return out, undecodable.tolist()
+    return out
+
+
+def _parts(encoded: Iterable[tuple[int, bytes | None]]) -> Iterator[tuple[list[int], list[bytes]]]:
+    """Groups readable pictures into parts within the limits of a call; a larger picture is a part of its own."""
+    rows: list[int] = []
+    contents: list[bytes] = []
+    size = 0
+    for row, content in encoded:
+        if content is None:
+            continue
+        if rows and (len(rows) == _PICTURES or size + len(content) > _BYTES):
+            yield rows, contents
+            rows, contents, size = [], [], 0
+        rows.append(row)
+        contents.append(content)
+        size += len(content)
+    if rows:
+        yield rows, contents
+
+
+@functools.lru_cache
+def _batch_decoder(image_size: int, files: bool = False) -> Any:
+    """Builds a `tf.function` of `decode_pictures` for one size, once; all signatures of an export share it.
+
+    With `files`, it takes names of files, and decodes as many at once as the machine has cores for.
+    """
+    decoder = picture_decoder(image_size)
+
+    def read_and_decode(row: tf.Tensor, path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return row, decoder(tf.io.read_file(path))
+
+    def decode(row: tf.Tensor, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return row, decoder(encoded)
+
+    mapped, at_once = (read_and_decode, tf.data.AUTOTUNE) if files else (decode, _DECODERS)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    def decoded(given: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        batch, shape = tf.size(given), [image_size, image_size, 3]
+        # tf.data alone survives a failed decode with core ops. It drops the row, so each row carries its number.
+        numbered = tf.data.Dataset.from_tensor_slices((tf.range(tf.cast(batch, tf.int64)), given))
+        survivors = numbered.map(mapped, num_parallel_calls=at_once, deterministic=True).ignore_errors()
+        none = tf.data.Dataset.from_tensors((tf.zeros([0], tf.int64), tf.zeros([0, *shape], tf.uint8)))
+        together = survivors.batch(tf.cast(tf.maximum(batch, 1), tf.int64)).concatenate(none).take(1)
+        rows, pictures = together.get_single_element()
+        rows = rows[:, tf.newaxis]
+        pixels = tf.scatter_nd(rows, pictures, tf.cast([batch, *shape], tf.int64))
+        counts = tf.scatter_nd(rows, tf.ones_like(rows[:, 0]), tf.cast([batch], tf.int64))
+        return tf.ensure_shape(pixels, [None, *shape]), counts > 0
+
+    return decoded

@@ -10,9 +10,10 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 import ctxvision as cv
 from ctxvision.data import decode_picture
+from ctxvision.data.decoding import decode_pictures
 from ctxvision.layers.retrieval.inverted_lists import InvertedLists
 from ctxvision.serving.loading import find_version, load_export
-from ctxvision.serving.signatures import build_signatures, decode_pictures
+from ctxvision.serving.signatures import build_signatures
 from tests.fresh_process import run_fresh
 from tests.serving.conftest import LABELS, encode
 from tests.tiny_model import IMAGE_SIZE, tiny_classifier

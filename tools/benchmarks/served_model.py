@@ -169,7 +169,7 @@ def save_towers(model: Any, folder: Path) -> None:
     """Saves a graph that decodes pictures and runs the two towers."""
     import tensorflow as tf
 
-    from ctxvision.serving.signatures import decode_pictures
+    from ctxvision.data.decoding import decode_pictures
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")], autograph=False)
     def towers(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:

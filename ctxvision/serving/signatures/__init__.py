@@ -8,10 +8,9 @@
 | `zero_shot` | `zero_shot` |
 | `about` | `about` |
 
-`picture_batch` decodes pictures for all signatures; `build` assembles them.
+`picture_batch` embeds pictures for all signatures; `build` assembles them.
 """
 
 from ctxvision.serving.signatures.build import build_signatures
-from ctxvision.serving.signatures.picture_batch import decode_pictures
 
-__all__ = ["build_signatures", "decode_pictures"]
+__all__ = ["build_signatures"]

@@ -2,9 +2,10 @@
 
 import tensorflow as tf
 
+from ctxvision.data.decoding import decode_pictures
 from ctxvision.models.context_classifier import ContextClassifier
 from ctxvision.serving.signatures.labels import Labels
-from ctxvision.serving.signatures.picture_batch import Embed, Find, blank_invalid, decode_pictures
+from ctxvision.serving.signatures.picture_batch import Embed, Find, blank_invalid
 
 TOP_LABELS = 5
 # Share of the caller's own text in the context; chosen on `val` of the demo.

@@ -4,8 +4,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from ctxvision.data.decoding import decode_pictures
 from ctxvision.models.context_classifier import ContextClassifier
-from ctxvision.serving.signatures.picture_batch import Embed, blank_invalid, decode_pictures
+from ctxvision.serving.signatures.picture_batch import Embed, blank_invalid
 from ctxvision.serving.signatures.rules import Rules
 
 

@@ -2,10 +2,11 @@
 
 import tensorflow as tf
 
+from ctxvision.data.decoding import decode_pictures
 from ctxvision.models.context_classifier import ContextClassifier
 from ctxvision.models.explanation import explain_found
 from ctxvision.serving.signatures.labels import Labels
-from ctxvision.serving.signatures.picture_batch import Embed, Find, blank_invalid, decode_pictures
+from ctxvision.serving.signatures.picture_batch import Embed, Find, blank_invalid
 
 TOP_EXPLAINED = 3
 

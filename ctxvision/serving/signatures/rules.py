@@ -30,12 +30,13 @@ class Rules:
             tf.TensorSpec([None], tf.int32, name="deny_ids"),
         ]
 
-        # Saving traces a function with optional inputs again; this one inside it is traced once.
-        @tf.function(autograph=False)
-        def answered(image_bytes: tf.Tensor, k: tf.Tensor, min_score: tf.Tensor, **lists: tf.Tensor) -> Any:
-            where = self._retrieval.filter(**lists)
+        @tf.function(input_signature=spec, autograph=False)
+        def answered(image_bytes: tf.Tensor, k: tf.Tensor, min_score: tf.Tensor, *lists: tf.Tensor) -> Any:
+            where = self._retrieval.filter(*lists)
             return answer(image_bytes, k=k, min_score=min_score, where=where)
 
+        # Saving traces a function with optional inputs again, and all functions inside it but concrete ones.
+        concrete = answered.get_concrete_function()
         no_names, no_ids = tf.constant([], tf.string), tf.constant([], tf.int32)
         all_built, any_score = tf.constant(self._retrieval.k), tf.constant(-2.0)
 
@@ -51,15 +52,7 @@ class Rules:
             deny_flags: tf.Tensor = no_names,
             deny_ids: tf.Tensor = no_ids,
         ) -> Any:
-            return answered(
-                image_bytes,
-                k,
-                min_score,
-                allow_languages=allow_languages,
-                deny_languages=deny_languages,
-                allow_flags=allow_flags,
-                deny_flags=deny_flags,
-                deny_ids=deny_ids,
-            )
+            lists = allow_languages, deny_languages, allow_flags, deny_flags, deny_ids
+            return concrete(image_bytes, k, min_score, *lists)
 
         return ruled

@@ -6,9 +6,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from ctxvision.data.decoding import decode_pictures
 from ctxvision.models.context_tagger import ContextTagger
 from ctxvision.serving.signatures.build import Traced, traced
-from ctxvision.serving.signatures.picture_batch import blank_invalid, decode_pictures, embed_pictures
+from ctxvision.serving.signatures.picture_batch import blank_invalid, embed_pictures
 from ctxvision.serving.signatures.rules import Rules
 
 

@@ -2,8 +2,9 @@
 
 import tensorflow as tf
 
+from ctxvision.data.decoding import decode_pictures
 from ctxvision.models.context_classifier import ContextClassifier
-from ctxvision.serving.signatures.picture_batch import Find, blank_invalid, decode_pictures, embed_pictures
+from ctxvision.serving.signatures.picture_batch import Find, blank_invalid, embed_pictures
 
 
 def zero_shot_signature(
@@ -32,10 +33,15 @@ def zero_shot_signature(
     def by_embeddings(image_bytes: tf.Tensor, candidate_embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
         return scored(image_bytes, candidate_embeddings)
 
-    # Saving traces a function with optional inputs again; this one inside it is traced once.
-    @tf.function(autograph=False)
+    if not with_text:
+        return by_embeddings
+
+    @tf.function(input_signature=[encoded, embeddings, labels], autograph=False)
     def scored_both(image_bytes: tf.Tensor, candidates: tf.Tensor, words: tf.Tensor) -> dict[str, tf.Tensor]:
         return scored(image_bytes, tf.concat([candidates, model.text(words)], axis=0))
+
+    # Saving traces a function with optional inputs again, and all functions inside it but concrete ones.
+    concrete = scored_both.get_concrete_function()
 
     # Defaults that are tensors become the signature's defaults: TF Serving fills in inputs that a request lacks.
     @tf.function(input_signature=[encoded, embeddings, labels], autograph=False)
@@ -44,6 +50,6 @@ def zero_shot_signature(
         candidate_embeddings: tf.Tensor = none,
         candidate_labels: tf.Tensor = no_labels,
     ) -> dict[str, tf.Tensor]:
-        return scored_both(image_bytes, candidate_embeddings, candidate_labels)
+        return concrete(image_bytes, candidate_embeddings, candidate_labels)
 
-    return by_both if with_text else by_embeddings
+    return by_both
