@@ -1,5 +1,6 @@
 """Sends encoded pictures to an export on disk or to a server."""
 
+import functools
 import os
 import re
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from ctxvision.errors import InputError
 from ctxvision.serving.devserver.prediction import MESSAGE_BYTES
-from ctxvision.serving.loading import load_export
+from ctxvision.serving.loading import LoadedExport, find_version, load_export
 
 # Limits of one request.
 MOST_PICTURES, MOST_BYTES = 32, MESSAGE_BYTES // 2
@@ -68,7 +69,7 @@ def _is_address(target: str | os.PathLike[str]) -> bool:
 
 
 def _local(directory: str | os.PathLike[str], signature: str) -> Callable[[list[bytes]], Answer]:
-    export = load_export(directory)
+    export = _last_loaded(*_state(find_version(directory)))
     function = export.signatures.get(signature)
     if function is None or list(function.structured_input_signature[1]) != ["image_bytes"]:
         raise InputError(
@@ -80,6 +81,19 @@ def _local(directory: str | os.PathLike[str], signature: str) -> Callable[[list[
         key: value.numpy()
         for key, value in export.signatures[signature](image_bytes=tf.constant(images)).items()
     }
+
+
+@functools.lru_cache(maxsize=1)
+def _last_loaded(version: Path, _: tuple[tuple[int, int], ...]) -> LoadedExport:
+    """Loads an export and keeps it until another one is asked, because loading takes longer than most answers."""
+    return load_export(version)
+
+
+def _state(version: Path) -> tuple[Path, tuple[tuple[int, int], ...]]:
+    """Returns a version's folder, and the sizes and times of its files, which tell whether it was written anew."""
+    files = sorted(path for path in version.rglob("*") if path.is_file())
+    states = [path.stat() for path in files]
+    return version.resolve(), tuple((state.st_size, state.st_mtime_ns) for state in states)
 
 
 def _no_answer(address: str, details: str) -> str:

@@ -22,7 +22,8 @@ def predict(
     """Classifies picture files with an export or a server.
 
     Args:
-        target: folder of an export (`DIR` or `DIR/<version>`), or HOST:PORT of a server with TF Serving's gRPC API.
+        target: folder of an export (`DIR` or `DIR/<version>`), or HOST:PORT of a server with TF Serving's gRPC API. The
+            last export stays in memory, so that another call with it does not load it again.
         images: one or several JPEG, PNG, GIF, BMP or still WebP files.
         explain: whether to add the shares of the picture, the phrase generator and each phrase in the top label.
         name: name of the model on the server.

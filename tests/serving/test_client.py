@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import socket
 
 import numpy as np
@@ -10,10 +11,10 @@ import tensorflow as tf
 
 import ctxvision as cv
 from ctxvision.data import decode_picture
-from ctxvision.serving import Prediction, Server, ServingError, format_prediction, predict
+from ctxvision.serving import Prediction, Server, ServingError, asking, format_prediction, predict
 from ctxvision.serving.predictions import Explanation, predictions_of
 from tests.serving.conftest import LABELS, encode
-from tests.tiny_model import IMAGE_SIZE
+from tests.tiny_model import IMAGE_SIZE, tiny_classifier
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,16 @@ def test_folder_version_and_server_answer_like_the_model(model, export_directory
         assert [p.label for p in found] == [LABELS[i] for i in probabilities.argmax(axis=1)]
         np.testing.assert_allclose([p.score for p in found], probabilities.max(axis=1), atol=1e-5)
         assert all(len(p.top) == 5 and len(p.phrases) == 3 and p.explanation is None for p in found)
+
+
+def test_an_export_is_loaded_once_until_its_files_change(export_directory, image_files, tmp_path):
+    copy = shutil.copytree(export_directory / "2", tmp_path / "2")
+    first = predict(copy, image_files)
+    loads = asking._last_loaded.cache_info().misses
+    assert predict(tmp_path, image_files) == first and asking._last_loaded.cache_info().misses == loads
+    shutil.rmtree(copy)
+    cv.export_saved_model(tiny_classifier(labels=[f"new {label}" for label in LABELS]), copy)
+    assert [one.label for one in predict(tmp_path, image_files)] == [f"new {one.label}" for one in first]
 
 
 def test_explain_tells_what_each_phrase_adds_to_the_top_label(model, address, image_files):
