@@ -35,7 +35,13 @@ LONG_TAILED = "multimodal_long_tailed"
 Answers = dict[str, np.ndarray]
 
 
-def multi_label(run: Run, progress: Progress, seeds: int, trainable_min: int | None = None) -> list[Record]:
+def multi_label(
+    run: Run,
+    progress: Progress,
+    seeds: int,
+    trainable_min: int | None = None,
+    only: Sequence[str] | None = None,
+) -> list[Record]:
     """Trains a head for each method, fraction and seed on `train`, and measures it on every test split.
 
     Args:
@@ -43,6 +49,7 @@ def multi_label(run: Run, progress: Progress, seeds: int, trainable_min: int | N
         progress: shows the suite's progress.
         seeds: number of heads for each row.
         trainable_min: pictures in `train` that a label of `map` needs; see `TRAINABLE` for the default.
+        only: the methods to measure, by default all.
 
     Returns:
         For each head, `map` over the trainable labels and `recall_at_precision_80` over all decisions. Means over the
@@ -66,7 +73,10 @@ def multi_label(run: Run, progress: Progress, seeds: int, trainable_min: int | N
     train = run.data.label_targets("train")
     steps = TRAINABLE if trainable_min is None else (trainable_min,)
     least, trainable = trainable_labels(train, steps)
-    methods, fractions = {name: METHODS[name] for name in ROWS}, features.distinct(run.config.fractions)
+    methods, fractions = (
+        {name: METHODS[name] for name in ROWS if only is None or name in only},
+        features.distinct(run.config.fractions),
+    )
     suite = _Suite(features, total=(len(methods) * len(fractions) + 2) * seeds)
     records = []
     for fraction in fractions:
@@ -82,7 +92,7 @@ def multi_label(run: Run, progress: Progress, seeds: int, trainable_min: int | N
                 records.append(suite.record(**keys, **record))
             rule = {"trainable_labels": trainable.sum(), "trainable_positives": least}
             records += [suite.record(**keys, metric=name, value=float(value)) for name, value in rule.items()]
-    return records + _long_tailed(suite, train, seeds)
+    return records + (_long_tailed(suite, train, seeds) if only is None or LONG_TAILED in only else [])
 
 
 def trainable_labels(targets: np.ndarray, steps: Sequence[int] = TRAINABLE) -> tuple[int, np.ndarray]:

@@ -20,6 +20,7 @@ def table1(
     seeds: int,
     fractions: Sequence[float] = FRACTIONS,
     fine_tune: bool = True,
+    only: Sequence[str] | None = None,
 ) -> list[Record]:
     """Trains a head for each method, fraction and seed on `train`, and measures it on every test split.
 
@@ -41,13 +42,15 @@ def table1(
         seeds: number of heads for each row.
         fractions: fractions of visual pre-training; a frozen encoder has only the largest of the run's.
         fine_tune: whether `web_features` may be fine-tuned.
+        only: the methods to measure, by default all that the run allows.
 
     Returns:
         `top1` and `top5`, 0..1, of each head; `top1_over_visual_only` of each method with the ends of its interval; for
         `multimodal` the same over each of `COMPARED`.
     """
     features = Features(run, progress, fine_tune=fine_tune)
-    fractions, methods = features.distinct(fractions), methods_of(features)
+    fractions = features.distinct(fractions)
+    methods = {name: one for name, one in methods_of(features).items() if only is None or name in only}
     heads = Heads(features, "table1", total=len(fractions) * seeds * len(methods))
     records = []
     for fraction in fractions:

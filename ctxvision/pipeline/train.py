@@ -2,6 +2,7 @@
 
 import functools
 import os
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from ctxvision.evaluation.examples import write_examples
 from ctxvision.evaluation.multi_label import multi_label
 from ctxvision.evaluation.phrase_hits import measure_phrases
 from ctxvision.evaluation.table1 import table1
-from ctxvision.metrics.records import save_records
+from ctxvision.metrics.records import Record, save_records
 from ctxvision.pipeline.export import export
 from ctxvision.pipeline.report import write_report
 from ctxvision.training.progress import Progress
@@ -111,13 +112,15 @@ def _train_parts(run: Run, context: Context, progress: Progress, strategy: tf.di
         return
     run.stages.run("head", progress, lambda: train_classifier(run, progress))
     run.stages.run("visual_only", progress, lambda: check_context(run, progress))
-    run.stages.run("evaluation", progress, lambda: _first_evaluation(run, progress))
-    if not (run.directory / "report.html").is_file():
-        write_report(run)
+    # The export tells how good its heads are; the methods that they are compared with can wait until it is there.
+    run.stages.run("accuracy", progress, lambda: _accuracy(run, progress))
     if not (run.directory / "export" / "1").is_dir():
         progress.start("export")
         export(run, run.directory / "export")
         progress.finish()
+    run.stages.run("evaluation", progress, lambda: _comparisons(run, progress))
+    if not (run.directory / "report.html").is_file():
+        write_report(run)
 
 
 def _check_data(data: Source, config: Config, context: Context | None) -> None:
@@ -142,17 +145,28 @@ class _Named(Progress):
         super().skip(f"{self._prefix}/{name}")
 
 
-def _first_evaluation(run: Run, progress: Progress) -> None:
+def _accuracy(run: Run, progress: Progress) -> None:
+    """Measures the heads that an export may hold: with context, and visual only."""
+    with run.stages.finishing("accuracy"):
+        records = _measured(run, progress, [max(run.config.fractions)], ("multimodal", "visual_only"))
+        save_records(run.directory / "metrics.json", records)
+
+
+def _comparisons(run: Run, progress: Progress) -> None:
     """Measures Table 1 or the suite `multi-label` without training another encoder; writes examples for the report."""
     with run.stages.finishing("evaluation") as folder:
         measure_phrases(run)
-        config = run.config
-        if not run.data.test_splits:
-            records = []
-        elif config.multi_label:
-            records = multi_label(run, progress, config.seeds)
-        else:
-            records = table1(run, progress, config.seeds, config.fractions, fine_tune=False)
-        save_records(run.directory / "metrics.json", records)
+        save_records(run.directory / "metrics.json", _measured(run, progress, run.config.fractions))
         write_examples(run, folder / "examples.json")
     write_report(run)
+
+
+def _measured(
+    run: Run, progress: Progress, fractions: Sequence[float], only: Sequence[str] | None = None
+) -> list[Record]:
+    """Returns the records of the run's own suite; `only` names its methods, by default all."""
+    if not run.data.test_splits:
+        return []
+    if run.config.multi_label:
+        return multi_label(run, progress, run.config.seeds, only=only)
+    return table1(run, progress, run.config.seeds, fractions, fine_tune=False, only=only)

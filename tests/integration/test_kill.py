@@ -94,7 +94,10 @@ def test_killed_in_each_stage_of_a_context_and_of_a_run_over_it(tiny_data, tiny_
     assert cv.Context(context).fingerprint == tiny_run.context.fingerprint
 
     command = [*TRAIN, str(tiny_data), "--out", str(run), "--context", context, "--config", of_run]
-    kill_in_each(command, ("table", "visual/0.5", "visual/1", "head", "visual_only", "evaluation", "export"))
+    kill_in_each(
+        command,
+        ("table", "visual/0.5", "visual/1", "head", "visual_only", "accuracy", "export", "evaluation"),
+    )
     assert subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
     assert records(run) == records(tiny_run.directory)
     assert (run / "report.html").is_file() and (run / "export" / "1" / "saved_model.pb").is_file()
