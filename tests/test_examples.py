@@ -105,9 +105,13 @@ def laid(tiny_data, tiny_run, tmp_path_factory):
 
 
 @pytest.fixture
-def workplace(laid, tmp_path, monkeypatch):
-    """A folder of files that examples name, which they may change."""
-    monkeypatch.chdir(shutil.copytree(laid, tmp_path / "workplace"))
+def workplace(name, laid, tmp_path, monkeypatch):
+    """A folder with copies of the files that an example names, which it may change."""
+    for path in laid.iterdir():
+        if path.name in EXAMPLES[name].docstring:
+            copy = shutil.copytree if path.is_dir() else shutil.copy
+            copy(path, tmp_path / path.name)
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="module")
