@@ -1,13 +1,14 @@
 """Decodes batches of pictures of which some may be damaged, in a graph or into an array."""
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from ctxvision.data.pictures import picture_decoder
+from ctxvision._branches import apart
+from ctxvision.data.pictures import is_jpeg, jpeg_decoder, picture_decoder
 
 # Pictures that a served model decodes at once; the largest allowed picture takes some 400 MB.
 _DECODERS = 4
@@ -114,28 +115,35 @@ def _batch_decoder(image_size: int, files: bool = False) -> Any:
 
     With `files`, it takes names of files, and decodes as many at once as the machine has cores for.
     """
-    decoder = picture_decoder(image_size)
-
-    def read_and_decode(row: tf.Tensor, path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return row, decoder(tf.io.read_file(path))
-
-    def decode(row: tf.Tensor, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return row, decoder(encoded)
-
-    mapped, at_once = (read_and_decode, tf.data.AUTOTUNE) if files else (decode, _DECODERS)
+    any_picture, jpeg = picture_decoder(image_size), jpeg_decoder(image_size)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-    def decoded(given: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        batch, shape = tf.size(given), [image_size, image_size, 3]
-        # tf.data alone survives a failed decode with core ops. It drops the row, so each row carries its number.
-        numbered = tf.data.Dataset.from_tensor_slices((tf.range(tf.cast(batch, tf.int64)), given))
-        survivors = numbered.map(mapped, num_parallel_calls=at_once, deterministic=True).ignore_errors()
-        none = tf.data.Dataset.from_tensors((tf.zeros([0], tf.int64), tf.zeros([0, *shape], tf.uint8)))
-        together = survivors.batch(tf.cast(tf.maximum(batch, 1), tf.int64)).concatenate(none).take(1)
-        rows, pictures = together.get_single_element()
-        rows = rows[:, tf.newaxis]
-        pixels = tf.scatter_nd(rows, pictures, tf.cast([batch, *shape], tf.int64))
-        counts = tf.scatter_nd(rows, tf.ones_like(rows[:, 0]), tf.cast([batch], tf.int64))
-        return tf.ensure_shape(pixels, [None, *shape]), counts > 0
+    def decoded(given: tf.Tensor) -> tf.Tensor:
+        if files:
+            return _mapped(
+                lambda path: any_picture(tf.io.read_file(path)), given, image_size, tf.data.AUTOTUNE
+            )
+        return tf.cond(
+            tf.reduce_all(is_jpeg(given)),
+            lambda: _mapped(jpeg, given, image_size, _DECODERS),
+            lambda: apart(lambda given: _mapped(any_picture, given, image_size, _DECODERS))(given),
+        )
 
     return decoded
+
+
+def _mapped(
+    decode: Callable[[tf.Tensor], tf.Tensor], given: tf.Tensor, image_size: int, at_once: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes each of `given`, `at_once` in parallel, to the result of `decode_pictures`."""
+    batch, shape = tf.size(given), [image_size, image_size, 3]
+    # tf.data alone survives a failed decode with core ops. It drops the row, so each row carries its number.
+    numbered = tf.data.Dataset.from_tensor_slices((tf.range(tf.cast(batch, tf.int64)), given))
+    decoded = numbered.map(lambda row, one: (row, decode(one)), at_once, deterministic=True).ignore_errors()
+    none = tf.data.Dataset.from_tensors((tf.zeros([0], tf.int64), tf.zeros([0, *shape], tf.uint8)))
+    together = decoded.batch(tf.cast(tf.maximum(batch, 1), tf.int64)).concatenate(none).take(1)
+    rows, pictures = together.get_single_element()
+    rows = rows[:, tf.newaxis]
+    pixels = tf.scatter_nd(rows, pictures, tf.cast([batch, *shape], tf.int64))
+    counts = tf.scatter_nd(rows, tf.ones_like(rows[:, 0]), tf.cast([batch], tf.int64))
+    return tf.ensure_shape(pixels, [None, *shape]), counts > 0

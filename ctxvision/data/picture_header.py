@@ -27,7 +27,7 @@ def picture_kind(content: bytes) -> str:
 
 
 def starts_with(image_bytes: tf.Tensor, magic: bytes) -> tf.Tensor:
-    """Tells whether a scalar string starts with `magic`."""
+    """Tells whether strings start with `magic`."""
     # substr clamps at the end of the string, so an empty file raises no error here.
     return tf.equal(tf.strings.substr(image_bytes, 0, len(magic)), magic)
 

@@ -19,10 +19,12 @@ from ctxvision.data.picture_header import (
     first_gif_frame,
     header_of,
     is_large_jpeg,
+    required,
     starts_with,
 )
 from ctxvision.errors import InputError
 
+_JPEG_MAGIC = b"\xff\xd8"
 _PNG_MAGIC, _BMP_MAGIC, _GIF_MAGIC, _WEBP_MAGIC = b"\x89PNG", b"BM", b"GIF8", b"RIFF"
 
 # Pixels uint8 [H, W, 3], or [H, W, 4] with alpha, and EXIF, "" if there is none.
@@ -58,45 +60,73 @@ def decode_picture(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.
         TensorShape([48, 48, 3])
     """
     image_bytes = tf.convert_to_tensor(image_bytes, tf.string)
-    magics, decoders = zip(*_DECODERS.items())
-    known = [starts_with(image_bytes, magic) for magic in magics]
-    place = tf.argmax(tf.cast([*known, True], tf.int32), output_type=tf.int32)  # a JPEG if none
-    # Most pictures are JPEGs, so the other decoders are kept out of their way.
-    branches = [functools.partial(apart(decode), image_bytes) for decode in decoders]
-    pixels, exif = tf.switch_case(place, [*branches, lambda: _decode_jpeg(image_bytes)])
-    pixels = tf.ensure_shape(pixels, [None, None, None])
-
-    def sized(pixels: tf.Tensor) -> tf.Tensor:
-        """Resizes to float [S, S, 3], or casts; resizing reads uint8, so large pictures are never held as floats."""
-        pixels = tf.ensure_shape(pixels, [None, None, 3])
-        if image_size is None:
-            return tf.cast(pixels, tf.float32)
-        return tf.image.resize(pixels, [image_size, image_size], method="bilinear", antialias=True)
-
-    opaque = tf.equal(tf.shape(pixels)[-1], 3)
-    pixels = tf.cond(opaque, lambda: sized(pixels), lambda: _on_white(pixels, sized))
-    pixels = tf.cast(tf.clip_by_value(tf.round(pixels), 0.0, 255.0), tf.uint8)
-    return tf.ensure_shape(upright(pixels, exif), [image_size, image_size, 3])
+    return tf.cond(
+        is_jpeg(image_bytes),
+        lambda: jpeg_decoder(image_size)(image_bytes),
+        # Most pictures are JPEGs, so the other decoders are kept out of their way.
+        lambda: apart(functools.partial(_decode_other, image_size=image_size))(image_bytes),
+    )
 
 
 @functools.lru_cache
 def picture_decoder(image_size: int | None = None) -> Any:
     """Builds a `tf.function` of `decode_picture` for one size, once: tracing a branch per format takes time."""
-    return tf.function(
-        lambda image_bytes: decode_picture(image_bytes, image_size),
-        input_signature=[tf.TensorSpec([], tf.string)],
-        autograph=False,
-    )
+    return _decoder(functools.partial(decode_picture, image_size=image_size))
 
 
-def _decode_jpeg(image_bytes: tf.Tensor) -> Decoded:
+@functools.lru_cache
+def jpeg_decoder(image_size: int | None = None) -> Any:
+    """Builds the part of `picture_decoder` for JPEGs, whose smaller graph is faster to call."""
+    return _decoder(functools.partial(_decode_jpeg, image_size=image_size))
+
+
+def _decoder(decode: Callable[[tf.Tensor], tf.Tensor]) -> Any:
+    return tf.function(decode, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+
+
+def is_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Tells whether files begin as JPEGs: a string tensor of any shape to a bool tensor of the same shape."""
+    return starts_with(image_bytes, _JPEG_MAGIC)
+
+
+def _decode_other(image_bytes: tf.Tensor, image_size: int | None) -> tf.Tensor:
+    """Decodes a picture that is not a JPEG, composites it on white where it is transparent, and resizes it."""
+    magics, decoders = zip(*_DECODERS.items())
+    known = [starts_with(image_bytes, magic) for magic in magics]
+    rule = ["a picture must be JPEG, PNG, GIF, BMP or WebP"]
+    with tf.control_dependencies([required(tf.reduce_any(known), rule)]):
+        place = tf.argmax(tf.cast(known, tf.int32), output_type=tf.int32)
+    branches = [functools.partial(apart(decode), image_bytes) for decode in decoders]
+    pixels, exif = tf.switch_case(place, branches)
+    pixels = tf.ensure_shape(pixels, [None, None, None])
+    opaque = tf.equal(tf.shape(pixels)[-1], 3)
+    sized = functools.partial(_sized, image_size=image_size)
+    pixels = tf.cond(opaque, lambda: sized(pixels), lambda: _on_white(pixels, sized))
+    return _finished(pixels, exif, image_size)
+
+
+def _decode_jpeg(image_bytes: tf.Tensor, image_size: int | None) -> tf.Tensor:
     content = checked_jpeg(image_bytes, MAX_JPEG_PIXELS)
     pixels = tf.cond(
         is_large_jpeg(image_bytes),
         lambda: tf.io.decode_jpeg(content, channels=3, ratio=4),
         lambda: tf.io.decode_jpeg(content, channels=3),
     )
-    return pixels, jpeg_exif(image_bytes)
+    return _finished(_sized(pixels, image_size), jpeg_exif(image_bytes), image_size)
+
+
+def _sized(pixels: tf.Tensor, image_size: int | None) -> tf.Tensor:
+    """Resizes to float [S, S, 3], or casts; resizing reads uint8, so large pictures are never held as floats."""
+    pixels = tf.ensure_shape(pixels, [None, None, 3])
+    if image_size is None:
+        return tf.cast(pixels, tf.float32)
+    return tf.image.resize(pixels, [image_size, image_size], method="bilinear", antialias=True)
+
+
+def _finished(pixels: tf.Tensor, exif: tf.Tensor, image_size: int | None) -> tf.Tensor:
+    """Rounds float pixels to uint8 and turns them upright."""
+    pixels = tf.cast(tf.clip_by_value(tf.round(pixels), 0.0, 255.0), tf.uint8)
+    return tf.ensure_shape(upright(pixels, exif), [image_size, image_size, 3])
 
 
 def _decode_gif(image_bytes: tf.Tensor) -> Decoded:
@@ -173,7 +203,7 @@ def _on_white(pixels: tf.Tensor, sized: Callable[[tf.Tensor], tf.Tensor]) -> tf.
     return sized(pixels[..., :3] * alpha + 255 * (255 - alpha)) / 255.0
 
 
-# Decoders by the first bytes of a file; every other file is taken for a JPEG.
+# Decoders of other formats than JPEG by the first bytes of a file.
 _DECODERS: dict[bytes, Callable[[tf.Tensor], Decoded]] = {
     _PNG_MAGIC: _decode_png,
     _BMP_MAGIC: _decode_bmp,
