@@ -1,6 +1,7 @@
 """Decodes batches of pictures of which some may be damaged, in a graph or into an array."""
 
 import functools
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from ctxvision.data.pictures import is_jpeg, jpeg_decoder, picture_decoder
 _DECODERS = 4
 # Limits of one call of `load_pictures` and `load_encoded` to the graph.
 _PICTURES, _BYTES = 256, 64 << 20
+# An accelerator does not decode, so the arrays need not travel to it and back.
+_HOST = "CPU:0"
 
 
 def decode_pictures(image_bytes: tf.Tensor, image_size: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -47,10 +50,11 @@ def load_pictures(
         ValueError: `out` has another shape or dtype.
     """
     out = _array(out, len(paths), image_size)
-    decode, decoded = _batch_decoder(image_size, files=True), np.zeros(len(paths), bool)
+    decode, decoded = _batch_decoder(image_size, os.cpu_count(), files=True), np.zeros(len(paths), bool)
     for start in range(0, len(paths), _PICTURES):
         part = slice(start, start + _PICTURES)
-        out[part], decoded[part] = decode(tf.constant(paths[part], tf.string))
+        with tf.device(_HOST):
+            out[part], decoded[part] = decode(tf.constant(paths[part], tf.string))
     return out, np.flatnonzero(~decoded).tolist()
 
 
@@ -73,9 +77,10 @@ def load_encoded(
         ValueError: `out` has another shape or dtype.
     """
     out = _array(out, number, image_size)
-    decode, decoded = _batch_decoder(image_size), np.zeros(number, bool)
+    decode, decoded = _batch_decoder(image_size, os.cpu_count()), np.zeros(number, bool)
     for rows, contents in _parts(encoded):
-        out[rows], decoded[rows] = decode(tf.constant(contents, tf.string))
+        with tf.device(_HOST):
+            out[rows], decoded[rows] = decode(tf.constant(contents, tf.string))
     out[~decoded] = 0
     return out, np.flatnonzero(~decoded).tolist()
 
@@ -110,23 +115,24 @@ def _parts(encoded: Iterable[tuple[int, bytes | None]]) -> Iterator[tuple[list[i
 
 
 @functools.lru_cache
-def _batch_decoder(image_size: int, files: bool = False) -> Any:
+def _batch_decoder(image_size: int, at_once: int | None = _DECODERS, files: bool = False) -> Any:
     """Builds a `tf.function` of `decode_pictures` for one size, once; all signatures of an export share it.
 
-    With `files`, it takes names of files, and decodes as many at once as the machine has cores for.
+    Args:
+        image_size: side S of the pictures.
+        at_once: pictures that are decoded at the same time.
+        files: whether the function takes names of files instead of their contents.
     """
-    any_picture, jpeg = picture_decoder(image_size), jpeg_decoder(image_size)
+    any_picture, jpeg, at_once = picture_decoder(image_size), jpeg_decoder(image_size), at_once or 1
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def decoded(given: tf.Tensor) -> tf.Tensor:
         if files:
-            return _mapped(
-                lambda path: any_picture(tf.io.read_file(path)), given, image_size, tf.data.AUTOTUNE
-            )
+            return _mapped(lambda path: any_picture(tf.io.read_file(path)), given, image_size, at_once)
         return tf.cond(
             tf.reduce_all(is_jpeg(given)),
-            lambda: _mapped(jpeg, given, image_size, _DECODERS),
-            lambda: apart(lambda given: _mapped(any_picture, given, image_size, _DECODERS))(given),
+            lambda: _mapped(jpeg, given, image_size, at_once),
+            lambda: apart(lambda given: _mapped(any_picture, given, image_size, at_once))(given),
         )
 
     return decoded
