@@ -106,12 +106,14 @@ def test_filter_by_an_unknown_flag(retrieval):
 @pytest.mark.parametrize("filtered", [False, True])
 def test_more_queries_than_fit_in_a_chunk(monkeypatch, retrieval, filtered):
     search = retrieval._search
-    for module, name, queries in (
-        ("exact_search", "MOST_SCORES", 3 * ROWS),
-        ("scann_search", "_MOST_SCORES", 3 * ROWS),
-        ("inverted_lists", "_MOST_GATHERED", 3 * 16 * getattr(search, "capacity", 1) * DIM),
-    ):
-        monkeypatch.setattr(f"ctxvision.layers.retrieval.{module}.{name}", queries)
+    limits = {
+        "exact_search.MOST_SCORES": 3 * ROWS,
+        "inverted_lists._MOST_GATHERED": 3 * 16 * getattr(search, "capacity", 1) * DIM,
+    }
+    if retrieval.backend == "scann":
+        limits["scann_search._MOST_SCORES"] = 3 * ROWS
+    for name, limit in limits.items():
+        monkeypatch.setattr(f"ctxvision.layers.retrieval.{name}", limit)
     where = retrieval.filter(deny_languages=["de"]) if filtered else None
     traced = tf.function(lambda q: retrieval(q, where=where), input_signature=[tf.TensorSpec([None, DIM])])
     for rows in (6, 4, 3, 1):

@@ -488,7 +488,7 @@ REQUESTS = {
         "POST", VERB, rows([B64]), 400, "image_bytes must be DT_STRING [any]"
     ),
     "lists without end": Http(
-        "POST", VERB, b'{"inputs":' + b"[" * 9000 + b"]" * 9000 + b"}", 400, "JSON Parse error"
+        "POST", VERB, b'{"inputs":' + b"[" * 90_000 + b"]" * 90_000 + b"}", 400, "JSON Parse error"
     ),
     "lists of many dimensions": Http(
         "POST", VERB, b'{"inputs":' + b"[" * 90 + b"1" + b"]" * 90 + b"}", 400, "at most 32 dimensions"
