@@ -1,6 +1,5 @@
 """Sends encoded pictures to an export on disk or to a server."""
 
-import functools
 import os
 import re
 from collections.abc import Callable
@@ -20,6 +19,9 @@ MOST_PICTURES, MOST_BYTES = 32, MESSAGE_BYTES // 2
 _TIMEOUT_SECONDS = 60
 # Environment variables from which gRPC reads a proxy, in gRPC's order.
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
+
+# The export that was asked last, by its folder and the sizes and times of its files.
+_loaded: dict[tuple[Path, tuple[tuple[int, int], ...]], LoadedExport] = {}
 
 Answer = dict[str, np.ndarray]
 Ask = Callable[[list[bytes]], Answer]
@@ -69,7 +71,7 @@ def _is_address(target: str | os.PathLike[str]) -> bool:
 
 
 def _local(directory: str | os.PathLike[str], signature: str) -> Callable[[list[bytes]], Answer]:
-    export = _last_loaded(*_state(find_version(directory)))
+    export = _last_loaded(find_version(directory))
     function = export.signatures.get(signature)
     if function is None or list(function.structured_input_signature[1]) != ["image_bytes"]:
         raise InputError(
@@ -83,17 +85,14 @@ def _local(directory: str | os.PathLike[str], signature: str) -> Callable[[list[
     }
 
 
-@functools.lru_cache(maxsize=1)
-def _last_loaded(version: Path, _: tuple[tuple[int, int], ...]) -> LoadedExport:
+def _last_loaded(version: Path) -> LoadedExport:
     """Loads an export and keeps it until another one is asked, because loading takes longer than most answers."""
-    return load_export(version)
-
-
-def _state(version: Path) -> tuple[Path, tuple[tuple[int, int], ...]]:
-    """Returns a version's folder, and the sizes and times of its files, which tell whether it was written anew."""
-    files = sorted(path for path in version.rglob("*") if path.is_file())
-    states = [path.stat() for path in files]
-    return version.resolve(), tuple((state.st_size, state.st_mtime_ns) for state in states)
+    files = [path.stat() for path in sorted(version.rglob("*")) if path.is_file()]
+    key = version.absolute(), tuple((file.st_size, file.st_mtime_ns) for file in files)
+    if key not in _loaded:
+        _loaded.clear()  # first, so that two are never in memory
+        _loaded[key] = load_export(version)
+    return _loaded[key]
 
 
 def _no_answer(address: str, details: str) -> str:

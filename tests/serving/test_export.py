@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis import prediction_log_pb2
 
 import ctxvision as cv
@@ -251,6 +252,14 @@ def test_decoding_keeps_the_order_of_many_pictures():
     expected = np.where(np.arange(40) == 17, 0, colours)
     assert np.array_equal(pixels, np.broadcast_to(expected[:, None, None, None], (40, 4, 4, 3)))
     assert np.array_equal(valid, np.arange(40) != 17)
+
+
+def test_all_signatures_share_one_graph_that_decodes(export_directory):
+    """Also those with optional inputs, which TensorFlow traces again when it saves them."""
+    saved = SavedModel.FromString((export_directory / "2" / "saved_model.pb").read_bytes())
+    names = [function.signature.name for function in saved.meta_graphs[0].graph_def.library.function]
+    for part in ("_decode_gif", "_in_segments", "_decode_webp"):
+        assert len([name for name in names if part in name]) == 1
 
 
 def test_answers_that_are_not_finite_are_not_valid(images):
