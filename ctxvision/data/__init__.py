@@ -5,10 +5,11 @@ from ctxvision.data.decoding import load_encoded, load_pictures
 from ctxvision.data.emoji import write_demo_data
 from ctxvision.data.manifest import Manifest
 from ctxvision.data.picture_sheet import write_sheet
-from ctxvision.data.pictures import decode_picture, training_batches
+from ctxvision.data.pictures import decode_picture
 from ctxvision.data.record_batches import record_batches
 from ctxvision.data.source import load_data
 from ctxvision.data.split import Query, Split, check_pictures
+from ctxvision.data.training_batches import training_batches
 
 __all__ = [
     "DataCheck",

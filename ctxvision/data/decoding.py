@@ -1,4 +1,4 @@
-"""Decodes batches of pictures of which some may be damaged, in a graph or into an array."""
+"""Decodes many pictures, in a graph or into an array. Damaged pictures are marked and do not stop it."""
 
 import functools
 import os
@@ -12,7 +12,8 @@ from ctxvision._branches import apart
 from ctxvision.data.pictures import is_jpeg, jpeg_decoder, picture_decoder
 
 # Pictures that a served model decodes at once; the largest allowed picture takes some 400 MB.
-_DECODERS = 4
+_SERVED_AT_ONCE = 4
+_CORES = os.cpu_count() or 1
 # Limits of one call of `load_pictures` and `load_encoded` to the graph.
 _PICTURES, _BYTES = 256, 64 << 20
 # An accelerator does not decode, so the arrays need not travel to it and back.
@@ -50,7 +51,7 @@ def load_pictures(
         ValueError: `out` has another shape or dtype.
     """
     out = _array(out, len(paths), image_size)
-    decode, decoded = _batch_decoder(image_size, os.cpu_count(), files=True), np.zeros(len(paths), bool)
+    decode, decoded = _batch_decoder(image_size, _CORES, files=True), np.zeros(len(paths), bool)
     for start in range(0, len(paths), _PICTURES):
         part = slice(start, start + _PICTURES)
         with tf.device(_HOST):
@@ -77,7 +78,7 @@ def load_encoded(
         ValueError: `out` has another shape or dtype.
     """
     out = _array(out, number, image_size)
-    decode, decoded = _batch_decoder(image_size, os.cpu_count()), np.zeros(number, bool)
+    decode, decoded = _batch_decoder(image_size, _CORES), np.zeros(number, bool)
     for rows, contents in _parts(encoded):
         with tf.device(_HOST):
             out[rows], decoded[rows] = decode(tf.constant(contents, tf.string))
@@ -115,7 +116,7 @@ def _parts(encoded: Iterable[tuple[int, bytes | None]]) -> Iterator[tuple[list[i
 
 
 @functools.lru_cache
-def _batch_decoder(image_size: int, at_once: int | None = _DECODERS, files: bool = False) -> Any:
+def _batch_decoder(image_size: int, at_once: int = _SERVED_AT_ONCE, files: bool = False) -> Any:
     """Builds a `tf.function` of `decode_pictures` for one size, once; all signatures of an export share it.
 
     Args:
@@ -123,10 +124,10 @@ def _batch_decoder(image_size: int, at_once: int | None = _DECODERS, files: bool
         at_once: pictures that are decoded at the same time.
         files: whether the function takes names of files instead of their contents.
     """
-    any_picture, jpeg, at_once = picture_decoder(image_size), jpeg_decoder(image_size), at_once or 1
+    any_picture, jpeg = picture_decoder(image_size), jpeg_decoder(image_size)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-    def decoded(given: tf.Tensor) -> tf.Tensor:
+    def decoded(given: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         if files:
             return _mapped(lambda path: any_picture(tf.io.read_file(path)), given, image_size, at_once)
         return tf.cond(

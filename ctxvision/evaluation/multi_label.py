@@ -73,10 +73,8 @@ def multi_label(
     train = run.data.label_targets("train")
     steps = TRAINABLE if trainable_min is None else (trainable_min,)
     least, trainable = trainable_labels(train, steps)
-    methods, fractions = (
-        {name: METHODS[name] for name in ROWS if only is None or name in only},
-        features.distinct(run.config.fractions),
-    )
+    methods = {name: METHODS[name] for name in ROWS if only is None or name in only}
+    fractions = features.distinct(run.config.fractions)
     suite = _Suite(features, total=(len(methods) * len(fractions) + 2) * seeds)
     records = []
     for fraction in fractions:

@@ -1,4 +1,4 @@
-"""Embeds a batch of pictures of which some may be damaged, and blanks the answers of those."""
+"""Embeds batches of pictures, and blanks the answers of damaged ones."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
