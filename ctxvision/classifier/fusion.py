@@ -51,7 +51,7 @@ def train_classifier(run: RunFolder, progress: Progress) -> None:
     calibration = task.calibrate(head, inputs["val"], data.label_targets("val"))
     most_terms = terms.places.shape[1]
     with run.stages.finishing(STAGE) as folder:
-        save_weights(head.get_layer("context_fusion"), folder / "weights.npz")
+        save_weights(head, folder / "weights.npz")
         chosen = (k, weighting, balance, data.labels, tuning)
         choice = Choice(*chosen, terms=most_terms, balances=tried or None, **calibration)
         write_choice(folder, choice)

@@ -34,7 +34,7 @@ def train_head(
     seed: int,
     balance: str = "none",
     **fusion: Any,
-) -> keras.Model:
+) -> ContextFusion:
     """Trains a joint head, or the head of one modality, on frozen features; see `train_pool` for several members.
 
     Training runs under the strategy in scope, by default on the host, where a head takes less than a second. Heads of
@@ -54,12 +54,12 @@ def train_head(
         **fusion: arguments of `ContextFusion`, whose `fusion` is "concat" by default.
 
     Returns:
-        A model from the list of features to probabilities [N, L]; `model.get_layer("context_fusion")` is the head.
+        The head, a layer from the list of features to probabilities [N, L].
 
     Raises:
         ValueError: a feature is not finite, or the balance is unknown.
     """
-    head = head_model([part.shape[1] for part in features], num_labels, targets.ndim == 2, seed, **fusion)
+    head = new_head([part.shape[1] for part in features], num_labels, targets.ndim == 2, seed, **fusion)
     _member_of(head).set_weights(
         member_weights(features, targets, num_labels, steps, seed, balance, **fusion)
     )
@@ -93,14 +93,20 @@ def member_weights(
     return _remembered[inputs]
 
 
-def head_model(
+def new_head(
     widths: Sequence[int], num_labels: int, several: bool, seed: int, fusion: str = "concat", **arguments: Any
-) -> keras.Model:
-    """Returns the model that `train_head` trains, from features of these widths to probabilities [N, num_labels]."""
-    inputs = [keras.Input([width]) for width in widths]
+) -> ContextFusion:
+    """Returns an untrained head from features of these widths to probabilities [N, num_labels]."""
     activation = "sigmoid" if several else "softmax"
-    fused = ContextFusion(num_labels, fusion, activation, seed=seed, name="context_fusion", **arguments)
-    return keras.Model(inputs, fused(inputs))
+    head = ContextFusion(num_labels, fusion, activation, seed=seed, name="context_fusion", **arguments)
+    head([tf.zeros([1, width]) for width in widths])
+    return head
+
+
+def head_model(widths: Sequence[int], *arguments: Any, **named: Any) -> keras.Model:
+    """Returns the model that `train_head` trains, over a head with the arguments of `new_head`."""
+    inputs = [keras.Input([width]) for width in widths]
+    return keras.Model(inputs, new_head(widths, *arguments, **named)(inputs))
 
 
 class _Loss(NamedTuple):
@@ -165,6 +171,8 @@ def _compiled(shape: _Shape, strategy: tf.distribute.Strategy) -> keras.Model:
         # steps.
         compiled = not tf.distribute.has_strategy() and shape.steps >= FEWEST_COMPILED
         model.compile(optimizer, shape.loss.make(), steps_per_execution=shape.steps, jit_compile=compiled)
+    # AutoGraph would take longer to convert a step, which has no Python control flow, than the step takes to run.
+    model.train_step = tf.autograph.experimental.do_not_convert(model.train_step)
     return model
 
 
@@ -174,24 +182,24 @@ def _trained(
     """Trains the model of a shape from the initial weights of a seed, and returns the weights of its member."""
     model = _compiled(shape, tf.distribute.get_strategy())
     head = model.get_layer("context_fusion")
-    initial = head_model(shape.widths, shape.num_labels, shape.loss.several, seed, **dict(shape.fusion))
-    model.set_weights(initial.get_weights())
+    initial = new_head(shape.widths, shape.num_labels, shape.loss.several, seed, **dict(shape.fusion))
+    head.set_weights(initial.get_weights())
     head.restart_dropout(seed)
     for variable in model.optimizer.variables:
         variable.assign(tf.zeros_like(variable))
     fit(model, batches(features, targets, shape.steps, seed))
     if shape.loss.positive_weights:
-        _member_of(model).output_stage.bias.assign_sub(np.log(shape.loss.positive_weights))
-    return _member_of(model).get_weights()
+        _member_of(head).output_stage.bias.assign_sub(np.log(shape.loss.positive_weights))
+    return _member_of(head).get_weights()
 
 
-def _member_of(head: keras.Model) -> keras.layers.Layer:
+def _member_of(head: ContextFusion) -> keras.layers.Layer:
     """Returns the only member of a joint head."""
-    (member,) = head.get_layer("context_fusion").members
+    (member,) = head.members
     return member
 
 
-def probabilities_of(head: keras.Model, features: Sequence[np.ndarray]) -> np.ndarray:
+def probabilities_of(head: keras.layers.Layer, features: Sequence[np.ndarray]) -> np.ndarray:
     """Returns the probabilities float32 [N, L] of features [N, D_i], in calls, which are faster than `predict` here."""
     return np.concatenate([head(part, training=False) for part in _chunks(features)])
 

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-import tf_keras as keras
 
-from ctxvision.classifier.head import head_model, member_weights
-from ctxvision.layers import TermPlaces
+from ctxvision.classifier.head import member_weights, new_head
+from ctxvision.layers import ContextFusion, TermPlaces
 from ctxvision.layers.context_fusion import STAGES
 
 
@@ -19,7 +18,7 @@ def train_pool(
     balance: str = "none",
     terms: TermPlaces | None = None,
     stages: Sequence[int] | None = None,
-) -> keras.Model:
+) -> ContextFusion:
     """Trains `ContextFusion("pool")` on frozen features, each member with its own loss.
 
     A member is the head of one modality that `train_head` trains, once per process. The members' weights are 1 until
@@ -32,7 +31,7 @@ def train_pool(
             embedding.
 
     Returns:
-        A model from the list of features to probabilities [N, L]; `model.get_layer("context_fusion")` is the head.
+        The head, a layer from the list of features to probabilities [N, L].
     """
     chosen = tuple(stages or list(STAGES.values())[: len(features)])
     weights = [
@@ -41,10 +40,9 @@ def train_pool(
     ]
     most_terms = 0 if terms is None else terms.places.shape[1]
     widths = [part.shape[1] for part in features]
-    pool = head_model(widths, num_labels, targets.ndim == 2, seed, "pool", stages=chosen, terms=most_terms)
-    fusion = pool.get_layer("context_fusion")
-    for member, of_member in zip(fusion.members, weights, strict=True):
+    head = new_head(widths, num_labels, targets.ndim == 2, seed, "pool", stages=chosen, terms=most_terms)
+    for member, of_member in zip(head.members, weights, strict=True):
         member.set_weights(of_member)
-    if terms is not None:
-        fusion.label_terms.assign(terms)
-    return pool
+    if terms is not None and head.label_terms is not None:
+        head.label_terms.assign(terms)
+    return head

@@ -58,13 +58,13 @@ class Task(NamedTuple):
     measurable: Callable[[np.ndarray], bool]
     quality: Callable[[np.ndarray, np.ndarray], float]
     compare: Callable[[Sequence[np.ndarray], Sequence[np.ndarray], np.ndarray], Compared]
-    calibrate: Callable[[keras.Model, Sequence[np.ndarray], np.ndarray], dict[str, Any]]
+    calibrate: Callable[[ContextFusion, Sequence[np.ndarray], np.ndarray], dict[str, Any]]
     encoder_targets: Callable[[np.ndarray, int], np.ndarray]
     encoder_loss: Callable[[], keras.losses.Loss]
 
 
 def calibrate_by_softmax(
-    head: keras.Model, features: Sequence[np.ndarray], targets: np.ndarray
+    head: ContextFusion, features: Sequence[np.ndarray], targets: np.ndarray
 ) -> dict[str, Any]:
     """Fits the weights of the members of a head for one label per picture on `val`, and sets them.
 
@@ -76,10 +76,9 @@ def calibrate_by_softmax(
         A dict of `member_weights`, a list, `uniform_share`, `val_loss` in nats, `val_ece`, and `val_ece_uncalibrated`,
         which is the error with equal weights.
     """
-    fusion = head.get_layer("context_fusion")
-    logits = member_logits_of(fusion, features)
-    calibration = _fit(fusion, logits, targets)
-    fusion.uniform_share.assign(calibration.uniform_share)
+    logits = member_logits_of(head, features)
+    calibration = _fit(head, logits, targets)
+    head.uniform_share.assign(calibration.uniform_share)
     before, after = (
         _calibration_error(found.max(axis=1), found.argmax(axis=1) == targets)
         for found in (calibrated(logits, one) for one in (equal_weights(len(logits)), calibration))
@@ -90,7 +89,7 @@ def calibrate_by_softmax(
 
 
 def calibrate_by_thresholds(
-    head: keras.Model, features: Sequence[np.ndarray], targets: np.ndarray
+    head: ContextFusion, features: Sequence[np.ndarray], targets: np.ndarray
 ) -> dict[str, Any]:
     """Fits the weights of a head's members on `val` and sets them, and fits a threshold for each of several labels.
 
@@ -101,9 +100,8 @@ def calibrate_by_thresholds(
         A dict of `member_weights` and `thresholds`, lists, the thresholds' `precision`, `val_loss` in nats per
         decision, and `val_ece`.
     """
-    fusion = head.get_layer("context_fusion")
-    logits = member_logits_of(fusion, features)
-    calibration = _fit(fusion, logits, targets)
+    logits = member_logits_of(head, features)
+    calibration = _fit(head, logits, targets)
     probabilities = probabilities_of(head, features)
     thresholds = fit_thresholds(probabilities, targets).tolist()
     ece = _calibration_error(probabilities, targets)
@@ -116,9 +114,9 @@ def _calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
     return expected_calibration_error(confidence, correct) if correct.size else 0.0
 
 
-def _fit(fusion: ContextFusion, logits: np.ndarray, targets: np.ndarray) -> Calibration:
-    calibration = fit_calibration(logits, targets, terms=fusion.label_terms is not None)
-    fusion.member_weights.assign(calibration.weights)
+def _fit(head: ContextFusion, logits: np.ndarray, targets: np.ndarray) -> Calibration:
+    calibration = fit_calibration(logits, targets, terms=head.label_terms is not None)
+    head.member_weights.assign(calibration.weights)
     return calibration
 
 

@@ -4,13 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import tf_keras as keras
 
 from ctxvision.classifier.head import train_head
 from ctxvision.classifier.pool import train_pool
 from ctxvision.classifier.run_folder import RunFolder
 from ctxvision.classifier.task import task_of
-from ctxvision.layers import TermPlaces
+from ctxvision.layers import ContextFusion, TermPlaces
 
 # Function from a split to its features, one array per modality.
 Inputs = Callable[[str], Sequence[np.ndarray]]
@@ -25,7 +24,7 @@ def trained_head(
     rows: np.ndarray | None = None,
     stages: Sequence[int] | None = None,
     **arguments: Any,
-) -> keras.Model:
+) -> ContextFusion:
     """Trains a head on `train` and calibrates it on `val`, as the run's own head.
 
     Args:

@@ -104,9 +104,9 @@ def member_logits_on_val_and_test(features: Features, seed: int) -> dict[str, np
 
     def measure() -> dict[str, np.ndarray]:
         method = METHODS["multimodal"]
-        fusion = head_of(features, method, fraction, seed).get_layer("context_fusion")
+        head = head_of(features, method, fraction, seed)
         return {
-            split: member_logits_of(fusion, inputs_of(features, method, split, fraction, seed))
+            split: member_logits_of(head, inputs_of(features, method, split, fraction, seed))
             for split in splits
         }
 

@@ -69,8 +69,7 @@ def deletion(run: Run, progress: Progress, seeds: int) -> list[Record]:
     def head(seed: int) -> ContextFusion:
         if seed == own:
             return run.classifier.fusion
-        trained = head_of(features, METHODS["multimodal"], max(run.config.fractions), seed)
-        return trained.get_layer("context_fusion")
+        return head_of(features, METHODS["multimodal"], max(run.config.fractions), seed)
 
     records = []
     for number, split in enumerate(splits):

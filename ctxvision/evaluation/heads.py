@@ -35,7 +35,7 @@ class Heads:
         inputs: Inputs,
         seed: int,
         suite: str | None = None,
-        train: Callable[..., keras.Model] = trained_head,
+        train: Callable[..., keras.layers.Layer] = trained_head,
         **arguments: Any,
     ) -> Ranks:
         """Trains a head on `train` and ranks the true label of each picture of every test split.

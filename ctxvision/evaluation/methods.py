@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
-import tf_keras as keras
 
 from ctxvision.classifier.trained_head import trained_head
 from ctxvision.evaluation.features import ALL, NO_LABEL_WORDS, Features, shuffled
+from ctxvision.layers import ContextFusion
 from ctxvision.layers.context_fusion import STAGES
 
 
@@ -86,7 +86,7 @@ def inputs_of(features: Features, method: Method, split: str, fraction: float, s
 
 def head_of(
     features: Features, method: Method, fraction: float, seed: int, rows: np.ndarray | None = None
-) -> keras.Model:
+) -> ContextFusion:
     """Trains a method's head on these rows of `train`, by default all; see `trained_head`."""
 
     def inputs(split: str) -> list[np.ndarray]:

@@ -30,7 +30,7 @@ def replay():
 
 @pytest.fixture(scope="module")
 def head(replay):
-    return train_head(replay.features, replay.labels, 4, 40, 0).get_layer("context_fusion")
+    return train_head(replay.features, replay.labels, 4, 40, 0)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_an_old_row_stays_if_its_pictures_already_get_the_label(head, replay):
 
 @pytest.fixture(scope="module")
 def pool(replay):
-    head = train_pool(replay.features, replay.labels, 4, 40, 0).get_layer("context_fusion")
+    head = train_pool(replay.features, replay.labels, 4, 40, 0)
     head.member_weights.assign([0.8, 0.3])
     return head
 

@@ -24,7 +24,7 @@ def test_each_of_several_labels_is_learnt_on_its_own(rare, balance):
     features, targets = rare
     head = train_head([features], targets, 2, 300, 0, balance, hidden=16)
     found = probabilities_of(head, [features])
-    assert head.get_layer("context_fusion").activation == "sigmoid"
+    assert head.activation == "sigmoid"
     assert np.abs(found.sum(axis=1) - 1).mean() > 0.05
     assert (np.corrcoef(found.T, features[:, :2].T)[:2, 2:].diagonal() > 0.5).all()
 
@@ -91,9 +91,9 @@ def test_no_head_is_trained_twice_and_equal_shapes_share_a_model(rare, monkeypat
 def test_changes_to_a_returned_head_are_not_remembered(rare):
     features, targets = rare
     head = train_head([features], targets, 2, 40, 0, hidden=16)
-    head.get_layer("context_fusion").members[0].output_stage.bias.assign([9.0, 9.0])
+    head.members[0].output_stage.bias.assign([9.0, 9.0])
     again = train_head([features], targets, 2, 40, 0, hidden=16)
-    assert np.abs(again.get_layer("context_fusion").members[0].output_stage.bias).max() < 9
+    assert np.abs(again.members[0].output_stage.bias).max() < 9
 
 
 def test_the_number_of_remembered_heads_is_limited(rare, monkeypatch):

@@ -20,9 +20,9 @@ def data():
 
 def test_members_are_the_heads_of_single_modalities(data):
     parts, labels = data
-    pool = train_pool(parts, labels, 3, 50, seed=1).get_layer("context_fusion")
+    pool = train_pool(parts, labels, 3, 50, seed=1)
     for logits, part, stages in zip(member_logits_of(pool, parts), parts, (0, 2, 1), strict=True):
-        alone = train_head([part], labels, 3, 50, seed=1, stages=(stages,)).get_layer("context_fusion")
+        alone = train_head([part], labels, 3, 50, seed=1, stages=(stages,))
         np.testing.assert_allclose(logits, member_logits_of(alone, [part])[0], atol=1e-5)
 
 
@@ -30,7 +30,7 @@ def test_terms_are_a_member(data):
     parts, labels = data
     terms = TermPlaces(np.ones([3, 2, 10], np.float32), np.zeros([3, 2], np.float32), np.ones(3, np.float32))
     head = train_pool(parts, labels, 3, 20, seed=1, terms=terms)
-    assert member_logits_of(head.get_layer("context_fusion"), parts).shape == (4, 300, 3)
+    assert member_logits_of(head, parts).shape == (4, 300, 3)
     assert probabilities_of(head, parts).shape == (300, 3)
 
 
@@ -38,7 +38,7 @@ def test_several_labels_are_pooled_label_by_label(data):
     parts, labels = data
     targets = np.eye(3, dtype=np.float32)[labels]
     head = train_pool(parts[:2], targets, 3, 50, seed=1, balance="positive_weight")
-    logits = member_logits_of(head.get_layer("context_fusion"), parts[:2])
+    logits = member_logits_of(head, parts[:2])
     np.testing.assert_allclose(
         probabilities_of(head, parts[:2]), 1 / (1 + np.exp(-logits.sum(axis=0))), atol=1e-5
     )

@@ -34,7 +34,7 @@ def test_what_can_be_measured():
 def test_calibration_of_a_head_of_one_label_is_returned(noisy):
     features, labels = noisy
     head = train_head([features[::2]], labels[::2], 3, steps=300, seed=0)
-    before = member_logits_of(head.get_layer("context_fusion"), [features[1::2]])
+    before = member_logits_of(head, [features[1::2]])
     told = ONE_LABEL.calibrate(head, [features[1::2]], labels[1::2])
     assert told["member_weights"] != [1] and told["val_ece"] < told["val_ece_uncalibrated"]
     expected = calibrated(before, Calibration(tuple(told["member_weights"]), told["uniform_share"]))
@@ -45,7 +45,7 @@ def test_a_head_of_several_labels_is_calibrated_and_gets_thresholds(noisy):
     features, labels = noisy
     targets = np.eye(3, dtype=np.float32)[labels]
     head = train_head([features[::2]], targets[::2], 3, steps=100, seed=0)
-    logits = member_logits_of(head.get_layer("context_fusion"), [features[1::2]])
+    logits = member_logits_of(head, [features[1::2]])
     told = SEVERAL_LABELS.calibrate(head, [features[1::2]], targets[1::2])
     assert len(told["thresholds"]) == 3 and told["precision"] == 0.8
     found = probabilities_of(head, [features[1::2]])
