@@ -14,7 +14,9 @@ _LOOKS_LIKE = str.maketrans(
     "аеорсухіјѕһԁԛԝвкмнтзαβεικνορτυχ",
     "aeopcyxijshdqwbkmht3abeiknoptux",
 )
-_SPACES = re.compile(r"[\s_-]+")
+# Hyphens and dashes of all kinds, spaces and underscores.
+_SPACES = re.compile(r"[\s_\-\u2010-\u2015\u2212]+")
+_APOSTROPHES = str.maketrans("\u2018\u2019\u02bc\u00b4`", "'''''")
 
 
 def alike(labels: Iterable[str]) -> list[list[str]]:
@@ -70,8 +72,15 @@ def _by_count(group: Iterable[str], counts: Mapping[str, int]) -> list[str]:
 
 def _looks(label: str) -> str:
     """Reduces a label to a form that is equal for labels that look alike."""
-    plain = unicodedata.normalize("NFKC", label).casefold()
+    shown = "".join(filter(_is_shown, label.translate(_APOSTROPHES)))
+    plain = unicodedata.normalize("NFKC", shown).casefold()
     try:
         return repr(float(plain))
     except ValueError:
         return _SPACES.sub(" ", plain.translate(_LOOKS_LIKE)).strip()
+
+
+def _is_shown(character: str) -> bool:
+    """Tells whether a character has a shape of its own; joiners and variation selectors have none."""
+    selector = "\ufe00" <= character <= "\ufe0f" or character == "\u034f"
+    return not selector and unicodedata.category(character) != "Cf"

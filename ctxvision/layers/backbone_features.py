@@ -24,7 +24,7 @@ def resize_for(backbone: keras.Model, pixels: tf.Tensor) -> tf.Tensor:
     pixels = tf.convert_to_tensor(pixels)
     if pixels.shape.rank != 4 or pixels.shape[-1] not in (3, None):
         raise ValueError(
-            f"pixels must have shape [B, H, W, 3], got {tuple(pixels.shape)}: add the batch axis and convert to RGB."
+            f"pixels must have shape [B, H, W, 3], got {pixels.shape}: add the batch axis and convert to RGB."
         )
     if pixels.dtype != tf.uint8 and not pixels.dtype.is_floating:
         raise ValueError(

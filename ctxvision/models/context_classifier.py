@@ -236,7 +236,8 @@ class ContextClassifier(keras.Model):
         """Works as in Keras, except that HDF5 is refused, because it cannot hold the phrases.
 
         `keras.models.load_model` reads a `.keras` file directly, and the folder of a SavedModel after
-        `from ctxvision import ContextClassifier`.
+        `from ctxvision import ContextClassifier`. That SavedModel has no signatures: `export_saved_model` writes one for
+        TF Serving.
 
         Raises:
             ValueError: `filepath` ends in .h5 or .hdf5.

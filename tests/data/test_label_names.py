@@ -13,6 +13,10 @@ from ctxvision.data.label_names import alike
         ("cat", "с\u0430t"),  # Cyrillic
         ("Straße", "strasse"),
         ("ﬁsh", "fish"),
+        ("cat", "ca\u200dt", "ca\u200ct"),
+        ("\u2764", "\u2764\ufe0f"),  # a heart with and without its colour
+        ("t-shirt", "t\u2013shirt", "t\u2011shirt"),
+        ("bird's nest", "bird\u2019s nest"),
     ],
 )
 def test_labels_that_look_alike(group):

@@ -26,6 +26,11 @@ def test_uint8_pixels_of_any_size():
     np.testing.assert_allclose(from_bytes, model(tf.cast(pixels, tf.float32))["probabilities"], atol=1e-6)
 
 
+def test_a_picture_without_a_batch_axis():
+    with pytest.raises(ValueError, match=r"pixels must have shape \[B, H, W, 3\], got .*: add the batch axis"):
+        tiny_classifier().predict(np.zeros([20, 20, 3], np.uint8), verbose=0)
+
+
 def test_the_layers_are_in_the_summary_by_name():
     lines = []
     tiny_classifier().summary(print_fn=lines.append)
