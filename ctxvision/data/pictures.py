@@ -57,6 +57,8 @@ def decode_picture(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.
         TensorShape([48, 48, 3])
     """
     image_bytes = tf.convert_to_tensor(image_bytes, tf.string)
+    if tf.executing_eagerly():  # the branches of the formats are traced once, not in every call
+        return picture_decoder(image_size)(image_bytes)
     return tf.cond(
         is_jpeg(image_bytes),
         lambda: jpeg_decoder(image_size)(image_bytes),

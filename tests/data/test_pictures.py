@@ -441,3 +441,9 @@ def test_rows_select_pictures():
     for expected, found in zip(whole.as_numpy_iterator(), chosen.as_numpy_iterator(), strict=True):
         np.testing.assert_array_equal(expected[0], found[0])
         np.testing.assert_array_equal(expected[1], found[1])
+
+
+def test_calls_outside_a_graph_share_one_trace():
+    for kind in ("PNG", "GIF", "BMP", "PNG"):
+        assert decode_picture(encoded(Image.new("RGB", (9, 9)), kind), 9).shape == (9, 9, 3)
+    assert picture_decoder(9).experimental_get_tracing_count() == 1
