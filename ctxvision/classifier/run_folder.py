@@ -12,7 +12,7 @@ from ctxvision.classifier.choice import Choice, read_choice
 from ctxvision.classifier.concept_store import Concept, ConceptStore
 from ctxvision.classifier.config import Config
 from ctxvision.classifier.task import task_of
-from ctxvision.classifier.towers import SHARED, new_visual_encoder, with_found_tower
+from ctxvision.classifier.towers import SHARED, new_visual_encoder, saved_model_digest, with_found_tower
 from ctxvision.context.context import Context
 from ctxvision.data.source import Source
 from ctxvision.errors import InputError
@@ -74,11 +74,18 @@ class RunFolder:
         write_json(self.directory / "config.json", self._stored)
 
     def _refuse_other(self, found: dict[str, Any], name: str) -> None:
-        """Raises an InputError for data whose rows differ from those that the run was made with."""
-        if found["sha256"] != self._stored["data"]["sha256"]:
+        """Raises an InputError for data whose rows or label terms differ from those that the run was made with."""
+        stored = self._stored["data"]
+        if found["sha256"] != stored["sha256"]:
             raise InputError(
                 f"{name} must say of its pictures what it said when run {str(self.directory)!r} was made, got other "
                 f"rows in {found['folder']!r}: restore the rows, name the data with --data, or train a new run."
+            )
+        # Runs of earlier versions have no digest of the terms.
+        if found["labels_sha256"] != stored.get("labels_sha256", found["labels_sha256"]):
+            raise InputError(
+                f"labels.json of {name} must be as it was when run {str(self.directory)!r} was made, because the head "
+                f"scores labels by their terms, got others in {found['folder']!r}: restore the terms, or train a new run."
             )
 
     def _reopened(self) -> "RunFolder":
@@ -156,12 +163,21 @@ class RunFolder:
         return found
 
     def visual_encoder(self, fraction: float) -> VisualEncoder:
-        """Loads the encoder that the stage `visual` trained on `fraction` of the labelled pictures."""
+        """Loads the encoder that the stage `visual` trained on `fraction` of the labelled pictures.
+
+        Raises:
+            InputError: the backbone is a SavedModel that has changed since the stage.
+        """
         if fraction not in self._visual_encoders:
+            stage = f"visual/{fraction:g}"
             shared = self.config.visual_backbone == SHARED
             layer = new_visual_encoder(self.config, self.context.phrase_generator if shared else None)
-            weights = self.stages.folder(f"visual/{fraction:g}") / "weights.npz"
-            self._visual_encoders[fraction] = load_weights(layer, weights)
+            if self.stages.facts(stage).get("tower") not in (None, saved_model_digest(layer)):
+                raise InputError(
+                    f"visual_backbone must be the SavedModel that run {str(self.directory)!r} was trained with, got another "
+                    f"in {str(layer.backbone)!r}: restore it, or train a new run."
+                )
+            self._visual_encoders[fraction] = load_weights(layer, self.stages.folder(stage) / "weights.npz")
         return self._visual_encoders[fraction]
 
     @property
@@ -215,7 +231,9 @@ def create_run(
         return
     settings = Config.from_dict(before["settings"]).own_dict()
     changed = [k for k, v in stored["settings"].items() if settings[k] != v]
-    changed += ["data"] if before["data"]["sha256"] != stored["data"]["sha256"] else []
+    for name, digest in (("data", "sha256"), ("labels.json", "labels_sha256")):
+        now = stored["data"][digest]
+        changed += [name] if before["data"].get(digest, now) != now else []
     changed += ["context_image_size"] if before["context_image_size"] != context_image_size else []
     if changed:
         raise InputError(

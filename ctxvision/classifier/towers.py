@@ -1,6 +1,8 @@
 """Builds the untrained visual encoder of a run's settings."""
 
 import dataclasses
+import hashlib
+from pathlib import Path
 
 import tensorflow as tf
 
@@ -9,6 +11,7 @@ from ctxvision.context.towers import found_tower
 from ctxvision.errors import InputError
 from ctxvision.layers import PhraseGenerator, VisualEncoder
 from ctxvision.layers.backbone import Backbone
+from ctxvision.layers.saved_model_tower import content_of
 from ctxvision.training.fine_tuning import check_train, set_trainable
 
 # Name of the phrase generator's ConvNet, after its training on queries, as a visual backbone.
@@ -70,3 +73,10 @@ def with_found_tower(config: Config, context_image_size: int) -> Config:
             "the setting out."
         )
     return dataclasses.replace(config, image_size=config.image_size or context_image_size)
+
+
+def saved_model_digest(encoder: VisualEncoder) -> str | None:
+    """Returns the digest of the SavedModel that is an encoder's backbone, whose weights no run keeps; else None."""
+    if not isinstance(encoder.backbone, str) or not Path(encoder.backbone).is_dir():
+        return None
+    return hashlib.sha256(content_of(encoder.backbone)).hexdigest()

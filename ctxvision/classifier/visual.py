@@ -12,7 +12,7 @@ from ctxvision._files import link_or_copy
 from ctxvision.classifier.config import Config
 from ctxvision.classifier.run_folder import RunFolder
 from ctxvision.classifier.task import task_of
-from ctxvision.classifier.towers import SHARED, new_visual_encoder
+from ctxvision.classifier.towers import SHARED, new_visual_encoder, saved_model_digest
 from ctxvision.layers import VisualEncoder
 from ctxvision.training.batches import epochs_of, tiled_batches
 from ctxvision.training.fine_tuning import set_trainable, steps_of
@@ -138,7 +138,7 @@ def _keep(
     if not is_chief(strategy):
         take_part_in_saving(encoder)
         return
-    with run.stages.finishing(stage, **facts) as folder:
+    with run.stages.finishing(stage, tower=saved_model_digest(encoder), **facts) as folder:
         if same is None:
             save_weights(encoder, folder / "weights.npz")
         else:

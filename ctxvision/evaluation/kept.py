@@ -5,11 +5,12 @@ from collections.abc import Callable
 import numpy as np
 
 from ctxvision._files import atomic_path
+from ctxvision.classifier.concept_store import ConceptStore
 from ctxvision.classifier.run import Run
 
 
 class Kept:
-    """Arrays by name in `RUN/measured/SUITE/<generation of the vocabulary>`.
+    """Arrays by name in `RUN/measured/SUITE/<generation of the vocabulary>`, with a digest of the concepts if there are any.
 
     Args:
         run: a run whose stages are finished.
@@ -17,7 +18,10 @@ class Kept:
     """
 
     def __init__(self, run: Run, suite: str):
-        self._folder = run.directory / "measured" / suite / str(run.context.vocabulary_generation)
+        state = str(run.context.vocabulary_generation)
+        if concepts := run.concepts():  # from words alone, they leave the vocabulary as it is
+            state += f"-{ConceptStore(run.directory).head(concepts).stem}"
+        self._folder = run.directory / "measured" / suite / state
 
     def arrays(self, name: str, measure: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Returns the stored arrays of this name; calls `measure` and stores its result if there are none."""

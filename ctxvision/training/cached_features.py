@@ -13,6 +13,7 @@ import numpy as np
 from ctxvision._files import atomic_path, file_name
 from ctxvision.layers import PhraseGenerator, VisualEncoder
 from ctxvision.layers.backbone_features import features_of
+from ctxvision.layers.saved_model_tower import content_of
 from ctxvision.training.progress import Progress
 from ctxvision.training.shared_features import SharedFeatures, ids_of
 from ctxvision.training.weights import embed
@@ -152,16 +153,9 @@ def is_frozen(tower: Tower) -> bool:
 def _fingerprint(tower: Tower) -> str:
     """Returns a digest that is equal for copies of a backbone with the same pixel range and input shape."""
     digest = hashlib.sha256(f"{tower.pixels} {tower.tower.input_shape}".encode())
-    if isinstance(tower.backbone, str | os.PathLike):
-        place = Path(tower.backbone)
-        # The index of a SavedModel's variables holds a checksum of each variable.
-        parts = [place / "saved_model.pb", place / "variables" / "variables.index"]
-        found = [part for part in parts if part.is_file()]
-        for part in found:
-            digest.update(part.read_bytes())
-    else:
-        found = []
-    if not found:  # a network given by name or file, or the phrase generator's own
+    content = content_of(tower.backbone) if isinstance(tower.backbone, str | os.PathLike) else b""
+    digest.update(content)
+    if not content:  # a network given by name or file, or the phrase generator's own
         digest.update(str(tower.backbone).encode() if isinstance(tower.backbone, str) else b"")
         for weights in tower.tower.get_weights():
             digest.update(weights.tobytes())

@@ -12,11 +12,11 @@ from ctxvision.data.source import Source, absolute, is_folder, load_data, source
 def data_facts(
     data: Source, owner: Path, label_column: str = "label", manifest: Manifest | None = None
 ) -> dict[str, Any]:
-    """Returns `name`, `folder` and `sha256` of data.
+    """Returns `name`, `folder`, `sha256` and `labels_sha256` of data.
 
     `folder` is the source, one or a list, with absolute paths. A folder inside `owner` is relative to `owner`, so that
-    both can be moved together. `sha256` is the digest of `images.csv`, or "" if the file is missing; for other
-    sources, it is the digest of the manifest's rows.
+    both can be moved together. `sha256` is the digest of `images.csv`, and `labels_sha256` that of `labels.json`; each
+    is "" if the file is missing. For other sources, they are digests of the manifest's rows and of its label terms.
 
     Args:
         data: the source, see `load_data`.
@@ -32,14 +32,16 @@ def data_facts(
             "name": source_name(data),
             "folder": places if len(places) > 1 else places[0],
             "sha256": _fingerprint(manifest),
+            "labels_sha256": hashlib.sha256(repr(sorted(manifest.label_terms.items())).encode()).hexdigest(),
         }
     folder = Path(names[0])
-    table = folder / "images.csv"
+    table, labels = folder / "images.csv", folder / "labels.json"
     inside = table.resolve().is_relative_to(owner.resolve())
     return {
         "name": source_name(data),
         "folder": os.path.relpath(folder, owner) if inside else str(folder.resolve()),
         "sha256": file_digest(table) if table.is_file() else "",
+        "labels_sha256": file_digest(labels) if labels.is_file() else "",
     }
 
 

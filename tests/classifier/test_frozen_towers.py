@@ -16,20 +16,26 @@ from tests.layer_checks import check_layer
 from tests.tiny_data import tiny_settings
 
 
-@pytest.fixture(scope="module")
-def tower(tmp_path_factory):
-    """Returns mean colours and their products for pixels in 0..1."""
+def save_tower(folder, scale=1.0):
+    """Saves a tower that returns mean colours, times a variable, and their products for pixels in 0..1."""
 
     class Tower(tf.Module):
+        def __init__(self):
+            self.scale = tf.Variable(scale)
+
         @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], name="pixels")])
         def embed(self, pixels):
-            mean = tf.reduce_mean(pixels, axis=[1, 2])
+            mean = self.scale * tf.reduce_mean(pixels, axis=[1, 2])
             return {"features": tf.concat([mean, mean * tf.roll(mean, 1, axis=1)], axis=1)}
 
-    folder = tmp_path_factory.mktemp("tower")
     module = Tower()
     tf.saved_model.save(module, str(folder), signatures={"serving_default": module.embed})
     return str(folder)
+
+
+@pytest.fixture(scope="module")
+def tower(tmp_path_factory):
+    return save_tower(tmp_path_factory.mktemp("tower"))
 
 
 @pytest.fixture
@@ -74,6 +80,24 @@ def test_a_context_includes_its_tower(tiny_data, tmp_path, settings):
     shutil.rmtree(moved / "generator" / "tower")
     with pytest.raises(cv.InputError, match="must hold its tower, got no generator/tower: copy the whole"):
         _ = cv.Context(moved).phrase_generator
+
+
+def test_a_tower_that_was_replaced_is_refused(tiny_data, tiny_run, tmp_path, settings):
+    place = tmp_path / "tower"
+    config = cv.Config.from_dict({**settings, "visual_backbone": save_tower(place)})
+    run = new_run(tmp_path / "run", config, tiny_data, tiny_run.context)
+    train_visual(run, 1.0, Progress())
+    features = run.visual_features("val", 1.0)
+    shutil.copytree(place, tmp_path / "before")
+    save_tower(place, scale=2.0)
+    again = cv.Run(run.directory, tiny_run.context.directory)
+    with pytest.raises(
+        cv.InputError, match="visual_backbone must be the SavedModel that run .* was trained with, got an"
+    ):
+        again.visual_encoder(1.0)
+    shutil.rmtree(place)
+    shutil.move(tmp_path / "before", place)
+    np.testing.assert_allclose(again.visual_encoder(1.0)(run.data.pictures("val")), features, atol=1e-6)
 
 
 def test_a_frozen_encoder_is_measured_once_for_all_fractions(tiny_data, tmp_path, settings):

@@ -64,6 +64,19 @@ def test_changed_labels_are_refused(moved, capsys):
         cv.Run(run.directory, data=data)
 
 
+def test_changed_terms_of_labels_are_refused(moved):
+    run, data = moved
+    terms = data / "labels.json"
+    before = terms.read_text()
+    terms.write_text(before.replace("{", '{"red label": {"synset_terms": ["scarlet"]}, ', 1))
+    with pytest.raises(cv.InputError, match="labels.json of the run's data must be as it was when run"):
+        cv.evaluate(run.directory, "calibration")
+    with pytest.raises(cv.InputError, match="made with the same settings, got .* where labels.json differ"):
+        cv.train(data, run.directory, run.config)
+    terms.write_text(before)
+    assert cv.Run(run.directory).data.manifest.label_terms
+
+
 def test_training_resumes_with_moved_data(moved, tiny_data, tmp_path):
     run, data = moved
     data.rename(tmp_path / "elsewhere")
