@@ -1,4 +1,4 @@
-"""Writes files and folders completely or not at all."""
+"""Writes files and folders completely or not at all, and reads text and JSON."""
 
 import fcntl
 import json
@@ -113,6 +113,33 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Writes `value` as indented JSON, completely or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def open_text(path: str | os.PathLike[str], newline: str | None = None) -> Iterator[IO[str]]:
+    """Opens a UTF-8 text file to read, with or without a byte order mark; `newline` is that of `open`.
+
+    Raises:
+        InputError: the file is not UTF-8; raised when the line is read.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline=newline) as file:
+            yield file
+    except UnicodeDecodeError:
+        raise _not_utf8(path) from None
+
+
+def _not_utf8(path: str | os.PathLike[str]) -> InputError:
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                return InputError(
+                    f"{path} must be UTF-8, got byte 0x{line[error.start]:02x} in line {number}: "
+                    "save the file as UTF-8."
+                )
+    return InputError(f"{path} must be UTF-8, got other bytes: save the file as UTF-8.")
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

@@ -37,7 +37,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ctxvision._files import atomic_path
+from ctxvision._files import atomic_path, open_text
 from ctxvision._limits import MOST_PHRASE_BYTES
 from ctxvision.context.text_tower import ListedPhrase
 from ctxvision.data.caption_phrases import count_phrases, deny_rule
@@ -338,16 +338,8 @@ def _column(path: str, names: list[str], name: str) -> int:
 def _lines(path: str | os.PathLike[str], argument: str) -> Iterator[tuple[int, str]]:
     """Yields number and text of each line of a UTF-8 file; keeps line ends, removes a byte order mark."""
     _check_file(path, argument)
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                text = line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise InputError(
-                    f"{path} must be UTF-8, got byte 0x{line[error.start]:02x} in line {number}: save the file as "
-                    "UTF-8."
-                ) from None
-            yield number, text.removeprefix("\ufeff") if number == 1 else text
+    with open_text(path, newline="") as file:
+        yield from enumerate(file, 1)
 
 
 def _check_file(path: str | os.PathLike[str], argument: str) -> None:

@@ -120,7 +120,7 @@ def _predict(chosen: argparse.Namespace) -> int:
 
     if chosen.out:
         return _predict_to_file(chosen)
-    paths = list(named_pictures(chosen.images))
+    paths = named_pictures(chosen.images)
     refused = 0
     for one in answers(chosen.target, paths, chosen.explain, chosen.name):
         if isinstance(one, Refused):

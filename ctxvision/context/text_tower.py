@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  (the ops of tokenizers in towers)
 
+from ctxvision._files import open_text
 from ctxvision.errors import InputError
 
 BATCH = 1024
@@ -132,18 +133,13 @@ def phrases_of(file: str | os.PathLike[str]) -> Iterator[ListedPhrase]:
     The language is English and the count 1 by default. Empty lines are skipped.
 
     Raises:
-        InputError: the file is missing, a line is not UTF-8, or a count is not a whole number of 1 or more.
+        InputError: the file is missing or not UTF-8, or a count is not a whole number of 1 or more.
     """
     if not os.path.isfile(file):
         raise InputError(f"phrases must be a text file, got {str(file)!r}: write one phrase per line.")
-    with open(file, "rb") as lines:
+    with open_text(file) as lines:
         for number, line in enumerate(lines, 1):
-            try:
-                phrase, _, rest = line.decode("utf-8").strip().partition("\t")
-            except UnicodeDecodeError:
-                raise InputError(
-                    f"phrases must be UTF-8, got other bytes in line {number} of {str(file)!r}: correct the line."
-                ) from None
+            phrase, _, rest = line.strip().partition("\t")
             if phrase:
                 language, _, count = rest.partition("\t")
                 yield ListedPhrase(

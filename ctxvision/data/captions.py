@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ctxvision._files import open_text
 from ctxvision.data.caption_phrases import caption_phrases
 from ctxvision.data.folders import PICTURE_SUFFIXES
 from ctxvision.data.image_folder import require_label_column
@@ -50,7 +51,10 @@ def read_captions(place: str, label_column: str = "label") -> Manifest:
     tables = [_Table(path) for path in files]
     folder = os.path.dirname(files[0])
     deny = deny_file(place)
-    denied = deny.read_text(encoding="utf-8").splitlines() if deny.is_file() else []
+    denied: list[str] = []
+    if deny.is_file():
+        with open_text(deny) as lines:
+            denied = [line.rstrip("\n") for line in lines]
     split = Split("web", [], [], [])
     found, _ = caption_phrases(lambda: _captions(tables), MIN_COUNT, denied)
     places: list[tuple[int, int]] = []  # table and row

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from ctxvision._files import open_text
 from ctxvision.data.folders import inner_folders, picture_files
 from ctxvision.data.image_folder import require_folder, require_label_column
 from ctxvision.data.manifest import Manifest
@@ -61,10 +62,11 @@ def read_imagenet(folder: str, label_column: str = "label") -> Manifest:
 def read_synsets(path: Path) -> dict[str, list[str]]:
     """Maps synset to terms, in the order of a file with lines such as "n01443537 goldfish, Carassius auratus"."""
     terms = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        synset, _, names = line.strip().partition(" ")
-        if synset:
-            terms[synset] = [name for name in map(str.strip, names.split(",")) if name] or [synset]
+    with open_text(path) as lines:
+        for line in lines:
+            synset, _, names = line.strip().partition(" ")
+            if synset:
+                terms[synset] = [name for name in map(str.strip, names.split(",")) if name] or [synset]
     return terms
 
 
@@ -86,7 +88,7 @@ def _add_solution(split: Split, folder: Path, solution: Path, labels: Mapping[st
 
     All objects of a picture have one synset.
     """
-    with open(solution, encoding="utf-8", newline="") as file:
+    with open_text(solution, newline="") as file:
         for row in csv.DictReader(file):
             path = folder / f"{row['ImageId']}.JPEG"
             _add(split, str(path), _label(labels, row["PredictionString"].split()[0], solution))

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from ctxvision._files import open_text
 from ctxvision.data.split import Query, Split
 from ctxvision.errors import InputError
 
@@ -126,7 +127,7 @@ def _read_rows(path: Path, label_columns: Sequence[str]) -> Iterator[tuple[int, 
             f"data must be a folder with an images.csv, got {path.parent}, which has none: check the path."
         )
     csv.field_size_limit(_LARGEST_FIELD)
-    with open(path, encoding="utf-8-sig", newline="") as file:
+    with open_text(path, newline="") as file:
         reader = csv.reader(file, strict=True)
         line = header = 0
         try:
@@ -146,8 +147,6 @@ def _read_rows(path: Path, label_columns: Sequence[str]) -> Iterator[tuple[int, 
                 if len(fields) < len(columns):
                     fields += [""] * (len(columns) - len(fields))
                 yield line, fields
-        except UnicodeDecodeError:
-            raise _not_utf8(path) from None
         except csv.Error as error:
             # An unclosed quote swallows the rest of the file, so the message names the line where it begins.
             raise InputError(
@@ -155,19 +154,6 @@ def _read_rows(path: Path, label_columns: Sequence[str]) -> Iterator[tuple[int, 
             ) from error
     if line == header:
         raise InputError(f"{path} must have a row per picture, got none below the header: add rows.")
-
-
-def _not_utf8(path: Path) -> InputError:
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                return InputError(
-                    f"{path} must be UTF-8, got byte 0x{line[error.start]:02x} in line {number}: "
-                    "save the file as UTF-8."
-                )
-    return InputError(f"{path} must be UTF-8, got other bytes: save the file as UTF-8.")
 
 
 def _check_columns(path: Path, columns: list[str], label_columns: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ctxvision._files import read_json
+from ctxvision._files import open_text, read_json
 from ctxvision.data.folders import picture_files
 from ctxvision.data.image_folder import require_folder, require_label_column
 from ctxvision.data.imagenet import synset_labels
@@ -122,7 +122,7 @@ def _split(
 def _verified(tables: Iterable[str], names: Mapping[str, str]) -> Iterator[tuple[str, str, bool]]:
     """Yields picture, class, and whether the class is present."""
     for path in tables:
-        with open(path, encoding="utf-8", newline="") as file:
+        with open_text(path, newline="") as file:
             rows = csv.DictReader(file)
             for column in ("ImageID", "LabelName", "Confidence"):
                 if column not in (rows.fieldnames or ()):
@@ -142,7 +142,7 @@ def _descriptions(tables: Iterable[str]) -> dict[str, str]:
     """Maps class to name, with the class appended if several classes share the name."""
     names: dict[str, list[str]] = {}
     for path in tables:
-        with open(path, encoding="utf-8", newline="") as file:
+        with open_text(path, newline="") as file:
             for row in csv.reader(file):
                 if len(row) >= 2 and row[0] != "LabelName":
                     names.setdefault(row[0], [clean(row[1])])

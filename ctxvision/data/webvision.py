@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from ctxvision._files import open_text
 from ctxvision.data.image_folder import require_folder, require_label_column
 from ctxvision.data.imagenet import read_synsets, synset_labels
 from ctxvision.data.images_csv import clean
@@ -90,17 +91,18 @@ def _validation(root: str, path: Path, rows: list[tuple[str]]) -> Split:
 def _queries(path: Path) -> dict[str, Query]:
     """Maps number to query; numbers are strings without leading zeros."""
     found = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        number, _, text = line.strip().partition(" ")
-        if text := clean(text.lower()):
-            found[number.removeprefix("q").lstrip("0")] = Query(text, "en")
+    with open_text(path) as lines:
+        for line in lines:
+            number, _, text = line.strip().partition(" ")
+            if text := clean(text.lower()):
+                found[number.removeprefix("q").lstrip("0")] = Query(text, "en")
     return found
 
 
 def _filelist(path: Path, num_labels: int) -> list[tuple[str, int, str]]:
     """Reads picture, label number and location of each line."""
     found = []
-    with open(path, encoding="utf-8") as file:
+    with open_text(path) as file:
         for number, line in enumerate(file, 1):
             name, _, label = line.strip().rpartition(" ")
             if not line.strip():

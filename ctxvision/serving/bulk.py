@@ -1,6 +1,7 @@
 """Predicts many pictures and writes the predictions to a table."""
 
 import csv
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -8,13 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from ctxvision._files import atomic_path, try_lock
+from ctxvision._files import atomic_path, open_text, try_lock
 from ctxvision.data.folders import picture_files
 from ctxvision.errors import InputError
+from ctxvision.layers.saved_model_tower import content_of
 from ctxvision.serving.client import answers
+from ctxvision.serving.loading import find_version
 from ctxvision.serving.predictions import Refused
 
 COLUMNS = ("path", "label", "score", "accepted", "phrases", "picture", "phrase_generator", "error")
+# Paths may hold bytes that are not UTF-8. JSON reads their escapes back.
+_ESCAPED = "backslashreplace"
 _ROWS = 4096  # rows of a parquet file that are written together
 
 Row = dict[str, Any]
@@ -51,8 +56,8 @@ def predict_to_file(
         The number of pictures, and of pictures with an error.
 
     Raises:
-        InputError: `out` exists, has another suffix, was begun by another call or is written by another process; no pictures are named; or the target
-            is neither an export nor an address.
+        InputError: `out` exists, has another suffix, was begun by another call or with another export, or is written by
+            another process; no pictures are named; or the target is neither an export nor an address.
         ServingError: see `predict`.
 
     Example:
@@ -62,13 +67,13 @@ def predict_to_file(
     place = Path(out)
     writer = _writer(place)
     paths = list(dict.fromkeys(named_pictures(images)))
-    if not paths:
-        raise InputError(
-            f"images must name pictures, got none in {images!r}: name files, folders or a .txt list."
-        )
-    asked = {"target": os.path.abspath(target) if Path(target).is_dir() else str(target), "explain": explain}
+    asked = {"target": str(target), "explain": explain}
+    if Path(target).is_dir():
+        # Rows of another export are not joined to these.
+        model = hashlib.sha256(content_of(find_version(target))).hexdigest()
+        asked |= {"target": os.path.abspath(target), "model": model}
     journal = place.with_name(f"{place.name}.unfinished")
-    with open(journal, "a", encoding="utf-8") as file:
+    with open(journal, "a", encoding="utf-8", errors=_ESCAPED) as file:
         if not try_lock(file):
             raise InputError(
                 f"out must be written by one process, got {str(place)!r}, which another process writes: wait for that "
@@ -89,17 +94,31 @@ def predict_to_file(
     return Written(len(paths), refused)
 
 
-def named_pictures(images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Iterator[str]:
-    """Yields the paths of pictures that are named, that lie in folders, or that are on the lines of `.txt` files."""
-    for one in [images] if isinstance(images, str | os.PathLike) else images:
+def named_pictures(images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str]:
+    """Lists the paths of pictures that are named, that lie in folders, or that are on the lines of `.txt` files.
+
+    Raises:
+        InputError: there are none, or a `.txt` file is not UTF-8.
+    """
+    given = [images] if isinstance(images, str | os.PathLike) else images
+    paths = list(_paths(given))
+    if not paths:
+        raise InputError(
+            f"images must name pictures, got none in {', '.join(map(str, given))!r}: name files, folders or a .txt list."
+        )
+    return paths
+
+
+def _paths(given: Sequence[str | os.PathLike[str]]) -> Iterator[str]:
+    for one in given:
         path = Path(one)
         if path.is_dir():
             yield from picture_files(str(path))
         elif path.suffix.lower() == ".txt" and path.is_file():
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-            yield from (line.strip() for line in lines if line.strip())
+            with open_text(path) as lines:
+                yield from (line.strip() for line in lines if line.strip())
         else:
-            yield str(path)
+            yield os.fspath(one)
 
 
 def _answered_before(journal: Path, asked: dict[str, Any]) -> set[str]:
@@ -154,7 +173,7 @@ def _writer(place: Path) -> Callable[[Path], Any]:
 
 @contextmanager
 def _jsonl(path: Path) -> Iterator[Callable[[Row], None]]:
-    with open(path, "w", encoding="utf-8") as file:
+    with open(path, "w", encoding="utf-8", errors=_ESCAPED) as file:
         yield lambda row: _add(file, row)
 
 
@@ -202,6 +221,9 @@ def _parquet(path: Path) -> Iterator[Callable[[Row], None]]:
 def _columns(row: Row) -> Row:
     """Returns a row of the journal under `COLUMNS`; None for missing values."""
     known = {name: row.get(name) for name in ("path", "label", "score", "error")}
+    for name in ("path", "error"):  # both may hold a path
+        if text := row.get(name):
+            known[name] = text.encode("utf-8", _ESCAPED).decode()
     top = row.get("top", [])
     accepted = (
         [one["label"] for one in top if one.get("accepted")] if any("accepted" in o for o in top) else None

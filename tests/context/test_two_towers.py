@@ -188,7 +188,7 @@ def test_a_context_is_complete_without_the_original_towers(towers, data, tmp_pat
     ("content", "arguments", "sentence"),
     [
         (b"red\n", {}, "phrases must be at least 2, got 1"),
-        (b"red\n\xff\n", {}, "phrases must be UTF-8, got other bytes in line 2"),
+        (b"red\n\xff\n", {}, "must be UTF-8, got byte 0xff in line 2"),
         (
             b"red\nblue\n",
             {"text_tower": "nowhere"},

@@ -27,7 +27,9 @@ def test_uint8_pixels_of_any_size():
 
 
 def test_a_picture_without_a_batch_axis():
-    with pytest.raises(ValueError, match=r"pixels must have shape \[B, H, W, 3\], got .*: add the batch axis"):
+    with pytest.raises(
+        ValueError, match=r"pixels must have shape \[B, H, W, 3\], got .*: add the batch axis"
+    ):
         tiny_classifier().predict(np.zeros([20, 20, 3], np.uint8), verbose=0)
 
 

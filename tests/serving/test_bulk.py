@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -48,7 +49,7 @@ def test_every_picture_has_a_row_and_every_bad_file_an_error(export_directory, f
     out = tmp_path / f"answers{suffix}"
     assert predict_to_file(export_directory, folder, out) == (42, 2)
     rows = read(out)
-    assert [row["path"] for row in rows] == list(named_pictures(folder)) and len(rows) == 42
+    assert [row["path"] for row in rows] == named_pictures(folder) and len(rows) == 42
     refused = [row for row in rows if row.get("error")]
     assert [os.path.basename(row["path"]) for row in refused] == ["05.jpg", "empty.png"]
     assert all("image must be a JPEG, PNG, GIF, BMP or still WebP picture" in row["error"] for row in refused)
@@ -98,6 +99,18 @@ def test_a_stopped_call_resumes(export_directory, folder, tmp_path):
     assert asked == [(done, 42) for done in range(35, 43)]
     rows = read(out)
     assert sorted(row["path"] for row in rows) == sorted(named_pictures(folder))
+
+
+def test_another_export_in_its_place_does_not_resume(export_directory, folder, tmp_path):
+    export, out = shutil.copytree(export_directory, tmp_path / "export"), tmp_path / "a.csv"
+    with pytest.raises(KeyboardInterrupt):
+        predict_to_file(export, folder / "deeper", out, tell=lambda done, total: stop_at(1, done))
+    (index,) = export.rglob("variables.index")
+    index.write_bytes(index.read_bytes() + b"x")
+    with pytest.raises(
+        cv.InputError, match="out must be new or begun by the same call, got .*a.csv.unfinished"
+    ):
+        predict_to_file(export, folder / "deeper", out)
 
 
 def typed(export_directory, folder, out):
@@ -170,9 +183,27 @@ def test_bad_input(export_directory, folder, tmp_path, name, sentence):
     assert (tmp_path / "there.csv").read_text() == "kept"
 
 
-def test_no_pictures(export_directory, tmp_path):
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_name_that_is_no_utf8(export_directory, folder, tmp_path, suffix):
+    place = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    os.link(folder / "00.png", place)
+    out, images = tmp_path / f"a{suffix}", [os.fsdecode(place), "/nowhere-\udce9.png"]
+    assert predict_to_file(export_directory, images, out) == (2, 1)
+    first, missing = (row["path"].encode("utf-8", "backslashreplace") for row in read(out))
+    assert first.endswith(rb"caf\udce9.png") and missing == rb"/nowhere-\udce9.png"
+
+
+def test_a_list_that_is_no_utf8(export_directory, tmp_path):
+    (tmp_path / "list.txt").write_bytes("one.png\ncafé.png\n".encode("latin-1"))
+    with pytest.raises(cv.InputError, match="list.txt must be UTF-8, got byte 0xe9 in line 2: save the file"):
+        predict_to_file(export_directory, tmp_path / "list.txt", tmp_path / "a.csv")
+
+
+def test_no_pictures(export_directory, tmp_path, capsys):
     with pytest.raises(cv.InputError, match="images must name pictures, got none in"):
         predict_to_file(export_directory, tmp_path, tmp_path / "a.csv")
+    assert main(["predict", str(export_directory), str(tmp_path)]) == 2
+    assert "images must name pictures, got none in" in capsys.readouterr().err
 
 
 def test_the_command_line(export_directory, folder, tmp_path, capsys):
