@@ -56,21 +56,13 @@ def decode_picture(image_bytes: tf.Tensor, image_size: int | None = None) -> tf.
         >>> decode_picture(tf.io.read_file("picture.jpg"), image_size=48).shape
         TensorShape([48, 48, 3])
     """
-    image_bytes = tf.convert_to_tensor(image_bytes, tf.string)
-    if tf.executing_eagerly():  # the branches of the formats are traced once, not in every call
-        return picture_decoder(image_size)(image_bytes)
-    return tf.cond(
-        is_jpeg(image_bytes),
-        lambda: jpeg_decoder(image_size)(image_bytes),
-        # Most pictures are JPEGs, so the other decoders are kept out of their way.
-        lambda: apart(functools.partial(_decode_other, image_size=image_size))(image_bytes),
-    )
+    return picture_decoder(image_size)(tf.ensure_shape(image_bytes, []))
 
 
 @functools.lru_cache
 def picture_decoder(image_size: int | None = None) -> Any:
-    """Builds a `tf.function` of `decode_picture` for one size, once: tracing a branch per format takes time."""
-    return _decoder(functools.partial(decode_picture, image_size=image_size))
+    """Builds the `tf.function` of `decode_picture` for one size, once: tracing a branch per format takes time."""
+    return _decoder(functools.partial(_decode, image_size=image_size))
 
 
 @functools.lru_cache
@@ -86,6 +78,15 @@ def _decoder(decode: Callable[[tf.Tensor], tf.Tensor]) -> Any:
 def is_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
     """Tells whether files begin as JPEGs: a string tensor of any shape to a bool tensor of the same shape."""
     return starts_with(image_bytes, _JPEG_MAGIC)
+
+
+def _decode(image_bytes: tf.Tensor, image_size: int | None) -> tf.Tensor:
+    return tf.cond(
+        is_jpeg(image_bytes),
+        lambda: jpeg_decoder(image_size)(image_bytes),
+        # Most pictures are JPEGs, so the other decoders are kept out of their way.
+        lambda: apart(functools.partial(_decode_other, image_size=image_size))(image_bytes),
+    )
 
 
 def _decode_other(image_bytes: tf.Tensor, image_size: int | None) -> tf.Tensor:
