@@ -142,6 +142,13 @@ def _not_utf8(path: str | os.PathLike[str]) -> InputError:
     return InputError(f"{path} must be UTF-8, got other bytes: save the file as UTF-8.")
 
 
+def saved_model_content(directory: str | os.PathLike[str]) -> bytes:
+    """Returns the graph of a SavedModel and the index of its variables, which together identify it; empty if missing."""
+    # The index holds a checksum of each variable.
+    parts = Path(directory, "saved_model.pb"), Path(directory, "variables", "variables.index")
+    return b"".join(part.read_bytes() for part in parts if part.is_file())
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
     """Reads a JSON file, with or without a UTF-8 byte order mark."""
     return json.loads(Path(path).read_text(encoding="utf-8-sig"))

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from ctxvision._files import saved_model_content
 from ctxvision.classifier.config import Config
 from ctxvision.context.towers import found_tower
 from ctxvision.errors import InputError
 from ctxvision.layers import PhraseGenerator, VisualEncoder
 from ctxvision.layers.backbone import Backbone
-from ctxvision.layers.saved_model_tower import content_of
 from ctxvision.training.fine_tuning import check_train, set_trainable
 
 # Name of the phrase generator's ConvNet, after its training on queries, as a visual backbone.
@@ -79,4 +79,4 @@ def saved_model_digest(encoder: VisualEncoder) -> str | None:
     """Returns the digest of the SavedModel that is an encoder's backbone, whose weights no run keeps; else None."""
     if not isinstance(encoder.backbone, str) or not Path(encoder.backbone).is_dir():
         return None
-    return hashlib.sha256(content_of(encoder.backbone)).hexdigest()
+    return hashlib.sha256(saved_model_content(encoder.backbone)).hexdigest()

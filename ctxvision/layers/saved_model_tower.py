@@ -3,7 +3,6 @@
 import json
 import os
 import weakref
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -72,14 +71,6 @@ def tower_facts(directory: str | os.PathLike[str]) -> dict[str, Any]:
             f'backbone must have a {FACTS} that holds an object, got {path!r}: write {{"pixels": "0..255"}}.'
         )
     return facts
-
-
-def content_of(directory: str | os.PathLike[str]) -> bytes:
-    """Returns the graph of a SavedModel and the index of its variables, which together identify it; empty if missing."""
-    place = Path(directory)
-    # The index holds a checksum of each variable.
-    parts = place / "saved_model.pb", place / "variables" / "variables.index"
-    return b"".join(part.read_bytes() for part in parts if part.is_file())
 
 
 # SavedModels in use, by folder. Loading takes a second, and the weights never change.

@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from ctxvision._files import atomic_path, open_text, try_lock
+from ctxvision._files import atomic_path, open_text, saved_model_content, try_lock
 from ctxvision.data.folders import picture_files
 from ctxvision.errors import InputError
-from ctxvision.layers.saved_model_tower import content_of
 from ctxvision.serving.client import answers
 from ctxvision.serving.loading import find_version
 from ctxvision.serving.predictions import Refused
@@ -70,7 +69,7 @@ def predict_to_file(
     asked = {"target": str(target), "explain": explain}
     if Path(target).is_dir():
         # Rows of another export are not joined to these.
-        model = hashlib.sha256(content_of(find_version(target))).hexdigest()
+        model = hashlib.sha256(saved_model_content(find_version(target))).hexdigest()
         asked |= {"target": os.path.abspath(target), "model": model}
     journal = place.with_name(f"{place.name}.unfinished")
     with open(journal, "a", encoding="utf-8", errors=_ESCAPED) as file:

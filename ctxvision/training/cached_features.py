@@ -10,10 +10,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ctxvision._files import atomic_path, file_name
+from ctxvision._files import atomic_path, file_name, saved_model_content
 from ctxvision.layers import PhraseGenerator, VisualEncoder
 from ctxvision.layers.backbone_features import features_of
-from ctxvision.layers.saved_model_tower import content_of
 from ctxvision.training.progress import Progress
 from ctxvision.training.shared_features import SharedFeatures, ids_of
 from ctxvision.training.weights import embed
@@ -153,7 +152,7 @@ def is_frozen(tower: Tower) -> bool:
 def _fingerprint(tower: Tower) -> str:
     """Returns a digest that is equal for copies of a backbone with the same pixel range and input shape."""
     digest = hashlib.sha256(f"{tower.pixels} {tower.tower.input_shape}".encode())
-    content = content_of(tower.backbone) if isinstance(tower.backbone, str | os.PathLike) else b""
+    content = saved_model_content(tower.backbone) if isinstance(tower.backbone, str | os.PathLike) else b""
     digest.update(content)
     if not content:  # a network given by name or file, or the phrase generator's own
         digest.update(str(tower.backbone).encode() if isinstance(tower.backbone, str) else b"")
