@@ -11,7 +11,7 @@ import pytest
 import ctxvision as cv
 from ctxvision.cli import main
 from ctxvision.data import load_data
-from ctxvision.data.folders import describe, picture_files
+from ctxvision.data.folders import describe, inner_folders, picture_files
 from ctxvision.data.training_check import refused_for_training
 from ctxvision.errors import InputError
 from ctxvision.training.given_pictures import given_pictures
@@ -49,6 +49,15 @@ def test_every_suffix_of_a_jpeg_is_read_and_lock_files_are_not(tmp_path):
         "a.jfif", "b.JPE", "c.Jpeg", "d.JPG"
     ]  # fmt: skip
     assert left_out == {"hidden": 1}
+
+
+def test_folders_of_storage_devices_are_left_out(tmp_path):
+    names = ("@Recycle", "@tmp", "#snapshot", "LOST.DIR", "RECYCLER", "Network Trash Folder", "_gsdata_")
+    for name in names:
+        write(tmp_path / name / "a.png", picture("red", 0))
+    write(tmp_path / "cats" / "a.png", picture("red", 1))
+    left_out = Counter()
+    assert inner_folders(str(tmp_path), left_out) == ["cats"] and left_out == {"system files": len(names)}
 
 
 def test_a_pipe_is_no_picture(folder):
