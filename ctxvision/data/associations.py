@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from ctxvision._files import open_text
 from ctxvision.errors import InputError
 
 
@@ -100,14 +101,15 @@ def read_associations(path: str | os.PathLike[str], known: dict[str, int]) -> tu
         int32 [N, 2] query numbers, and float64 [N] weights.
 
     Raises:
-        InputError: the file does not exist, a line has another form, or no line has two different known queries.
+        InputError: the file does not exist or is not UTF-8, a line has another form, or no line has two different known
+            queries.
     """
     if not os.path.isfile(path):
         raise InputError(
             f"associations must be a text file, got {str(path)!r}, which is not a file: check the path."
         )
     pairs, weights, lines = [], [], 0
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with open_text(path) as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue

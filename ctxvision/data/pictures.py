@@ -81,6 +81,7 @@ def is_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
 
 
 def _decode(image_bytes: tf.Tensor, image_size: int | None) -> tf.Tensor:
+    """Builds the graph of `decode_picture`."""
     return tf.cond(
         is_jpeg(image_bytes),
         lambda: jpeg_decoder(image_size)(image_bytes),
