@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from ctxvision.data import load_data
 from ctxvision.evaluation import few_shot
 from ctxvision.metrics.records import load_records, select
-from tools.benchmarks import batching, demo_seeds, table1
+from tools.benchmarks import batching, demo_seeds, fine_tuning, table1
 from tools.benchmarks._retrieval.index import around, ladder
 from tools.benchmarks._retrieval.records import recall, replaced
 from tools.benchmarks._retrieval.rows import nearest, synthetic_queries, synthetic_rows
@@ -54,6 +55,17 @@ def test_batching_parameters_follow_from_the_rows_of_one_thread():
         "num_batch_threads": 3,
         "max_enqueued_batches": 60,
     }
+
+
+def test_fine_tuned_encoders_are_pretrained_on_other_labels_alone(tmp_path):
+    (tmp_path / "images").mkdir()
+    rows = [(split, label) for split in ("web", "train", "test") for label in ("ant", "bee", "cow", "dog")]
+    lines = [f"images/{split}-{label}.png,{split},{label},a query" for split, label in rows]
+    (tmp_path / "images.csv").write_text("\n".join(["image,split,label,queries", *lines]), encoding="utf-8")
+    others, own = (load_data(path).by_split for path in fine_tuning.halves(tmp_path, tmp_path / "folder"))
+    assert others["train"].labels == [("bee",), ("dog",), ("bee",), ("dog",)]
+    assert others["test"].labels == [("bee",), ("dog",)]
+    assert own["train"].labels == own["test"].labels == [("ant",), ("cow",)]
 
 
 def test_over_seeds_covers_figures_of_every_seed():
