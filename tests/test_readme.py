@@ -39,6 +39,7 @@ def commands(text):
     ]
 
 
+@pytest.mark.slow
 def test_python_blocks_run(tiny_run, tiny_data, tmp_path):
     """In a process of their own, as a reader's: memory that is asked for counts what the process holds already."""
     shutil.copytree(tiny_data, tmp_path / "photos")

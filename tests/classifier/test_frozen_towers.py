@@ -100,6 +100,7 @@ def test_a_tower_that_was_replaced_is_refused(tiny_data, tiny_run, tmp_path, set
     np.testing.assert_allclose(again.visual_encoder(1.0)(run.data.pictures("val")), features, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_frozen_encoder_is_measured_once_for_all_fractions(tiny_data, tmp_path, settings):
     few = {"fractions": [0.5, 1.0], "seeds": 1, "phrase_steps": 1, "text_steps": 1, "head_steps": 1}
     run = cv.train(tiny_data, tmp_path / "run", cv.Config.from_dict({**settings, **few}))

@@ -102,6 +102,7 @@ def test_a_stopped_fine_tuning_resumes_to_the_same_weights(tiny_data, tmp_path, 
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_context_answers_after_it_is_opened_again(tiny_data, tmp_path, weights):
     config = cv.ContextConfig.from_dict(
         {

@@ -124,6 +124,7 @@ def test_tests_are_made_of_the_runs_languages(copy):
     assert all(bad != good for bad, good in zip(tests["misspelt"].texts, tests["held_out"].texts))
 
 
+@pytest.mark.slow
 def test_records_of_every_method(records):
     methods = {"attention", "average", "character_ngrams", "language_agnostic"}
     assert {record.method for record in records} == {*methods, "bag_of_ngrams"}
@@ -138,6 +139,7 @@ def test_records_of_every_method(records):
     assert all(0 <= r.value <= 1 for r in records if "over" not in r.metric)
 
 
+@pytest.mark.slow
 def test_measured_once(copy, records, monkeypatch):
     monkeypatch.setattr("ctxvision.evaluation.text_encoder._trained", None)
     assert text_encoder(copy, Progress(), seeds=2) == records

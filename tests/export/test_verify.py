@@ -102,6 +102,7 @@ def test_the_c_library_loads_the_ops_of_text(tmp_path):
     assert "every signature" in checks.c_library(found, drawn_pictures())
 
 
+@pytest.mark.slow
 def test_a_different_answer_of_the_c_library_is_a_miss(loaded, tmp_path):
     """Python has the right export in memory, and the files are of another export."""
     model = tiny_classifier(k=4, labels=LABELS)

@@ -59,6 +59,7 @@ def rows(shards, expected):
     return shards / "rows"
 
 
+@pytest.mark.slow
 def test_rows_are_collected_later(rows, expected, tmp_path, monkeypatch):
     monkeypatch.setattr("ctxvision.vocabulary.builder.SHARE", 4e-8)  # spills several times
     assert content(tool.collect(str(rows), tmp_path / "table", LARGE)) == expected

@@ -87,6 +87,7 @@ def bounds(shape):
     return [[x - across, y - down], [x + across, y + down]]
 
 
+@pytest.mark.slow
 def test_answers_are_those_of_the_runs_exports(kept_run, tmp_path):
     answers = figures.answers_of(kept_run.directory)
     assert answers["commit"] == json.loads((kept_run.directory / "config.json").read_text())["commit"]
