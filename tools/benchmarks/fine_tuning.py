@@ -28,10 +28,9 @@ import numpy as np
 import ctxvision as cv
 from ctxvision._files import write_json
 from ctxvision.classifier.head import probabilities_of
+from ctxvision.classifier.pool import train_pool
 from ctxvision.classifier.run_folder import create_run
-from ctxvision.classifier.trained_head import trained_head
 from ctxvision.classifier.visual import train_visual
-from ctxvision.evaluation.features import Features
 from ctxvision.metrics.intervals import paired_interval
 from ctxvision.training.fine_tuning import TOWER_RATE, TOWER_STEPS
 from ctxvision.training.progress import Progress
@@ -136,12 +135,12 @@ def compared(started: cv.Run, random: cv.Run, fraction: float) -> dict[str, Any]
 
 def right_answers(run: cv.Run, fraction: float) -> np.ndarray:
     """Returns float [SEEDS, N]: whether a head over the visual encoder alone answers each test picture right."""
-    features = Features(run, Progress())
-    seen = features.visual("test", fraction)
+    data = run.data
+    train, test = (run.visual_features(split, fraction) for split in ("train", "test"))
     found = []
     for seed in range(SEEDS):
-        head = trained_head(run, lambda split: [features.visual(split, fraction)], seed)
-        found.append(probabilities_of(head, [seen]).argmax(axis=1) == run.data.label_ids("test"))
+        head = train_pool([train], data.label_targets("train"), len(data.labels), run.head_steps, seed)
+        found.append(probabilities_of(head, [test]).argmax(axis=1) == data.label_ids("test"))
     return np.array(found, float)
 
 
