@@ -130,16 +130,13 @@ def strong_embedding():
 
 
 def fine_tuned_tower():
-    for row in read("fine_tuning-photos")["rows"]:
-        started, random = (
-            plus_minus(row[f"top1_{start}"], row[f"deviation_{start}"]) for start in ("started", "random")
-        )
-        yield (
-            f"{row['fraction']:.0%}",
-            random,
-            started,
-            points(row["gain"], row["gain_low"], row["gain_high"]),
-        )
+    for learnt, name in (("labels", "fine_tuning-photos"), ("queries", "fine_tuning-photos-queries")):
+        for row in read(name)["rows"]:
+            started, random = (
+                plus_minus(row[f"top1_{start}"], row[f"deviation_{start}"]) for start in ("started", "random")
+            )
+            gain = points(row["gain"], row["gain_low"], row["gain_high"])
+            yield learnt, f"{row['fraction']:.0%}", random, started, gain
 
 
 def few_shot():
