@@ -104,7 +104,7 @@ def multi_label_run(tiny_data, tiny_run, made_once, tmp_path_factory):
             "fractions": [1.0],
             "visual_steps": 120,
             "head_steps": 95,  # twice as many steps for several labels; from 200 on XLA compiles each head
-            "seeds": 1,
+            "seeds": 2,
         }
         ctxvision.train(tiny_data, out, ctxvision.Config.from_dict(settings), tiny_run.directory / "context")
 
