@@ -26,7 +26,7 @@ GROUPS = (
 )
 # Groups outside the order: each may import the groups listed, and nothing after them.
 BESIDE = {"report": {"metrics"}, "serving": {"data", "layers", "models"}}
-FOR_ALL = {"errors", "_files", "_branches", "_templates", "_limits", "_keras_guard", "_tfrs"}
+FOR_ALL = {"errors", "_files", "_mapped", "_branches", "_templates", "_limits", "_keras_guard", "_tfrs"}
 # A program and its parts, by their paths, that run under Keras 3 in a separate process.
 KERAS_3 = ("kerashub/convert.py", "kerashub/_convert/")
 # `ctxvision.train` loads the pipeline on first use; outside the command line, modules read only the version.

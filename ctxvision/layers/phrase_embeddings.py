@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from ctxvision._mapped import release
 from ctxvision.layers.dual_encoder_text import DualEncoderText
 from ctxvision.layers.retrieval.vocabulary import with_room
 from ctxvision.vocabulary.ngrams import MOST_HASH_BUCKETS, Ngrams
@@ -95,6 +96,7 @@ class PhraseEmbeddings(keras.layers.Layer):
             # In a strategy's scope each replica has a copy.
             for kept in tf.distribute.get_strategy().experimental_local_results(self.rows):
                 kept[start : start + len(part)].assign(np.asarray(part, dtype))
+            release(rows)
 
     def _checked(self, text: np.ndarray | Ngrams | None) -> np.ndarray:
         width = self._width()

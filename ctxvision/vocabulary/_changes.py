@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ctxvision._mapped import release
 from ctxvision.errors import InputError
 from ctxvision.vocabulary._checks import TEXT_COLUMNS, check_hash_buckets, check_width
 from ctxvision.vocabulary._columns import (
@@ -16,7 +17,6 @@ from ctxvision.vocabulary._columns import (
     kept,
     kept_bytes,
     patched,
-    release,
     whole,
 )
 from ctxvision.vocabulary._language_ids import language_ids

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import mmap
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ctxvision._mapped import release
 from ctxvision.vocabulary.packed_phrases import PackedPhrases
 
 BLOCK_BYTES = 8 << 20
@@ -129,13 +129,6 @@ def blocks(column: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     for start in range(0, len(column), size):
         yield start, column[start : start + size]
         release(column)
-
-
-def release(column: np.ndarray) -> None:
-    """Removes the read pages of a mapped file from the process's memory; they stay in the system's cache."""
-    # In a private mapping, changed rows would be lost.
-    if isinstance(column.base, mmap.mmap) and getattr(column, "mode", "c") == "r":
-        column.base.madvise(mmap.MADV_DONTNEED)
 
 
 def block_rows(column: np.ndarray) -> int:

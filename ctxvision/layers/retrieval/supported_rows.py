@@ -1,8 +1,8 @@
 """Prototypes scaled for ranking: shorter if few pictures are behind them."""
 
-import mmap
-
 import numpy as np
+
+from ctxvision._mapped import release
 
 
 class SupportedRows:
@@ -34,14 +34,11 @@ class SupportedRows:
             raise ValueError(f"support must be 0 or more, got {support}: use 0 for plain cosines.")
         self._prototypes, self._counts, self._support, self._pinned = prototypes, counts, support, pinned
         self.shape, self.dtype = prototypes.shape, np.dtype(dtype or prototypes.dtype)
-        mapped = isinstance(prototypes, np.memmap) and prototypes.mode == "r"
-        self._mapped = prototypes.base if mapped and isinstance(prototypes.base, mmap.mmap) else None
 
     def __getitem__(self, ids: np.ndarray) -> np.ndarray:
         """Reads rows [M, D] by int [M] ids."""
         rows = np.asarray(self._prototypes[ids])
-        if self._mapped:
-            self._mapped.madvise(mmap.MADV_DONTNEED)  # the pages stay in the system's cache
+        release(self._prototypes)
         if not self._support:
             return rows.astype(self.dtype, copy=False)
         counts = np.asarray(self._counts[ids], np.float32)[:, np.newaxis]
