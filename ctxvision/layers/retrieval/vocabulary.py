@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
+from ctxvision._mapped import release
 from ctxvision.layers.retrieval.phrase_filter import (
     MOST_FLAGS,
     MOST_LANGUAGES,
@@ -17,6 +18,7 @@ from ctxvision.layers.retrieval.side_block import SideBlock
 
 if TYPE_CHECKING:
     from ctxvision.vocabulary import PhraseTable
+    from ctxvision.vocabulary.packed_phrases import PackedPhrases
 
 # Flag of phrases that a user added by name: they are found regardless of their number of pictures.
 PINNED = "pinned"
@@ -24,6 +26,9 @@ SIDE_ROWS = 2048
 # Room for later languages.
 _SPARE_LANGUAGES = 32
 _ROWS_AT_A_TIME = 1 << 20
+# A string of TensorFlow takes 24 bytes, and more than its length if it is longer than 22 bytes. So phrases share strings.
+# 64 phrases of at most 1,000 bytes have ends that fit into uint16.
+_PHRASES_PER_STRING = 64
 
 
 def with_room(rows: int) -> int:
@@ -68,7 +73,10 @@ class Vocabulary(tf.Module):
             )
         rows = len(table.prototypes)
         self.capacity = with_room(rows)
-        self.phrases = tf.Variable(tf.fill([self.capacity], ""), trainable=False, name="phrases")
+        strings = -(-self.capacity // _PHRASES_PER_STRING)
+        self.phrases = tf.Variable(tf.fill([strings], ""), trainable=False, name="phrases")
+        ends = tf.zeros([strings * _PHRASES_PER_STRING], tf.uint16)
+        self.phrase_ends = tf.Variable(ends, trainable=False, name="phrase_ends")
         self.attributes = tf.Variable(tf.zeros([self.capacity], tf.int32), trainable=False, name="attributes")
         codes = min(MOST_LANGUAGES, len(table.language_codes) + _SPARE_LANGUAGES)
         self.language_codes = tf.Variable(tf.fill([codes], ""), trainable=False, name="language_codes")
@@ -88,8 +96,18 @@ class Vocabulary(tf.Module):
         flags = {name: np.asarray(column[ids]) for name, column in table.flags.items()}
         attributes = attributes_of(table.language_ids[ids], flags, self._flags)
         self.attributes.scatter_update(tf.IndexedSlices(tf.constant(attributes), ids))
-        phrases = [table.phrases[i] for i in ids.tolist()]
-        self.phrases.scatter_update(tf.IndexedSlices(tf.constant(phrases, tf.string), ids))
+        self._copy_phrases(table.phrases, np.unique(ids // _PHRASES_PER_STRING))
+
+    def _copy_phrases(self, phrases: "PackedPhrases", strings: np.ndarray) -> None:
+        """Copies all phrases of these strings. Phrases never change, so a search meanwhile finds the old ones."""
+        rows = strings[:, np.newaxis] * _PHRASES_PER_STRING + np.arange(-1, _PHRASES_PER_STRING)
+        ends = np.where(rows < 0, 0, phrases.ends[np.clip(rows, 0, len(phrases) - 1)])
+        texts = [phrases.data[start:end].tobytes() for start, end in ends[:, [0, -1]].tolist()]
+        release(phrases.data)
+        release(phrases.ends)
+        self.phrases.scatter_update(tf.IndexedSlices(tf.constant(texts, tf.string), strings))
+        within = (ends[:, 1:] - ends[:, :1]).astype(np.uint16)
+        self.phrase_ends.scatter_update(tf.IndexedSlices(within.ravel(), rows[:, 1:].ravel()))
 
     def take_in(self, table: "PhraseTable", ids: np.ndarray) -> np.ndarray:
         """Copies changed rows, and returns those of the ascending `ids` that may be found, int32."""
@@ -98,7 +116,12 @@ class Vocabulary(tf.Module):
 
     def phrases_of(self, ids: tf.Tensor) -> tf.Tensor:
         """Looks up the phrases of int32 `ids`, string of the same shape; "" for -1."""
-        return tf.where(ids >= 0, tf.gather(self.phrases, tf.maximum(ids, 0)), "")
+        rows = tf.maximum(ids, 0)
+        end = tf.cast(tf.gather(self.phrase_ends, rows), tf.int32)
+        before = tf.cast(tf.gather(self.phrase_ends, tf.maximum(rows - 1, 0)), tf.int32)
+        start = tf.where(rows % _PHRASES_PER_STRING == 0, 0, before)
+        texts = tf.gather(self.phrases, rows // _PHRASES_PER_STRING)
+        return tf.where(ids >= 0, tf.strings.substr(texts, start, end - start), "")
 
     def admits(self, where: PhraseFilter) -> Callable[[tf.Tensor], tf.Tensor]:
         """Makes a function that maps ids to whether the filter admits them."""
