@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from ctxvision.layers.retrieval import clustering
+from ctxvision.layers.retrieval import clustering, nearest_centroid
 from ctxvision.layers.retrieval.clustering import cluster
+from ctxvision.layers.retrieval.nearest_centroid import NearestCentroid
 from tests.layers.retrieval.oracle import clustered
 
 ROWS = clustered(0, 600, clusters=30)
@@ -43,11 +44,12 @@ def test_rows_farthest_from_the_centroid_leave_a_full_list():
     angles = np.radians([0, 4, 12, 80, 90])
     rows = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     centroids = np.eye(2, dtype=np.float32)
-    lists, closeness = clustering._nearest(rows, np.arange(5), centroids)
+    nearest = NearestCentroid(centroids)
+    lists, closeness = clustering._nearest(nearest, rows, np.arange(5))
     assert lists.tolist() == [0, 0, 0, 1, 1]
     placed = clustering._within_capacity(rows, np.arange(5), centroids, lists, closeness, capacity=3)
     assert placed.tolist() == [0, 0, 0, 1, 1]
-    lists, closeness = clustering._nearest(rows, np.arange(4), centroids)
+    lists, closeness = clustering._nearest(nearest, rows, np.arange(4))
     placed = clustering._within_capacity(rows, np.arange(4), centroids, lists, closeness, capacity=2)
     assert placed.tolist() == [0, 0, 1, 1]
 
@@ -69,11 +71,23 @@ def test_other_rows_have_no_influence():
 
 def test_rows_read_in_blocks(monkeypatch):
     whole = cluster(ROWS, ALL, 200, 5)
-    monkeypatch.setattr(clustering, "_ROWS_AT_A_TIME", 256)
-    monkeypatch.setattr(clustering, "_CENTROIDS_AT_A_TIME", 32)
+    monkeypatch.setattr(NearestCentroid, "rows_at_a_time", 256)
+    monkeypatch.setattr(nearest_centroid, "_CENTROIDS_AT_A_TIME", 32)
     in_blocks = cluster(ROWS, ALL, 200, 5)
     np.testing.assert_allclose(in_blocks[0], whole[0], atol=1e-6)
     np.testing.assert_array_equal(in_blocks[1], whole[1])
+
+
+def test_centroids_of_many_lists(monkeypatch):
+    # Cells hold 20 centroids each, and a row is compared with those in eight of 20 cells.
+    rows, everything = clustered(1, 8000, clusters=400), np.arange(8000)
+    few = cluster(rows, everything, 400, 8000)
+    monkeypatch.setattr(clustering, "_MANY_LISTS", 399)
+    many = cluster(rows, everything, 400, 8000)
+    np.testing.assert_array_equal(many[1], (rows @ many[0].T).argmax(axis=1))
+    closeness = [(rows * centroids[lists]).sum(axis=1).mean() for centroids, lists in (few, many)]
+    assert closeness[1] > closeness[0] - 0.01 > 0.8
+    check_placed(rows, everything, *cluster(rows, everything, 400, 24), 24)
 
 
 def test_float16_rows():
