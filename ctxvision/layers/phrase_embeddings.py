@@ -7,6 +7,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from ctxvision._mapped import release
+from ctxvision.layers._adopted import adopted, zeros_to_fill
 from ctxvision.layers.dual_encoder_text import DualEncoderText
 from ctxvision.layers.retrieval.vocabulary import with_room
 from ctxvision.vocabulary.ngrams import MOST_HASH_BUCKETS, Ngrams
@@ -90,7 +91,8 @@ class PhraseEmbeddings(keras.layers.Layer):
             dtype = str(rows.dtype) if rows.dtype in (np.float16, np.int8) else "float32"
         if self.rows is None or len(rows) > self.num_rows or dtype != self.rows_dtype:
             self.num_rows, self.rows_dtype = with_room(len(rows)), dtype
-            self._keep_rows()
+            self._keep_rows(rows)
+            return
         for start in range(0, len(rows), _ROWS_AT_A_TIME):
             part = rows[start : start + _ROWS_AT_A_TIME]
             # In a strategy's scope each replica has a copy.
@@ -116,10 +118,13 @@ class PhraseEmbeddings(keras.layers.Layer):
     def _width(self) -> int:
         return self.encoder.max_ngrams + self.encoder.character_ngrams if self.encoder else self.dim
 
-    def _keep_rows(self) -> None:
-        self.rows = tf.Variable(
-            tf.zeros([self.num_rows, self._width()], self.rows_dtype), trainable=False, name="rows"
-        )
+    def _keep_rows(self, rows: Any = ()) -> None:
+        kept = zeros_to_fill([self.num_rows, self._width()], self.rows_dtype)
+        for start in range(0, len(rows), _ROWS_AT_A_TIME):
+            part = slice(start, start + _ROWS_AT_A_TIME)
+            kept[part][: len(rows[part])] = rows[part]
+            release(rows)
+        self.rows = adopted(kept, "rows")
 
     def call(self, ids: tf.Tensor) -> tf.Tensor:
         ids = tf.convert_to_tensor(ids)

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ctxvision._branches import apart
+from ctxvision.layers._adopted import adopted, zeros_to_fill
 from ctxvision.layers.retrieval.arguments import check_setting
 from ctxvision.layers.retrieval.batches import Found, in_chunks, pick_best
 from ctxvision.layers.retrieval.clustering import cluster
@@ -60,22 +61,22 @@ class InvertedLists(tf.Module):
         )
         self.num_lists, self.capacity, self.num_rows = num_lists, capacity, len(ids)
         self.probes = min(probes, num_lists)
-        # Cluster before allocating row storage, so that the allocator does not keep twice the memory and the next index
-        # reuses the place of the old rows.
+        # Clusters before allocating row storage, because both together need more memory.
         centroids, lists = cluster(prototypes, ids, num_lists, capacity, seed)
-        # One extra empty list pads the last window of lists.
-        dim, dtype = prototypes.shape[1], tf.as_dtype(prototypes.dtype)
-        self.rows = tf.Variable(tf.zeros([num_lists + 1, capacity, dim], dtype), trainable=False, name="rows")
-        self.ids = tf.Variable(tf.fill([num_lists + 1, capacity], -1), trainable=False, name="ids")
-        self.centroids = tf.Variable(centroids, trainable=False, name="centroids")
-
         order = np.argsort(lists, kind="stable")
         sizes = np.bincount(lists, minlength=num_lists)
         slots = np.empty(len(ids), np.int64)
         slots[order] = np.arange(len(ids)) - (np.cumsum(sizes) - sizes)[lists[order]]
+        # One extra empty list pads the last window of lists.
+        rows = zeros_to_fill([num_lists + 1, capacity, prototypes.shape[1]], np.dtype(prototypes.dtype).name)
+        row_ids = zeros_to_fill([num_lists + 1, capacity], "int32")
+        row_ids[:] = -1
+        row_ids[lists, slots] = ids
         for start in range(0, len(ids), _ROWS_AT_A_TIME):
             part = slice(start, start + _ROWS_AT_A_TIME)
-            self._write(lists[part], slots[part], ids[part], prototypes[ids[part]])
+            rows[lists[part], slots[part]] = prototypes[ids[part]]
+        self.rows, self.ids = adopted(rows, "rows"), adopted(row_ids, "ids")
+        self.centroids = tf.Variable(centroids, trainable=False, name="centroids")
 
     def _write(self, lists: np.ndarray, slots: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:
         places = np.stack([lists, slots], axis=1)

@@ -74,17 +74,18 @@ class Vocabulary(tf.Module):
         rows = len(table.prototypes)
         self.capacity = with_room(rows)
         strings = -(-self.capacity // _PHRASES_PER_STRING)
-        self.phrases = tf.Variable(tf.fill([strings], ""), trainable=False, name="phrases")
-        ends = tf.zeros([strings * _PHRASES_PER_STRING], tf.uint16)
-        self.phrase_ends = tf.Variable(ends, trainable=False, name="phrase_ends")
+        texts, ends = _joined(table.phrases, np.arange(strings))
+        # A variable that is filled by a scatter op would be copied when it is saved.
+        self.phrases = tf.Variable(tf.constant(texts, tf.string), trainable=False, name="phrases")
+        self.phrase_ends = tf.Variable(ends.ravel(), trainable=False, name="phrase_ends")
         self.attributes = tf.Variable(tf.zeros([self.capacity], tf.int32), trainable=False, name="attributes")
         codes = min(MOST_LANGUAGES, len(table.language_codes) + _SPARE_LANGUAGES)
         self.language_codes = tf.Variable(tf.fill([codes], ""), trainable=False, name="language_codes")
         self.side_block = SideBlock(SIDE_ROWS, table.prototypes.shape[1])
         for start in range(0, rows, _ROWS_AT_A_TIME):
-            self._copy(table, np.arange(start, min(rows, start + _ROWS_AT_A_TIME)))
+            self._copy_attributes(table, np.arange(start, min(rows, start + _ROWS_AT_A_TIME)))
 
-    def _copy(self, table: "PhraseTable", ids: np.ndarray) -> None:
+    def _copy_attributes(self, table: "PhraseTable", ids: np.ndarray) -> None:
         codes = list(table.language_codes)
         spare = self.language_codes.shape[0] - len(codes)
         if spare < 0 or (len(ids) and ids[-1] >= self.capacity):
@@ -96,22 +97,16 @@ class Vocabulary(tf.Module):
         flags = {name: np.asarray(column[ids]) for name, column in table.flags.items()}
         attributes = attributes_of(table.language_ids[ids], flags, self._flags)
         self.attributes.scatter_update(tf.IndexedSlices(tf.constant(attributes), ids))
-        self._copy_phrases(table.phrases, np.unique(ids // _PHRASES_PER_STRING))
-
-    def _copy_phrases(self, phrases: "PackedPhrases", strings: np.ndarray) -> None:
-        """Copies all phrases of these strings. Phrases never change, so a search meanwhile finds the old ones."""
-        rows = strings[:, np.newaxis] * _PHRASES_PER_STRING + np.arange(-1, _PHRASES_PER_STRING)
-        ends = np.where(rows < 0, 0, phrases.ends[np.clip(rows, 0, len(phrases) - 1)])
-        texts = [phrases.data[start:end].tobytes() for start, end in ends[:, [0, -1]].tolist()]
-        release(phrases.data)
-        release(phrases.ends)
-        self.phrases.scatter_update(tf.IndexedSlices(tf.constant(texts, tf.string), strings))
-        within = (ends[:, 1:] - ends[:, :1]).astype(np.uint16)
-        self.phrase_ends.scatter_update(tf.IndexedSlices(within.ravel(), rows[:, 1:].ravel()))
 
     def take_in(self, table: "PhraseTable", ids: np.ndarray) -> np.ndarray:
         """Copies changed rows, and returns those of the ascending `ids` that may be found, int32."""
-        self._copy(table, ids)
+        self._copy_attributes(table, ids)
+        strings = np.unique(ids // _PHRASES_PER_STRING)
+        texts, ends = _joined(table.phrases, strings)
+        # Phrases never change, so a search between the two steps still finds the old ones.
+        self.phrases.scatter_update(tf.IndexedSlices(tf.constant(texts, tf.string), strings))
+        rows = strings[:, np.newaxis] * _PHRASES_PER_STRING + np.arange(_PHRASES_PER_STRING)
+        self.phrase_ends.scatter_update(tf.IndexedSlices(ends.ravel(), rows.ravel()))
         return retrievable_ids(table, self._languages, self._min_count, ids)
 
     def phrases_of(self, ids: tf.Tensor) -> tf.Tensor:
@@ -146,3 +141,13 @@ class Vocabulary(tf.Module):
         return tf.reduce_any(
             tf.equal(tf.convert_to_tensor(self.language_codes)[:, tf.newaxis], codes), axis=1
         )
+
+
+def _joined(phrases: "PackedPhrases", strings: np.ndarray) -> tuple[list[bytes], np.ndarray]:
+    """Joins the phrases of M strings; returns the strings, and the ends of phrases in them, uint16 [M, 64]."""
+    rows = strings[:, np.newaxis] * _PHRASES_PER_STRING + np.arange(-1, _PHRASES_PER_STRING)
+    ends = np.where(rows < 0, 0, phrases.ends[np.clip(rows, 0, len(phrases) - 1)])
+    texts = [phrases.data[start:end].tobytes() for start, end in ends[:, [0, -1]].tolist()]
+    release(phrases.data)
+    release(phrases.ends)
+    return texts, (ends[:, 1:] - ends[:, :1]).astype(np.uint16)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ctxvision._files import atomic_directory, atomic_path
+from ctxvision._mapped import release
 from ctxvision.vocabulary import PhraseTable
 from ctxvision.vocabulary.phrase_table_writer import PhraseTableWriter
 
@@ -140,6 +141,7 @@ def nearest(prototypes: np.ndarray, queries: np.ndarray) -> np.ndarray:
         scores, places = tf.math.top_k(tf.matmul(queries, block, transpose_b=True), min(DEPTH, len(block)))
         best = np.concatenate([best, scores], axis=1)
         ids = np.concatenate([ids, places.numpy() + start], axis=1)
+        release(prototypes)
         order = np.argsort(-best, axis=1, kind="stable")[:, :DEPTH]
         best, ids = np.take_along_axis(best, order, axis=1), np.take_along_axis(ids, order, axis=1)
     return ids
