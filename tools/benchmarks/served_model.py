@@ -3,7 +3,7 @@
     python tools/benchmarks/served_model.py [--phrases 1000000] [--backbones resnet101 inception_v3] [--repeats 50]
 
 A table is made from a stream of phrases and embeddings, the index is tuned to a recall@3 of 0.95, and the classifier is
-exported; then tensorflow loads the export. Each of these steps has a process of its own, whose peak of resident memory
+exported; then tensorflow loads the export, and its C library alone does too. Each of these steps has a process of its own, whose peak of resident memory
 is the kernel's (VmHWM). Recall and the time of a search are those of 1,000 other queries. --probes leaves tuning out: the
 index then has the default number of lists and searches so many of them.
 
@@ -62,6 +62,7 @@ def main(arguments: list[str]) -> None:
         exports = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder)))
         record["build"] = alone(build, table, exports, chosen.backbones, chosen.probes)
         record["serve"] = alone(serve, exports, chosen.repeats)
+        record["serve_by_c_library"] = alone(serve_by_c_library, exports / "whole" / "1", *asked(exports))
     written = read_json(RESULTS)["records"] if RESULTS.is_file() else []
     kept = [old for old in written if any(old[key] != record[key] for key in ("phrases", "backbones"))]
     records = sorted([*kept, {**provenance(0), **record}], key=lambda one: one["phrases"])
@@ -218,6 +219,34 @@ def serve(exports: Path, repeats: int) -> Facts:
             ),
         }
     return facts
+
+
+def asked(exports: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Returns a request of `serving_default` by the names of the graph's tensors, and its outputs."""
+    import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    file = exports / "whole" / "1" / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    signature = saved.meta_graphs[0].signature_def["serving_default"]
+    given = {name: tf.make_ndarray(value) for name, value in signature.defaults.items()}
+    given["image_bytes"] = np.array(jpegs(max(BATCHES)), object)
+    return (
+        {signature.inputs[name].name: value for name, value in given.items()},
+        [output.name for output in signature.outputs.values()],
+    )
+
+
+def serve_by_c_library(export: Path, given: dict[str, np.ndarray], outputs: list[str]) -> Facts:
+    """Loads an export with TensorFlow's C library, as TensorFlow Serving does, and asks for one answer."""
+    sys.path.insert(0, str(Path(__file__).parents[2] / "export"))
+    from _verify.session import Session
+
+    session, seconds = timed(lambda: Session(str(export)))
+    session.run(given, outputs)
+    if "tensorflow" in sys.modules:
+        raise RuntimeError("tensorflow must not be imported beside its C library")
+    return {"load_seconds": seconds}
 
 
 def jpegs(number: int) -> list[bytes]:
