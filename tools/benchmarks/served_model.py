@@ -3,9 +3,10 @@
     python tools/benchmarks/served_model.py [--phrases 1000000] [--backbones resnet101 inception_v3] [--repeats 50]
 
 A table is made from a stream of phrases and embeddings, the index is tuned to a recall@3 of 0.95, and the classifier is
-exported; then tensorflow loads the export, and its C library alone does too. Each of these steps has a process of its own, whose peak of resident memory
-is the kernel's (VmHWM). Recall and the time of a search are those of 1,000 other queries. --probes leaves tuning out: the
-index then has the default number of lists and searches so many of them.
+exported; 1,000 phrases enter a copy of the table and the index. Then tensorflow loads the export, and last its C library
+alone. Each of these steps has a process of its own, whose peak of resident memory is the kernel's (VmHWM). Recall and the
+time of a search are those of 1,000 other queries. --probes leaves tuning out: the index then has the default number of lists
+and searches so many of them.
 
 `serving_default` is timed in turns with a graph that decodes the same JPEGs and runs the two towers. Towers have random
 weights, which does not affect time. Phrases have two to five words of Python's documentation, common words more often;
@@ -16,6 +17,7 @@ A new run replaces the records of the same phrases and backbones. --folder keeps
 
 import argparse
 import multiprocessing
+import shutil
 import sys
 import tempfile
 import time
@@ -37,6 +39,7 @@ from ctxvision._files import read_json, write_json
 RESULTS = Path(__file__).parent / "results" / "served_model.json"
 BATCHES = (1, 8)
 LABELS = 1000
+UPSERTED = 1000
 TEXT_DIM = 200
 RECALL, K = 0.95, 3
 Facts = dict[str, Any]
@@ -85,7 +88,7 @@ def _with_peak(step: Callable[..., Facts], *arguments: Any) -> Facts:
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
     start = time.perf_counter()
-    return work(), round(time.perf_counter() - start, 1)
+    return work(), round(time.perf_counter() - start, 2)
 
 
 # === Table ===
@@ -143,7 +146,25 @@ def build(folder: Path, exports: Path, backbones: list[str], probes: int | None)
     _, facts["export_seconds"] = timed(lambda: cv.export_saved_model(model, exports / "whole" / "1"))
     save_towers(model, exports / "towers")
     size = sum(file.stat().st_size for file in (exports / "whole").rglob("*") if file.is_file())
-    return {**facts, "export_gb": round(size / 1e9, 2)}
+    facts["export_gb"] = round(size / 1e9, 2)
+    return {**facts, "upsert": upsert(retrieval, folder, exports / "table")}
+
+
+def upsert(retrieval: Any, folder: Path, copy: Path) -> Facts:
+    """Upserts 1,000 phrases, half of them new, into a copy of the table and into the index."""
+    import tensorflow as tf
+
+    import ctxvision as cv
+
+    shutil.copytree(folder, copy)
+    table = cv.PhraseTable.load(copy)
+    names = [*table.phrases[: UPSERTED // 2], *(f"new phrase {i}" for i in range(UPSERTED // 2))]
+    rows = synthetic_queries(len(table))[0][:UPSERTED]
+    ngrams = text_encoder().ngrams(names)
+    ids, on_disk = timed(lambda: table.upsert(names, rows, ngrams=ngrams))
+    _, in_memory = timed(lambda: retrieval.update(table, ids))
+    found = retrieval(tf.constant(rows), k=1).ids.numpy()[:, 0]
+    return {"on_disk": on_disk, "in_memory": in_memory, "found": float((found == ids).mean())}
 
 
 def quality(retrieval: Any, truth: np.ndarray, queries: np.ndarray) -> Facts:
