@@ -52,7 +52,7 @@ class NearestInCells:
         self._cells, self._probed = tf.constant(cells), min(_CELLS_PROBED, len(cells))
         cell = NearestCentroid(cells)(centroids)[0]
         self._members = [np.flatnonzero(cell == number) for number in range(len(cells))]
-        self._nearest = [NearestCentroid(centroids[own]) if len(own) else None for own in self._members]
+        self._centroids = [tf.constant(centroids[own]) for own in self._members]
 
     def __call__(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns a near centroid of rows float32 [N, D], int [N], and its cosine, float32 [N]."""
@@ -60,11 +60,10 @@ class NearestInCells:
         best, closeness = np.zeros(probed.size, np.int64), np.full(probed.size, -2, np.float32)
         order = np.argsort(probed, axis=None, kind="stable")
         ends = np.cumsum(np.bincount(probed.ravel(), minlength=len(self._members)))
-        for own, members, nearest in zip(
-            np.split(order, ends[:-1]), self._members, self._nearest, strict=True
-        ):
-            if len(own) and nearest:
-                places, closeness[own] = nearest(rows[own // self._probed])
+        parts = np.split(order, ends[:-1])
+        for own, members, within in zip(parts, self._members, self._centroids, strict=True):
+            if len(own) and len(members):
+                places, closeness[own] = _best_of_few(tf.constant(rows[own // self._probed]), within)
                 best[own] = members[places]
         best, closeness = best.reshape(probed.shape), closeness.reshape(probed.shape)
         first = np.arange(len(rows)), closeness.argmax(axis=1)
@@ -74,6 +73,12 @@ class NearestInCells:
 @tf.function(reduce_retracing=True, autograph=False)
 def _nearest_cells(rows: tf.Tensor, cells: tf.Tensor, number: int) -> tf.Tensor:
     return tf.math.top_k(tf.matmul(rows, cells, transpose_b=True), number, sorted=False)[1]
+
+
+@tf.function(reduce_retracing=True, autograph=False)
+def _best_of_few(rows: tf.Tensor, centroids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    products = tf.matmul(rows, centroids, transpose_b=True)
+    return tf.argmax(products, axis=1, output_type=tf.int32), tf.reduce_max(products, axis=1)
 
 
 @tf.function(reduce_retracing=True, autograph=False)
