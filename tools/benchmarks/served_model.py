@@ -5,8 +5,8 @@
 A table is made from a stream of phrases and embeddings, the index is tuned to a recall@3 of 0.95, and the classifier is
 exported; 1,000 phrases enter a copy of the table and the index. Then tensorflow loads the export, and last its C library
 alone. Each of these steps has a process of its own, whose peak of resident memory is the kernel's (VmHWM). Recall and the
-time of a search are those of 1,000 other queries. --probes leaves tuning out: the index then has the default number of lists
-and searches so many of them.
+time of a search are those of 1,000 other queries. --probes leaves tuning out: the index then has the default number of lists,
+or --lists, and searches so many of them.
 
 `serving_default` is timed in turns with a graph that decodes the same JPEGs and runs the two towers. Towers have random
 weights, which does not affect time. Phrases have two to five words of Python's documentation, common words more often;
@@ -51,6 +51,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--backbones", nargs=2, default=["resnet101", "inception_v3"], metavar="NAME")
     parser.add_argument("--repeats", type=int, default=50)
     parser.add_argument("--probes", type=int, help="lists to search; default: as tuned")
+    parser.add_argument("--lists", type=int, help="lists to make, with --probes; default: that of the index")
     parser.add_argument(
         "--folder", help="an existing folder on a disk with 500 bytes a phrase; default: temporary"
     )
@@ -63,7 +64,7 @@ def main(arguments: list[str]) -> None:
             write_json(table / "facts.json", alone(make_table, chosen.phrases, table))
         record["table"] = read_json(table / "facts.json")
         exports = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder)))
-        record["build"] = alone(build, table, exports, chosen.backbones, chosen.probes)
+        record["build"] = alone(build, table, exports, chosen.backbones, chosen.probes, chosen.lists)
         record["serve"] = alone(serve, exports, chosen.repeats)
         record["serve_by_c_library"] = alone(serve_by_c_library, exports / "whole" / "1", *asked(exports))
     written = read_json(RESULTS)["records"] if RESULTS.is_file() else []
@@ -121,14 +122,14 @@ def text_encoder() -> Any:
 # === Build ===
 
 
-def build(folder: Path, exports: Path, backbones: list[str], probes: int | None) -> Facts:
+def build(folder: Path, exports: Path, backbones: list[str], probes: int | None, lists: int | None) -> Facts:
     """Makes an index of the table, and exports a classifier with it."""
     import ctxvision as cv
 
     table, queries = cv.PhraseTable.load(folder), synthetic_queries(len(cv.PhraseTable.load(folder)))
     retrieval = cv.PrototypeRetrieval(10, "ivf", name="prototype_retrieval")
     if probes:
-        _, seconds = timed(lambda: retrieval.index(table, probes=probes))
+        _, seconds = timed(lambda: retrieval.index(table, probes=probes, num_lists=lists))
     else:
         _, seconds = timed(lambda: retrieval.tune(table, RECALL, K, queries[0]))
     facts: Facts = {"tuned": not probes, "index_seconds": seconds}
