@@ -135,7 +135,6 @@ small_worlds = {
 }
 
 
-@given(**small_worlds, lists=st.floats(0, 1), probes=st.sampled_from([0.0, 0.3, 1.0, 1.0]))
 def lists(seed, kind, rows, dim, k, min_count, lists, probes, changes, dtype):
     world = World(seed, kind, rows, dim, dtype)
     retrievable = int((world.table.counts >= min_count).sum())
@@ -147,7 +146,6 @@ def lists(seed, kind, rows, dim, k, min_count, lists, probes, changes, dtype):
             live_through(world, layer, changes, min_count, exact=chosen["probes"] == num_lists)
 
 
-@given(**small_worlds)
 def exact(seed, kind, rows, dim, k, min_count, changes, dtype):
     world = World(seed, kind, rows, dim, dtype)
     retrievable = int((world.table.counts >= min_count).sum())
@@ -156,15 +154,6 @@ def exact(seed, kind, rows, dim, k, min_count, changes, dtype):
         live_through(world, layer, changes, min_count, exact=True)
 
 
-@given(
-    seed=seeds,
-    kind=st.sampled_from(["random", "grid", "three"]),
-    dim=st.sampled_from([2, 3, 8]),
-    k=st.sampled_from([1, 5, 400]),
-    probes=st.sampled_from([1, 30]),
-    depth=st.sampled_from([10, 1500]),
-    changes=changes,
-)
 def scann(seed, kind, dim, k, probes, depth, changes):
     world = World(seed, kind, 1500, dim)  # ScaNN needs a thousand rows
     with mock.patch.object(prototype_retrieval, "FEWEST_ROWS", 0):
@@ -173,15 +162,35 @@ def scann(seed, kind, dim, k, probes, depth, changes):
         live_through(world, layer, changes, 1, exact=(probes, depth) == (30, 1500))
 
 
+worlds = {
+    lists: {**small_worlds, "lists": st.floats(0, 1), "probes": st.sampled_from([0.0, 0.3, 1.0, 1.0])},
+    exact: small_worlds,
+    scann: {
+        "seed": seeds,
+        "kind": st.sampled_from(["random", "grid", "three"]),
+        "dim": st.sampled_from([2, 3, 8]),
+        "k": st.sampled_from([1, 5, 400]),
+        "probes": st.sampled_from([1, 30]),
+        "depth": st.sampled_from([10, 1500]),
+        "changes": changes,
+    },
+}
+
+
+def check_worlds(holds, number):
+    # Settings can be applied only once, so that each test needs its own function.
+    examples(number)(given(**worlds[holds])(holds))()
+
+
 @pytest.mark.parametrize(("holds", "number"), [(lists, 4), (exact, 4), (scann, 2)])
 def test_some_worlds(holds, number):
-    examples(number)(holds)()
+    check_worlds(holds, number)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("holds", "number"), [(lists, 30), (exact, 30), (scann, 15)])
 def test_many_worlds(holds, number):
-    examples(number)(holds)()
+    check_worlds(holds, number)
 
 
 def test_oracle():
