@@ -102,6 +102,11 @@ class PrototypeRetrieval(keras.layers.Layer):
         self._parts = tf.Module(name="parts")
         self._parts.search = self._parts.vocabulary = None
         if index is not None:
+            if "phrase_ends" not in index["vocabulary"]["attributes"]:
+                raise ValueError(
+                    "index must be of this version of ctxvision, got an older one, in which each phrase is a string of its "
+                    "own: save the model again from its run."
+                )
             self._parts.vocabulary = module_of(index["vocabulary"])
             self._parts.search = module_of(index["search"])
             self._support, self._rows_dtype = index["support"], index["rows_dtype"]

@@ -275,3 +275,10 @@ def test_ivf_stores_rows_in_a_requested_dtype():
     assert np.mean([np.isin(a, b).mean() for a, b in zip(expected, found)]) > 0.9
     with pytest.raises(ValueError, match="dtype must be 'float32' or 'float16', got 'int8': leave it out"):
         PrototypeRetrieval(4, "ivf").index(TABLE, dtype="int8")
+
+
+def test_an_index_of_an_older_version_is_refused():
+    config = PrototypeRetrieval(4, "exact").index(TABLE, min_count=0).get_config()
+    del config["index"]["vocabulary"]["attributes"]["phrase_ends"]
+    with pytest.raises(ValueError, match="index must be of this version of ctxvision.*save the model again"):
+        PrototypeRetrieval(**config)
