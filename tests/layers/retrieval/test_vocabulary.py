@@ -5,7 +5,6 @@ import pytest
 import tensorflow as tf
 
 import ctxvision as cv
-from ctxvision.errors import InputError
 from ctxvision.layers.retrieval.vocabulary import Vocabulary
 
 
@@ -53,5 +52,5 @@ def test_later_rows_join_the_strings(before):
 def test_more_rows_than_room():
     table = table_of(named(0, 10))
     vocabulary = Vocabulary(table, None, 1)
-    with pytest.raises((InputError, ValueError), match="call index"):
+    with pytest.raises(ValueError, match="at most 2058 rows.*call index"):
         vocabulary.take_in(table, table.upsert([f"new {i}" for i in range(3000)], np.ones([3000, 4])))
