@@ -1,5 +1,6 @@
 """Searches batches of queries in chunks that fit in memory, and picks the best candidates."""
 
+import math
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -7,6 +8,8 @@ import tensorflow as tf
 from ctxvision._branches import apart
 
 Found = tuple[tf.Tensor, tf.Tensor]
+# Largest and smallest number of scores in a group; see `best_places`.
+_GROUP, _SMALLEST_GROUP = 32, 8
 
 
 def pick_best(scores: tf.Tensor, ids: tf.Tensor, k: int) -> Found:
@@ -17,8 +20,25 @@ def pick_best(scores: tf.Tensor, ids: tf.Tensor, k: int) -> Found:
         ids: int32 [B, M], or [M] if all queries have the same candidates.
         k: the number of results.
     """
-    best, places = tf.math.top_k(scores, k)
+    best, places = best_places(scores, k)
     return best, tf.gather(ids, places, batch_dims=ids.shape.rank - 1)
+
+
+def best_places(scores: tf.Tensor, k: int) -> Found:
+    """Finds the k best of float32 [B, M] scores, descending: scores and int32 places, both [B, k]; the first of equals wins.
+
+    The k best are in the k groups with the largest maxima, and maxima take less time than `top_k` over all scores.
+    """
+    number = scores.shape[1]
+    size = math.gcd(number, _GROUP)
+    if size < _SMALLEST_GROUP or number < 4 * k * size:
+        return tf.math.top_k(scores, k)
+    grouped = tf.reshape(scores, [-1, number // size, size])
+    best = tf.sort(tf.math.top_k(tf.reduce_max(grouped, axis=2), k, sorted=False)[1], axis=1)
+    candidates = tf.reshape(tf.gather(grouped, best, batch_dims=1), [-1, k * size])
+    found, places = tf.math.top_k(candidates, k)
+    groups = tf.gather(best, places // size, batch_dims=1)
+    return found, groups * size + places % size
 
 
 def in_chunks(search: Callable[[tf.Tensor], Found], queries: tf.Tensor, k: int, chunk: int) -> Found:

@@ -9,10 +9,10 @@ from ctxvision.layers.retrieval.supported_rows import Rows
 
 ITERATIONS = 10
 SAMPLE_PER_LIST = 64
-_MOST_SAMPLED = 1 << 22
-# With more lists, each of a sample's rows is compared with the centroids in near cells only. Lists are then a little worse (a
-# query needs up to 1.3 times the rows for the same recall), but far better than those of a sample small enough for all centroids.
-_MANY_LISTS = 16384
+_MOST_SAMPLED = 1 << 24
+# With more lists, k-means and the assignment of rows work in √C cells of about √C centroids each, because comparing every row
+# with every centroid would take hours for tens of millions of rows.
+MANY_LISTS = 16384
 
 
 def cluster(
@@ -21,7 +21,8 @@ def cluster(
     """Finds centroids by spherical k-means on a sample, and assigns each row to a list.
 
     A row goes to its nearest centroid. If that list is full, the rows farthest from the centroid go to their nearest
-    list with room, so that lists need little padding.
+    list with room, so that lists need little padding. With more than 16,384 lists, "nearest" means the nearest centroid
+    in the nearest cells, see `NearestInCells`.
 
     Args:
         prototypes: float [rows of the table, D], L2-normalised; may be memory-mapped, since it is read in blocks.
@@ -37,9 +38,10 @@ def cluster(
     sampled = min(len(ids), max(num_lists, min(SAMPLE_PER_LIST * num_lists, _MOST_SAMPLED)))
     chosen = np.sort(random.choice(len(ids), sampled, replace=False))
     sample = np.asarray(prototypes[ids[chosen]], np.float32)
-    centroids = _k_means(sample, num_lists, random)
+    k_means = _k_means_in_cells if num_lists > MANY_LISTS else _k_means
+    centroids = k_means(sample, num_lists, random)
     del sample
-    lists, closeness = _nearest(NearestCentroid(centroids), prototypes, ids)
+    lists, closeness = _nearest(_comparison(centroids), prototypes, ids)
     return centroids, _within_capacity(prototypes, ids, centroids, lists, closeness, capacity)
 
 
@@ -47,11 +49,7 @@ def _k_means(sample: np.ndarray, num_lists: int, random: np.random.Generator) ->
     everything = np.arange(len(sample))
     centroids = sample[random.choice(len(sample), num_lists, replace=False)]
     for _ in range(ITERATIONS):
-        if num_lists > _MANY_LISTS:
-            cells = _k_means(centroids, round(math.sqrt(num_lists)), random)
-            lists, closeness = _nearest(NearestInCells(centroids, cells), sample, everything)
-        else:
-            lists, closeness = _nearest(NearestCentroid(centroids), sample, everything)
+        lists, closeness = _nearest(NearestCentroid(centroids), sample, everything)
         order = np.argsort(lists, kind="stable")
         sizes = np.bincount(lists, minlength=num_lists)
         filled = np.flatnonzero(sizes)
@@ -63,6 +61,30 @@ def _k_means(sample: np.ndarray, num_lists: int, random: np.random.Generator) ->
         empty = np.flatnonzero(sizes == 0)
         centroids[empty] = sample[np.argsort(closeness, kind="stable")[: len(empty)]]
     return centroids
+
+
+def _k_means_in_cells(sample: np.ndarray, num_lists: int, random: np.random.Generator) -> np.ndarray:
+    """Finds centroids by k-means within each of √C cells, with the same number of rows per centroid in each."""
+    cells = _cells(sample, num_lists, random)
+    own, _ = _nearest(NearestCentroid(cells), sample, np.arange(len(sample)))
+    ends = np.cumsum(np.bincount(own, minlength=len(cells)))
+    parts = np.split(np.argsort(own, kind="stable"), ends[:-1])
+    numbers = np.diff(ends * num_lists // len(sample), prepend=0)
+    return np.concatenate(
+        [_k_means(sample[part], number, random) for part, number in zip(parts, numbers) if number]
+    )
+
+
+def _cells(rows: np.ndarray, num_lists: int, random: np.random.Generator) -> np.ndarray:
+    number = round(math.sqrt(num_lists))
+    few = random.choice(len(rows), min(len(rows), SAMPLE_PER_LIST * number), replace=False)
+    return _k_means(rows[few], number, random)
+
+
+def _comparison(centroids: np.ndarray) -> NearestCentroid | NearestInCells:
+    if len(centroids) <= MANY_LISTS:
+        return NearestCentroid(centroids)
+    return NearestInCells(centroids, _cells(centroids, len(centroids), np.random.default_rng(0)))
 
 
 def _nearest(
@@ -93,7 +115,7 @@ def _within_capacity(
         if not len(moving):
             return lists
         open_lists = np.flatnonzero(sizes < capacity)
-        found, closeness[moving] = _nearest(NearestCentroid(centroids[open_lists]), prototypes, ids[moving])
+        found, closeness[moving] = _nearest(_comparison(centroids[open_lists]), prototypes, ids[moving])
         lists[moving] = open_lists[found]
 
 

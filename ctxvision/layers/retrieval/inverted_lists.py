@@ -9,14 +9,17 @@ import tensorflow as tf
 from ctxvision._branches import apart
 from ctxvision.layers._adopted import adopted, zeros_to_fill
 from ctxvision.layers.retrieval.arguments import check_setting
-from ctxvision.layers.retrieval.batches import Found, in_chunks, pick_best
-from ctxvision.layers.retrieval.clustering import cluster
+from ctxvision.layers.retrieval.batches import Found, best_places, in_chunks, pick_best
+from ctxvision.layers.retrieval.clustering import MANY_LISTS, cluster
 from ctxvision.layers.retrieval.supported_rows import Rows
 
 # From this number of rows on, memory counts more than time: lists have fewer places, and `PrototypeRetrieval` uses float16.
 MANY_ROWS = 1_000_000
+_ROWS_PER_LIST = 125
 # Numbers that are gathered at once.
 _MOST_GATHERED = 1 << 24
+# Share of the cells whose centroids are compared with a query, if there are many lists.
+_CELLS_SEARCHED = 1 / 8
 _ROWS_AT_A_TIME = 1 << 17
 # A later row goes only to one of this many nearest lists, because searches would rarely reach it in a farther list.
 _NEAR_ENOUGH = 16
@@ -25,8 +28,8 @@ _NEAR_ENOUGH = 16
 class InvertedLists(tf.Module):
     """Approximate search by an inverted file: only the rows of the nearest k-means lists are scored.
 
-    All lists have the same length, so shapes are static and a list is gathered as one block of memory. Rows are not
-    quantised: at these list lengths gathering float32 is as fast as gathering int8 and casting it, and it needs no
+    All lists have the same length, so shapes are static and a list is gathered as one block of memory. More than 16,384
+    centroids are in inverted lists themselves, so that a query is compared with a share of them. Rows are not quantised: at these list lengths gathering float32 is as fast as gathering int8 and casting it, and it needs no
     second pass over the originals and less memory than codes and originals together.
 
     Args:
@@ -76,7 +79,13 @@ class InvertedLists(tf.Module):
             part = slice(start, start + _ROWS_AT_A_TIME)
             rows[lists[part], slots[part]] = prototypes[ids[part]]
         self.rows, self.ids = adopted(rows, "rows"), adopted(row_ids, "ids")
-        self.centroids = tf.Variable(centroids, trainable=False, name="centroids")
+        self.centroids: tf.Variable | InvertedLists
+        if num_lists > MANY_LISTS:
+            cells = round(math.sqrt(num_lists))
+            every = np.arange(num_lists, dtype=np.int32)
+            self.centroids = InvertedLists(centroids, every, cells, math.ceil(_CELLS_SEARCHED * cells))
+        else:
+            self.centroids = tf.Variable(centroids, trainable=False, name="centroids")
 
     def _write(self, lists: np.ndarray, slots: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:
         places = np.stack([lists, slots], axis=1)
@@ -99,8 +108,24 @@ class InvertedLists(tf.Module):
             admits: maps ids to whether they may be found; None allows all.
         """
         probes = max(self.probes, self.fewest_probes(k))
-        chunk = max(1, _MOST_GATHERED // (probes * self.capacity * self.rows.shape[2]))
-        return in_chunks(lambda part: self._search(part, k, probes, admits), queries, k, chunk)
+        few = max(1, _MOST_GATHERED // (probes * self.capacity * self.rows.shape[2]))
+
+        def gathered(part: tf.Tensor) -> Found:
+            return self._search(part, k, probes, admits, self._score)
+
+        def shared(part: tf.Tensor) -> Found:
+            return self._search(part, k, probes, admits, self._score_shared)
+
+        # A larger batch probes most lists, which are then scored for all queries at once.
+        most = _MOST_GATHERED // self.ids.shape.num_elements()
+        few = min(few, self.num_lists // probes)
+        if most <= few:
+            return in_chunks(gathered, queries, k, few)
+        batch = queries.shape[0]
+        if batch is not None:
+            return gathered(queries) if batch <= few else in_chunks(shared, queries, k, most)
+        many = apart(lambda queries: in_chunks(shared, queries, k, most))
+        return tf.cond(tf.shape(queries)[0] <= few, lambda: gathered(queries), lambda: many(queries))
 
     def fewest_probes(self, k: int) -> int:
         """Computes the number of lists that hold 2 k rows on average."""
@@ -110,12 +135,21 @@ class InvertedLists(tf.Module):
         """Computes the cost of scoring so many lists, in comparisons of a query with a centroid."""
         return probes * self.capacity
 
+    def compared_centroids(self) -> float:
+        """Computes the number of centroids that a query is compared with."""
+        if isinstance(self.centroids, InvertedLists):
+            return self.centroids.num_lists + self.centroids.compared_rows(self.centroids.probes)
+        return self.num_lists
+
     def _search(
-        self, queries: tf.Tensor, k: int, probes: int, admits: Callable[[tf.Tensor], tf.Tensor] | None
+        self,
+        queries: tf.Tensor,
+        k: int,
+        probes: int,
+        admits: Callable[[tf.Tensor], tf.Tensor] | None,
+        score: Callable[[tf.Tensor, tf.Tensor], Found],
     ) -> Found:
-        closeness = tf.matmul(queries, self.centroids, transpose_b=True)
-        _, probed = tf.math.top_k(closeness, probes, sorted=False)
-        scores, ids = self._score(queries, probed)
+        scores, ids = score(queries, self._nearest_lists(queries, probes))
         # Empty places are zeros with id -1; masking is needed only if one of them is among the best.
         if admits is None:
             found = pick_best(scores, ids, k)
@@ -124,8 +158,14 @@ class InvertedLists(tf.Module):
             scores, ids = _masked(scores, ids, admits)
             found = pick_best(scores, ids, k)
             enough = tf.reduce_all(found[1] >= 0) & tf.reduce_all(_count(ids) >= self._usual(probes))
-        go_on = apart(lambda queries, closeness: self._widened(queries, closeness, k, probes, admits))
-        return tf.cond(enough, lambda: found, lambda: go_on(queries, closeness))
+        go_on = apart(lambda queries: self._widened(queries, k, probes, admits))
+        return tf.cond(enough, lambda: found, lambda: go_on(queries))
+
+    def _nearest_lists(self, queries: tf.Tensor, number: int) -> tf.Tensor:
+        """Finds the lists with the nearest centroids, int32 [B, number], nearest first."""
+        if isinstance(self.centroids, InvertedLists):
+            return self.centroids.search(queries, number)[1]
+        return best_places(tf.matmul(queries, self.centroids, transpose_b=True), number)[1]
 
     def _usual(self, probes: int) -> int:
         """Computes half of the rows that so many lists hold on average."""
@@ -151,10 +191,17 @@ class InvertedLists(tf.Module):
             scores = of_one() if batch == 1 else of_many()
         return scores, tf.reshape(tf.gather(self.ids, probed), [batch, places])
 
+    def _score_shared(self, queries: tf.Tensor, probed: tf.Tensor) -> Found:
+        """Does the same as `_score` by scoring all lists, whose rows are read once for the whole batch."""
+        shape = [-1, probed.shape[1] * self.capacity]
+        rows = tf.cast(tf.reshape(self.rows, [-1, self.rows.shape[2]]), tf.float32)
+        scores = tf.reshape(tf.matmul(queries, rows, transpose_b=True), [-1, *self.ids.shape])
+        scores = tf.gather(scores, probed, batch_dims=1)
+        return tf.reshape(scores, shape), tf.reshape(tf.gather(self.ids, probed), shape)
+
     def _widened(
         self,
         queries: tf.Tensor,
-        closeness: tf.Tensor,
         k: int,
         probes: int,
         admits: Callable[[tf.Tensor], tf.Tensor] | None,
@@ -162,7 +209,7 @@ class InvertedLists(tf.Module):
         """Scores windows of lists, nearest first, until every query has seen enough admitted rows."""
         batch = tf.shape(queries)[0] if queries.shape[0] is None else queries.shape[0]
         windows = -(-self.num_lists // probes)
-        _, order = tf.math.top_k(closeness, self.num_lists)
+        order = self._nearest_lists(queries, self.num_lists)
         filling = tf.fill([batch, windows * probes - self.num_lists], self.num_lists)
         order = tf.reshape(tf.concat([order, filling], axis=1), [batch, windows, probes])
         order = tf.transpose(order, [1, 0, 2])
@@ -193,8 +240,7 @@ class InvertedLists(tf.Module):
         """Puts rows, float32 [M, D], into free places of near lists; returns which rows found a place, bool [M]."""
         taken = self.ids.numpy()[:-1] >= 0
         room = np.count_nonzero(~taken, axis=1)
-        closeness = tf.matmul(rows, self.centroids, transpose_b=True)
-        near = tf.math.top_k(closeness, min(_NEAR_ENOUGH, self.num_lists))[1].numpy()
+        near = self._nearest_lists(tf.constant(rows), min(_NEAR_ENOUGH, self.num_lists)).numpy()
         lists, slots = np.full(len(ids), -1), np.full(len(ids), -1)
         for row, choices in enumerate(near):
             lists[row] = next((choice for choice in choices if room[choice]), -1)
@@ -217,8 +263,11 @@ def places_per_row(num_rows: int) -> float:
 
 
 def default_lists(num_rows: int) -> int:
-    """Computes 8 √N lists, which balances the cost of comparing centroids with the cost of reading rows."""
-    return max(1, min(num_rows, round(8 * math.sqrt(num_rows))))
+    """Computes 8 √N lists, which balances the cost of comparing centroids with the cost of reading rows.
+
+    From a million rows on, it is one list for 125 rows, because a query is then compared with few of the centroids.
+    """
+    return max(1, min(num_rows, max(round(8 * math.sqrt(num_rows)), num_rows // _ROWS_PER_LIST)))
 
 
 def _masked(scores: tf.Tensor, ids: tf.Tensor, admits: Callable[[tf.Tensor], tf.Tensor] | None) -> Found:

@@ -9,7 +9,7 @@ _ROWS_AT_A_TIME = 2048
 _CENTROIDS_AT_A_TIME = 1024
 # Number of centroids in a group; see `_best`.
 _GROUP = 32
-_CELLS_PROBED = 8
+_CELLS_PROBED = 16
 _ROWS_IN_CELLS_AT_A_TIME = 1 << 17
 
 
@@ -56,9 +56,10 @@ class NearestInCells:
 
     def __call__(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns a near centroid of rows float32 [N, D], int [N], and its cosine, float32 [N]."""
-        probed = _nearest_cells(tf.constant(rows), self._cells, self._probed).numpy()
+        probed = _nearest_cells(tf.constant(rows), self._cells, tf.constant(self._probed)).numpy()
         best, closeness = np.zeros(probed.size, np.int64), np.full(probed.size, -2, np.float32)
-        order = np.argsort(probed, axis=None, kind="stable")
+        # NumPy sorts 16-bit integers by radix.
+        order = np.argsort(probed.astype(np.uint16), axis=None, kind="stable")
         ends = np.cumsum(np.bincount(probed.ravel(), minlength=len(self._members)))
         parts = np.split(order, ends[:-1])
         for own, members, within in zip(parts, self._members, self._centroids, strict=True):
@@ -71,7 +72,7 @@ class NearestInCells:
 
 
 @tf.function(reduce_retracing=True, autograph=False)
-def _nearest_cells(rows: tf.Tensor, cells: tf.Tensor, number: int) -> tf.Tensor:
+def _nearest_cells(rows: tf.Tensor, cells: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
     return tf.math.top_k(tf.matmul(rows, cells, transpose_b=True), number, sorted=False)[1]
 
 

@@ -152,10 +152,10 @@ def _other_number(
     larger, a third fewer lists are a careful step, because recall falls with the number of lists.
     """
     lists, rows = best["num_lists"], search.compared_rows(best["probes"])
-    number = lists
-    if rows > _IMBALANCE * lists:
-        number = max(lists, min(round(math.sqrt(lists * rows)), num_rows // _FEWEST_IN_LIST))
-    elif lists > _IMBALANCE * rows:
+    centroids, number = search.compared_centroids(), lists
+    if rows > _IMBALANCE * centroids:
+        number = max(lists, min(round(lists * math.sqrt(rows / centroids)), num_rows // _FEWEST_IN_LIST))
+    elif lists == centroids and centroids > _IMBALANCE * rows:
         number = max(1, round(lists / 1.5))
     tried = [m["num_lists"] for m in measured]
     return None if min(tried) <= number <= max(tried) else number
