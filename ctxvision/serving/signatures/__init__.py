@@ -8,7 +8,7 @@
 | `zero_shot` | `zero_shot` |
 | `about` | `about` |
 
-`picture_batch` embeds pictures for all signatures; `build` assembles them.
+`towers` runs the ConvNets for all signatures; `build` assembles them.
 """
 
 from ctxvision.serving.signatures.build import build_signatures

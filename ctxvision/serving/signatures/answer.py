@@ -41,8 +41,7 @@ def answer_signatures(
 
     @tf.function(input_signature=[whole], autograph=False)
     def from_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        # As floats, they share the functions of `pixels_float32`, and ConvNets are saved once for both.
-        return answer(tf.cast(pixels, tf.float32), tf.ones(tf.shape(pixels)[:1], tf.bool))
+        return answer(pixels, tf.ones(tf.shape(pixels)[:1], tf.bool))
 
     @tf.function(input_signature=[fractional], autograph=False)
     def from_float_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -1,6 +1,5 @@
 """Traces a classifier for `tf.saved_model.save`."""
 
-import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ from ctxvision.serving.signatures.answer import answer_signatures
 from ctxvision.serving.signatures.embed import embed_signature
 from ctxvision.serving.signatures.explain import explain_signature
 from ctxvision.serving.signatures.labels import Labels
-from ctxvision.serving.signatures.picture_batch import embed_pictures
+from ctxvision.serving.signatures.towers import Towers
 from ctxvision.serving.signatures.zero_shot import zero_shot_signature
 
 # Maps op namespaces to the modules whose import registers the ops.
@@ -70,13 +69,13 @@ def build_signatures(
     """
     labels = Labels(model)
     # All signatures share these functions, so that ConvNets and search are traced and saved once.
-    embed = tf.function(functools.partial(embed_pictures, model.embed), autograph=False)
+    towers = Towers(model.phrase_generator, model.visual_encoder)
     find = tf.function(model.find_context, autograph=False)
     signatures = {
-        **answer_signatures(model, embed, find, labels, with_text),
-        "explain": explain_signature(model, embed, find, labels),
-        "embed": embed_signature(model, embed),
-        "zero_shot": zero_shot_signature(model, find, with_text),
+        **answer_signatures(model, towers.both, find, labels, with_text),
+        "explain": explain_signature(model, towers.both, find, labels),
+        "embed": embed_signature(model, towers.both),
+        "zero_shot": zero_shot_signature(model, towers.queries, find, with_text),
     }
     known = {
         "labels": model.labels,

@@ -1,28 +1,16 @@
-"""Embeds batches of pictures, and blanks the answers of damaged ones."""
+"""Blanks the answers of damaged pictures in a batch."""
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import tensorflow as tf
 
 from ctxvision.models.phrase_context import FoundContext
 
-# Function from pixels [B, H, W, 3] of any number of pictures to query embeddings and visual features.
+# Function from pixels [B, H, W, 3] to query embeddings and visual features, see `Towers.both`.
 Embed: TypeAlias = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 # Function from query embeddings to phrases and context vectors.
 Find: TypeAlias = Callable[[tf.Tensor], FoundContext]
-
-
-def embed_pictures(embed: Callable[[tf.Tensor], Any], pixels: tf.Tensor) -> Any:
-    """Runs `embed` on any number of pictures [B, H, W, 3], including none.
-
-    An empty batch runs on one black picture, whose row is dropped, because the convolutions of oneDNN refuse an empty
-    batch on some processors.
-    """
-    batch, shape = tf.shape(pixels)[0], tf.shape(pixels)[1:]
-    black = tf.zeros(tf.concat([[1], shape], axis=0), pixels.dtype)
-    some = tf.cond(batch > 0, lambda: pixels, lambda: black)
-    return tf.nest.map_structure(lambda rows: rows[:batch], embed(tf.ensure_shape(some, pixels.shape)))
 
 
 def blank_invalid(outputs: dict[str, tf.Tensor], valid: tf.Tensor) -> dict[str, tf.Tensor]:

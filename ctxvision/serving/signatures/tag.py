@@ -1,6 +1,5 @@
 """Answers pictures with phrases, for a context without a taxonomy."""
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,8 +8,9 @@ import tensorflow as tf
 from ctxvision.data.decoding import decode_pictures
 from ctxvision.models.context_tagger import ContextTagger
 from ctxvision.serving.signatures.build import Traced, traced
-from ctxvision.serving.signatures.picture_batch import blank_invalid, embed_pictures
+from ctxvision.serving.signatures.picture_batch import blank_invalid
 from ctxvision.serving.signatures.rules import Rules
+from ctxvision.serving.signatures.towers import Towers
 
 
 def build_tagger(tagger: ContextTagger, facts: Mapping[str, Any] | None = None) -> Traced:
@@ -31,11 +31,11 @@ def build_tagger(tagger: ContextTagger, facts: Mapping[str, Any] | None = None) 
         - `about` takes `fields` string [M] and returns `values` string [M], JSON.
     """
     size, rules = tagger.image_size, Rules(tagger.retrieval)
-    embed = tf.function(functools.partial(embed_pictures, tagger.embed), autograph=False)
+    towers = Towers(tagger.phrase_generator)
     encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
 
     def answer_pixels(pixels: tf.Tensor, valid: tf.Tensor, **asked: Any) -> dict[str, tf.Tensor]:
-        queries = embed(pixels)
+        queries = towers.queries(pixels)
         found = tagger.retrieval(queries, **asked)
         outputs = {"phrases": found.phrases, "phrase_scores": found.scores, "query_embedding": queries}
         if asked:

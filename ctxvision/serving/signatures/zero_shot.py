@@ -1,14 +1,16 @@
 """Scores labels that the model was never trained on, from their words (section 4.3)."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from ctxvision.data.decoding import decode_pictures
 from ctxvision.models.context_classifier import ContextClassifier
-from ctxvision.serving.signatures.picture_batch import Find, blank_invalid, embed_pictures
+from ctxvision.serving.signatures.picture_batch import Find, blank_invalid
 
 
 def zero_shot_signature(
-    model: ContextClassifier, find: Find, with_text: bool
+    model: ContextClassifier, embed_queries: Callable[[tf.Tensor], tf.Tensor], find: Find, with_text: bool
 ) -> tf.types.experimental.GenericFunction:
     """Returns the signature `zero_shot`: see `build_signatures`.
 
@@ -22,8 +24,7 @@ def zero_shot_signature(
 
     def scored(image_bytes: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
         pixels, valid = decode_pictures(image_bytes, model.image_size)
-        queries = embed_pictures(lambda some: model.phrase_generator(some, training=False), pixels)
-        context = find(queries).vector - model.fusion.average_input(1)
+        context = find(embed_queries(pixels)).vector - model.fusion.average_input(1)
         scores = tf.matmul(
             tf.math.l2_normalize(context, axis=1), tf.math.l2_normalize(candidates, axis=1), transpose_b=True
         )
