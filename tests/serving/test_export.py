@@ -262,6 +262,19 @@ def test_all_signatures_share_one_graph_that_decodes(export_directory):
         assert len([name for name in names if part in name]) == 1
 
 
+def test_all_signatures_share_one_trace_of_each_conv_net(model, export_directory):
+    def convolutions(graph_def):
+        nodes = [
+            *graph_def.node,
+            *(node for function in graph_def.library.function for node in function.node_def),
+        ]
+        return sum(node.op in ("Conv2D", "DepthwiseConv2dNative") for node in nodes)
+
+    saved = SavedModel.FromString((export_directory / "2" / "saved_model.pb").read_bytes())
+    embed = tf.function(model.embed).get_concrete_function(tf.TensorSpec([None, IMAGE_SIZE, IMAGE_SIZE, 3]))
+    assert convolutions(saved.meta_graphs[0].graph_def) == convolutions(embed.graph.as_graph_def()) > 0
+
+
 def test_answers_that_are_not_finite_are_not_valid(images):
     model = tiny_classifier(labels=LABELS)
     model.fusion.members[0].output_stage.bias.assign(np.full(len(LABELS), np.nan))

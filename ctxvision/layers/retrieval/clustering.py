@@ -59,7 +59,8 @@ def _k_means(sample: np.ndarray, num_lists: int, random: np.random.Generator) ->
         turned = lengths[:, 0] > 1e-6
         centroids[filled[turned]] = (sums / np.maximum(lengths, 1e-6))[turned]
         empty = np.flatnonzero(sizes == 0)
-        centroids[empty] = sample[np.argsort(closeness, kind="stable")[: len(empty)]]
+        if len(empty):
+            centroids[empty] = sample[np.argsort(closeness, kind="stable")[: len(empty)]]
     return centroids
 
 

@@ -13,8 +13,9 @@ from ctxvision.layers.retrieval.batches import Found, best_places, in_chunks, pi
 from ctxvision.layers.retrieval.clustering import MANY_LISTS, cluster
 from ctxvision.layers.retrieval.supported_rows import Rows
 
-# From this number of rows on, memory counts more than time: lists have fewer places, and `PrototypeRetrieval` uses float16.
+# From these numbers of rows on, memory counts more than time: `PrototypeRetrieval` uses float16, and lists have fewer places.
 MANY_ROWS = 1_000_000
+_VERY_MANY_ROWS = 4_000_000
 _ROWS_PER_LIST = 125
 # Numbers that are gathered at once.
 _MOST_GATHERED = 1 << 24
@@ -259,7 +260,7 @@ def places_per_row(num_rows: int) -> float:
     Of 200,000 synthetic rows, 1.2 instead of 1.5 compared a query with a tenth more rows at the same recall@3, and 1.1
     with half more.
     """
-    return 1.2 if num_rows >= MANY_ROWS else 1.5
+    return 1.2 if num_rows >= _VERY_MANY_ROWS else 1.5
 
 
 def default_lists(num_rows: int) -> int:

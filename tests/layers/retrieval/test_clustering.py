@@ -71,8 +71,8 @@ def test_other_rows_have_no_influence():
 
 def test_rows_read_in_blocks(monkeypatch):
     whole = cluster(ROWS, ALL, 200, 5)
-    monkeypatch.setattr(NearestCentroid, "rows_at_a_time", 256)
     monkeypatch.setattr(nearest_centroid, "_CENTROIDS_AT_A_TIME", 32)
+    monkeypatch.setattr(nearest_centroid, "_PRODUCTS_AT_A_TIME", 32 * 256)
     in_blocks = cluster(ROWS, ALL, 200, 5)
     np.testing.assert_allclose(in_blocks[0], whole[0], atol=1e-6)
     np.testing.assert_array_equal(in_blocks[1], whole[1])
