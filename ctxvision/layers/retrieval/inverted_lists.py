@@ -10,7 +10,7 @@ from ctxvision._branches import apart
 from ctxvision.layers._adopted import adopted, zeros_to_fill
 from ctxvision.layers.retrieval.arguments import check_setting
 from ctxvision.layers.retrieval.batches import Found, best_places, in_chunks, pick_best
-from ctxvision.layers.retrieval.clustering import MANY_LISTS, cluster
+from ctxvision.layers.retrieval.clustering import cluster
 from ctxvision.layers.retrieval.supported_rows import Rows
 
 # From these numbers of rows on, memory counts more than time: `PrototypeRetrieval` uses float16, and lists have fewer places.
@@ -19,8 +19,6 @@ _VERY_MANY_ROWS = 4_000_000
 _ROWS_PER_LIST = 125
 # Numbers that are gathered at once.
 _MOST_GATHERED = 1 << 24
-# Share of the cells whose centroids are compared with a query, if there are many lists.
-_CELLS_SEARCHED = 1 / 8
 _ROWS_AT_A_TIME = 1 << 17
 # A later row goes only to one of this many nearest lists, because searches would rarely reach it in a farther list.
 _NEAR_ENOUGH = 16
@@ -29,8 +27,8 @@ _NEAR_ENOUGH = 16
 class InvertedLists(tf.Module):
     """Approximate search by an inverted file: only the rows of the nearest k-means lists are scored.
 
-    All lists have the same length, so shapes are static and a list is gathered as one block of memory. More than 16,384
-    centroids are in inverted lists themselves, so that a query is compared with a share of them. Rows are not quantised: at these list lengths gathering float32 is as fast as gathering int8 and casting it, and it needs no
+    All lists have the same length, so shapes are static and a list is gathered as one block of memory. Rows are not
+    quantised: at these list lengths gathering float32 is as fast as gathering int8 and casting it, and it needs no
     second pass over the originals and less memory than codes and originals together.
 
     Args:
@@ -80,13 +78,7 @@ class InvertedLists(tf.Module):
             part = slice(start, start + _ROWS_AT_A_TIME)
             rows[lists[part], slots[part]] = prototypes[ids[part]]
         self.rows, self.ids = adopted(rows, "rows"), adopted(row_ids, "ids")
-        self.centroids: tf.Variable | InvertedLists
-        if num_lists > MANY_LISTS:
-            cells = round(math.sqrt(num_lists))
-            every = np.arange(num_lists, dtype=np.int32)
-            self.centroids = InvertedLists(centroids, every, cells, math.ceil(_CELLS_SEARCHED * cells))
-        else:
-            self.centroids = tf.Variable(centroids, trainable=False, name="centroids")
+        self.centroids = tf.Variable(centroids, trainable=False, name="centroids")
 
     def _write(self, lists: np.ndarray, slots: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:
         places = np.stack([lists, slots], axis=1)
@@ -109,24 +101,8 @@ class InvertedLists(tf.Module):
             admits: maps ids to whether they may be found; None allows all.
         """
         probes = max(self.probes, self.fewest_probes(k))
-        few = max(1, _MOST_GATHERED // (probes * self.capacity * self.rows.shape[2]))
-
-        def gathered(part: tf.Tensor) -> Found:
-            return self._search(part, k, probes, admits, self._score)
-
-        def shared(part: tf.Tensor) -> Found:
-            return self._search(part, k, probes, admits, self._score_shared)
-
-        # A larger batch probes most lists, which are then scored for all queries at once.
-        most = _MOST_GATHERED // self.ids.shape.num_elements()
-        few = min(few, self.num_lists // probes)
-        if most <= few:
-            return in_chunks(gathered, queries, k, few)
-        batch = queries.shape[0]
-        if batch is not None:
-            return gathered(queries) if batch <= few else in_chunks(shared, queries, k, most)
-        many = apart(lambda queries: in_chunks(shared, queries, k, most))
-        return tf.cond(tf.shape(queries)[0] <= few, lambda: gathered(queries), lambda: many(queries))
+        chunk = max(1, _MOST_GATHERED // (probes * self.capacity * self.rows.shape[2]))
+        return in_chunks(lambda part: self._search(part, k, probes, admits), queries, k, chunk)
 
     def fewest_probes(self, k: int) -> int:
         """Computes the number of lists that hold 2 k rows on average."""
@@ -136,21 +112,11 @@ class InvertedLists(tf.Module):
         """Computes the cost of scoring so many lists, in comparisons of a query with a centroid."""
         return probes * self.capacity
 
-    def compared_centroids(self) -> float:
-        """Computes the number of centroids that a query is compared with."""
-        if isinstance(self.centroids, InvertedLists):
-            return self.centroids.num_lists + self.centroids.compared_rows(self.centroids.probes)
-        return self.num_lists
-
     def _search(
-        self,
-        queries: tf.Tensor,
-        k: int,
-        probes: int,
-        admits: Callable[[tf.Tensor], tf.Tensor] | None,
-        score: Callable[[tf.Tensor, tf.Tensor], Found],
+        self, queries: tf.Tensor, k: int, probes: int, admits: Callable[[tf.Tensor], tf.Tensor] | None
     ) -> Found:
-        scores, ids = score(queries, self._nearest_lists(queries, probes))
+        closeness = tf.matmul(queries, self.centroids, transpose_b=True)
+        scores, ids = self._score(queries, best_places(closeness, probes)[1])
         # Empty places are zeros with id -1; masking is needed only if one of them is among the best.
         if admits is None:
             found = pick_best(scores, ids, k)
@@ -159,14 +125,8 @@ class InvertedLists(tf.Module):
             scores, ids = _masked(scores, ids, admits)
             found = pick_best(scores, ids, k)
             enough = tf.reduce_all(found[1] >= 0) & tf.reduce_all(_count(ids) >= self._usual(probes))
-        go_on = apart(lambda queries: self._widened(queries, k, probes, admits))
-        return tf.cond(enough, lambda: found, lambda: go_on(queries))
-
-    def _nearest_lists(self, queries: tf.Tensor, number: int) -> tf.Tensor:
-        """Finds the lists with the nearest centroids, int32 [B, number], nearest first."""
-        if isinstance(self.centroids, InvertedLists):
-            return self.centroids.search(queries, number)[1]
-        return best_places(tf.matmul(queries, self.centroids, transpose_b=True), number)[1]
+        go_on = apart(lambda queries, closeness: self._widened(queries, closeness, k, probes, admits))
+        return tf.cond(enough, lambda: found, lambda: go_on(queries, closeness))
 
     def _usual(self, probes: int) -> int:
         """Computes half of the rows that so many lists hold on average."""
@@ -192,17 +152,10 @@ class InvertedLists(tf.Module):
             scores = of_one() if batch == 1 else of_many()
         return scores, tf.reshape(tf.gather(self.ids, probed), [batch, places])
 
-    def _score_shared(self, queries: tf.Tensor, probed: tf.Tensor) -> Found:
-        """Does the same as `_score` by scoring all lists, whose rows are read once for the whole batch."""
-        shape = [-1, probed.shape[1] * self.capacity]
-        rows = tf.cast(tf.reshape(self.rows, [-1, self.rows.shape[2]]), tf.float32)
-        scores = tf.reshape(tf.matmul(queries, rows, transpose_b=True), [-1, *self.ids.shape])
-        scores = tf.gather(scores, probed, batch_dims=1)
-        return tf.reshape(scores, shape), tf.reshape(tf.gather(self.ids, probed), shape)
-
     def _widened(
         self,
         queries: tf.Tensor,
+        closeness: tf.Tensor,
         k: int,
         probes: int,
         admits: Callable[[tf.Tensor], tf.Tensor] | None,
@@ -210,7 +163,7 @@ class InvertedLists(tf.Module):
         """Scores windows of lists, nearest first, until every query has seen enough admitted rows."""
         batch = tf.shape(queries)[0] if queries.shape[0] is None else queries.shape[0]
         windows = -(-self.num_lists // probes)
-        order = self._nearest_lists(queries, self.num_lists)
+        _, order = tf.math.top_k(closeness, self.num_lists)
         filling = tf.fill([batch, windows * probes - self.num_lists], self.num_lists)
         order = tf.reshape(tf.concat([order, filling], axis=1), [batch, windows, probes])
         order = tf.transpose(order, [1, 0, 2])
@@ -241,7 +194,7 @@ class InvertedLists(tf.Module):
         """Puts rows, float32 [M, D], into free places of near lists; returns which rows found a place, bool [M]."""
         taken = self.ids.numpy()[:-1] >= 0
         room = np.count_nonzero(~taken, axis=1)
-        near = self._nearest_lists(tf.constant(rows), min(_NEAR_ENOUGH, self.num_lists)).numpy()
+        near = self._near_lists(rows)
         lists, slots = np.full(len(ids), -1), np.full(len(ids), -1)
         for row, choices in enumerate(near):
             lists[row] = next((choice for choice in choices if room[choice]), -1)
@@ -252,6 +205,15 @@ class InvertedLists(tf.Module):
         placed = lists >= 0
         self._write(lists[placed], slots[placed], ids[placed], rows[placed])
         return placed
+
+    def _near_lists(self, rows: np.ndarray) -> np.ndarray:
+        """Finds the nearest lists of float32 [M, D] rows, int32 [M, 16], or all lists if they are fewer."""
+        number, step = min(_NEAR_ENOUGH, self.num_lists), max(1, _MOST_GATHERED // self.num_lists)
+        found = np.empty([len(rows), number], np.int32)
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            found[part] = best_places(tf.matmul(rows[part], self.centroids, transpose_b=True), number)[1]
+        return found
 
 
 def places_per_row(num_rows: int) -> float:
@@ -266,7 +228,8 @@ def places_per_row(num_rows: int) -> float:
 def default_lists(num_rows: int) -> int:
     """Computes 8 √N lists, which balances the cost of comparing centroids with the cost of reading rows.
 
-    From a million rows on, it is one list for 125 rows, because a query is then compared with few of the centroids.
+    From a million rows on, it is one list for 125 rows. More centroids than rows are then compared with a query, but they
+    lie in one block of memory, and a query needs far fewer rows.
     """
     return max(1, min(num_rows, max(round(8 * math.sqrt(num_rows)), num_rows // _ROWS_PER_LIST)))
 

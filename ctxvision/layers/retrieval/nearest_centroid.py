@@ -9,7 +9,7 @@ _CENTROIDS_AT_A_TIME = 1024
 _PRODUCTS_AT_A_TIME = 1 << 21
 # Number of centroids in a group; see `_best`.
 _GROUP = 32
-_CELLS_PROBED = 16
+_CELLS_PROBED = 32
 _ROWS_IN_CELLS_AT_A_TIME = 1 << 17
 
 

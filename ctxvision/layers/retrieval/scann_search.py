@@ -120,10 +120,6 @@ class ScannSearch(tf.Module):
         """Computes the cost of reading so many partitions, in comparisons of a query with a centroid."""
         return probes * self.ids.shape[0] / self.num_lists / _ROWS_PER_CENTROID
 
-    def compared_centroids(self) -> float:
-        """Returns the number of centroids that a query is compared with."""
-        return self.num_lists
-
     def _exact(self, k: int, admits: Callable[[tf.Tensor], tf.Tensor] | None) -> Callable[[tf.Tensor], Found]:
         def search(queries: tf.Tensor) -> Found:
             ids = tf.convert_to_tensor(self.ids)

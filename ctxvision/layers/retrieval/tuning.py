@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ctxvision.layers.retrieval.batches import pick_best
+from ctxvision.layers.retrieval.clustering import MANY_LISTS
 from ctxvision.layers.retrieval.supported_rows import SupportedRows
 
 NUM_QUERIES = 1000
@@ -149,13 +150,14 @@ def _other_number(
     """Proposes a number of lists that may be faster; None if none is worth building.
 
     A query is compared with C centroids and R rows. If R is far larger, √(C R) lists balance the two costs. If C is far
-    larger, a third fewer lists are a careful step, because recall falls with the number of lists.
+    larger, a third fewer lists are a careful step, because recall falls with the number of lists. Many lists stay, because
+    another index of millions of rows takes long and gains little.
     """
     lists, rows = best["num_lists"], search.compared_rows(best["probes"])
-    centroids, number = search.compared_centroids(), lists
-    if rows > _IMBALANCE * centroids:
-        number = max(lists, min(round(lists * math.sqrt(rows / centroids)), num_rows // _FEWEST_IN_LIST))
-    elif lists == centroids and centroids > _IMBALANCE * rows:
+    number = lists
+    if rows > _IMBALANCE * lists:
+        number = max(lists, min(round(math.sqrt(lists * rows)), num_rows // _FEWEST_IN_LIST))
+    elif lists > _IMBALANCE * rows and lists <= MANY_LISTS:
         number = max(1, round(lists / 1.5))
     tried = [m["num_lists"] for m in measured]
     return None if min(tried) <= number <= max(tried) else number

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ctxvision.layers.retrieval import clustering, inverted_lists
+from ctxvision.layers.retrieval import inverted_lists
 from ctxvision.layers.retrieval.inverted_lists import InvertedLists, default_lists
 from tests.layers.retrieval.oracle import check_exact, check_sound, clustered, nearest, unit
 
@@ -111,72 +111,6 @@ def test_float16_rows_stay_float16_and_are_scored_in_float32():
     check_exact(ids, scores, QUERIES, rows, 5)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 5, 7])
-@pytest.mark.parametrize("batch", ["known", None])
-def test_a_batch_that_probes_most_lists_finds_the_same(rows, batch):
-    # From 12 / 4 = 3 queries on, all lists are scored for the batch.
-    search = InvertedLists(ROWS, ALL, num_lists=12, probes=4)
-    one = tf.function(lambda q: search.search(q, 5), input_signature=[tf.TensorSpec([1, 6])])
-    spec = tf.TensorSpec([rows if batch else None, 6])
-    scores, ids = tf.function(lambda q: search.search(q, 5), input_signature=[spec])(
-        tf.constant(QUERIES[:rows])
-    )
-    alone = [one(tf.constant(query[None])) for query in QUERIES[:rows]]
-    np.testing.assert_array_equal(ids, np.concatenate([found[1] for found in alone]))
-    np.testing.assert_allclose(scores, np.concatenate([found[0] for found in alone]), atol=1e-6)
-
-
-# === Many lists, whose centroids are in lists ===
-
-
-@pytest.fixture
-def many(monkeypatch):
-    """Makes lists of centroids from 11 lists on: 50 centroids are in 7 lists, and 400 in 20, whose centroids are in 4."""
-    monkeypatch.setattr(clustering, "MANY_LISTS", 10)
-    monkeypatch.setattr(inverted_lists, "MANY_LISTS", 10)
-
-
-@pytest.mark.parametrize("rows", [1, 7])
-def test_all_of_many_lists_probed_is_exact(many, rows):
-    search = InvertedLists(ROWS, ALL, num_lists=50, probes=50)
-    assert (search.centroids.num_lists, search.centroids.probes) == (7, 1)
-    scores, ids = search.search(tf.constant(QUERIES[:rows]), 5)
-    check_exact(ids, scores, QUERIES[:rows], ROWS, 5)
-
-
-def test_few_of_many_lists_find_most_in_clusters(many):
-    rows, queries = clustered(0, 4000, clusters=400), clustered(1, 50, clusters=400)
-    search = InvertedLists(rows, np.arange(4000), 400, probes=4)
-    assert search.centroids.centroids.num_lists == 4
-    assert search.compared_centroids() < 200
-    scores, ids = search.search(tf.constant(queries), 3)
-    check_sound(ids, scores, queries, rows)
-    hits = (ids.numpy()[:, :, None] == nearest(queries, rows, 3)[0][:, None]).any(axis=1)
-    assert hits.mean() > 0.8
-
-
-@pytest.mark.parametrize("k", [1, 40, N])
-@pytest.mark.parametrize("batch", [1, 7, None])
-def test_further_lists_of_many_are_read_until_k_rows_are_found(many, k, batch):
-    search = InvertedLists(ROWS, ALL, num_lists=50, probes=1)
-    find = tf.function(lambda q: search.search(q, k), input_signature=[tf.TensorSpec([batch, 6])])
-    queries = QUERIES[: batch or 7]
-    scores, ids = find(tf.constant(queries))
-    assert ids.shape == (len(queries), k) and (ids.numpy() >= 0).all()
-    check_sound(ids, scores, queries, ROWS)
-    if k == N:
-        check_exact(ids, scores, queries, ROWS, N)
-
-
-def test_filter_that_few_rows_in_many_lists_pass_finds_all_of_them(many):
-    search = InvertedLists(ROWS, ALL, num_lists=50, probes=2)
-    wanted = np.array([5, 40, 222])
-    scores, ids = search.search(
-        tf.constant(QUERIES), 4, lambda ids: tf.reduce_any(ids[..., None] == wanted, -1)
-    )
-    check_exact(ids, scores, QUERIES, ROWS, 4, np.isin(ALL, wanted))
-
-
 # === Change ===
 
 
@@ -199,15 +133,6 @@ def test_takes_rows_into_free_places_of_near_lists():
     # Lists have room for half of their rows, so all rows went to their nearest list.
     _, ids = search.search(tf.constant(new), 1)
     assert ids.numpy()[:, 0].tolist() == list(range(300, 320))
-
-
-def test_takes_rows_into_many_lists(many):
-    search = InvertedLists(ROWS, ALL, 50, 4)
-    new = unit(np.random.default_rng(2).normal(size=(20, 6)))
-    placed = search.take_in(np.arange(300, 320, dtype=np.int32), new)
-    assert placed.all() and len(held(search)) == 320
-    _, ids = search.search(tf.constant(new), 1)
-    assert (ids.numpy()[:, 0] == np.arange(300, 320)).mean() > 0.8
 
 
 def test_takes_no_more_rows_than_there_are_places():
