@@ -2,7 +2,7 @@
 
     python tools/benchmarks/served_model.py [--phrases 1000000] [--backbones resnet101 inception_v3] [--repeats 50]
 
-A table is made from a stream of phrases and embeddings, the index is tuned to a recall@3 of 0.95, and the classifier is
+A table is made from a stream of phrases and embeddings, the index is tuned to a recall@3 of 0.955, and the classifier is
 exported; 1,000 phrases enter a copy of the table and the index. Then tensorflow loads the export, and last its C library
 alone. Each of these steps has a process of its own, whose peak of resident memory is the kernel's (VmHWM). Recall and the
 time of a search are those of 1,000 other queries. --probes leaves tuning out: the index then has the default number of lists,
@@ -41,7 +41,8 @@ BATCHES = (1, 8)
 LABELS = 1000
 UPSERTED = 1000
 TEXT_DIM = 200
-RECALL, K = 0.95, 3
+# Tuned to half a point more than 0.95, because other queries find a little less than those of tuning.
+RECALL, K = 0.955, 3
 Facts = dict[str, Any]
 
 
