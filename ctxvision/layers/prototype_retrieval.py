@@ -142,7 +142,7 @@ class PrototypeRetrieval(keras.layers.Layer):
             support: rows are ranked and scored by their cosine times n / (n + support), where n is the number of
                 pictures behind the row, because prototypes of few pictures are noisy and would displace others. 0 means
                 the cosine. Rows whose flag "pinned" is set always have the cosine.
-            dtype: dtype in which `ivf` stores the rows, "float32" or "float16"; None means float16 from one million rows
+            dtype: dtype in which `ivf` stores the rows, "float32" or "float16"; None means float16 from four million rows
                 on, and that of the table below.
             **settings: settings of the search, as `tune` stores them (`num_lists`, `probes`, and `depth` for `scann`);
                 they have defaults.

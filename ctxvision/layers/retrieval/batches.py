@@ -8,8 +8,9 @@ import tensorflow as tf
 from ctxvision._branches import apart
 
 Found = tuple[tf.Tensor, tf.Tensor]
-# Largest and smallest number of scores in a group; see `best_places`.
+# Largest and smallest number of scores in a group, and the number of scores from which grouping saves time; see `best_places`.
 _GROUP, _SMALLEST_GROUP = 32, 8
+_FEWEST_GROUPED = 16384
 
 
 def pick_best(scores: tf.Tensor, ids: tf.Tensor, k: int) -> Found:
@@ -27,11 +28,11 @@ def pick_best(scores: tf.Tensor, ids: tf.Tensor, k: int) -> Found:
 def best_places(scores: tf.Tensor, k: int) -> Found:
     """Finds the k best of float32 [B, M] scores, descending: scores and int32 places, both [B, k]; the first of equals wins.
 
-    The k best are in the k groups with the largest maxima, and maxima take less time than `top_k` over all scores.
+    Of many scores, the k best are in the k groups with the largest maxima, and maxima take less time than `top_k`.
     """
     number = scores.shape[1]
     size = math.gcd(number, _GROUP)
-    if size < _SMALLEST_GROUP or number < 4 * k * size:
+    if size < _SMALLEST_GROUP or number < max(_FEWEST_GROUPED, 4 * k * size):
         return tf.math.top_k(scores, k)
     grouped = tf.reshape(scores, [-1, number // size, size])
     best = tf.sort(tf.math.top_k(tf.reduce_max(grouped, axis=2), k, sorted=False)[1], axis=1)

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ctxvision.layers.retrieval import batches
 from ctxvision.layers.retrieval.batches import best_places, pick_best
+
+
+@pytest.fixture(autouse=True)
+def grouped(monkeypatch):
+    monkeypatch.setattr(batches, "_FEWEST_GROUPED", 256)
 
 
 @pytest.mark.parametrize("number", [3, 40, 1000, 1001, 1008, 4096])

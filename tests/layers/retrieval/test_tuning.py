@@ -83,7 +83,7 @@ def test_fewer_lists_are_tried_while_they_are_faster(monkeypatch, cheapest, numb
     fewer = [m["recall"] for m in tried if m["num_lists"] == cheapest and m["probes"] < chosen["probes"]]
     assert all(recall < 0.5 for recall in fewer)
     assert (layer._search.num_lists, layer._search.probes) == (cheapest, chosen["probes"])
-    assert layer._search.centroids.shape[0] == cheapest
+    assert layer._search.centroids.shape[1] == cheapest
     again = PrototypeRetrieval(k=4).index(TABLE, num_lists=chosen["num_lists"], probes=chosen["probes"])
     np.testing.assert_array_equal(again(tf.constant(QUERIES)).ids, layer(tf.constant(QUERIES)).ids)
 
