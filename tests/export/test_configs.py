@@ -167,7 +167,7 @@ def test_memory_limits_equal_requests_and_the_readme(compose, container):
         limits["memory"] == requests["memory"] == "4Gi"
         and compose["deploy"]["resources"]["limits"]["memory"] == "4G"
     )
-    variables = 65e6 * 4 + 26e6 + 1e6 * 0.3e3  # bytes per phrase from a million phrases on
+    variables = 65e6 * 4 + 26e6 + 1e6 * 0.5e3  # bytes per phrase below four million phrases
     needed = 0.5e9 + 2 * (variables + 0.2e9)
     told = f"V is {variables / 1e9:.1f} GB and a replica takes {needed / 1e9:.1f} GB"
     assert told in read("README.md") and needed < 4e9
