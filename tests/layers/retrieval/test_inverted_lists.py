@@ -123,7 +123,9 @@ def test_dropped_rows_free_their_places():
     check_exact(ids, scores, QUERIES, ROWS, N, ALL % 4 != 0)
 
 
-def test_takes_rows_into_free_places_of_near_lists():
+@pytest.mark.parametrize("at_once", [1 << 24, 40])
+def test_takes_rows_into_free_places_of_near_lists(monkeypatch, at_once):
+    monkeypatch.setattr(inverted_lists, "_MOST_GATHERED", at_once)
     search = InvertedLists(ROWS, ALL, 12, 2)
     new = unit(np.random.default_rng(2).normal(size=(20, 6)))
     placed = search.take_in(np.arange(300, 320, dtype=np.int32), new)

@@ -88,6 +88,12 @@ def test_fewer_lists_are_tried_while_they_are_faster(monkeypatch, cheapest, numb
     np.testing.assert_array_equal(again(tf.constant(QUERIES)).ids, layer(tf.constant(QUERIES)).ids)
 
 
+def test_many_lists_stay(monkeypatch):
+    monkeypatch.setattr(tuning, "MANY_LISTS", 309)
+    layer = PrototypeRetrieval(k=4).tune(TABLE, 0.5, queries=QUERIES)
+    assert {m["num_lists"] for m in layer.tuning["measured"]} == {310}
+
+
 def test_more_lists_are_tried_if_rows_dominate_the_cost(monkeypatch):
     # Rows are far from each other, so nearly all lists must be read.
     monkeypatch.setattr(tuning, "_FEWEST_IN_LIST", 4)
